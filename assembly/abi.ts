@@ -1,0 +1,190 @@
+// Integers that the core and the host both read. This file is compiled twice: by asc as part of the
+// core and by tsc as part of the host, so it holds nothing but `export const NAME: u32 = literal`.
+// 64-bit masks are derived from the bit numbers on each side. Layouts of records in linear memory
+// are given as byte offsets; the file that owns the record asserts them.
+
+/** Bumped whenever a layout or a signature below changes; `load.ts` refuses another core. */
+export const ABI_VERSION: u32 = 1;
+
+/** log2 of the 4 KiB page size. */
+export const PAGE_SHIFT: u32 = 12;
+/** Bytes in a page. */
+export const PAGE_SIZE: u32 = 4096;
+/** Entries of an x86-64 page table. */
+export const PT64_ENTRIES: u32 = 512;
+/** Address bits that one level of an x86-64 page table translates. */
+export const PT64_LEVEL_BITS: u32 = 9;
+
+// ---- access records -------------------------------------------------------------------------
+// One guest reference is one u64: bits 63:12 are those of the guest virtual address, bits 11:0 are
+// the flags below.
+
+/** Kind field (bits 1:0) of an access record. */
+export const ACCESS_KIND_MASK: u32 = 3;
+/** Data read. */
+export const ACCESS_READ: u32 = 0;
+/** Data write. */
+export const ACCESS_WRITE: u32 = 1;
+/** Instruction fetch. */
+export const ACCESS_FETCH: u32 = 2;
+/** Not an access: a control record (context switch); bits 63:12 carry its argument. */
+export const ACCESS_CONTROL: u32 = 3;
+/** The access is made at CPL 0 (without it: CPL 3). */
+export const ACCESS_SUPERVISOR: u32 = 4;
+/** An implicit supervisor access (descriptor tables and the like; EFLAGS.AC is ignored). */
+export const ACCESS_IMPLICIT: u32 = 8;
+
+// ---- page-table entries, bit numbers (Intel SDM vol. 3A, 4.5; AMD APM vol. 2, 5.4) -----------
+export const PT_PRESENT_BIT: u32 = 0;
+export const PT_WRITABLE_BIT: u32 = 1;
+export const PT_USER_BIT: u32 = 2;
+export const PT_PWT_BIT: u32 = 3;
+export const PT_PCD_BIT: u32 = 4;
+export const PT_ACCESSED_BIT: u32 = 5;
+export const PT_DIRTY_BIT: u32 = 6;
+/** Page size (PDE, PDPTE); PAT in a PTE. */
+export const PT_PAGE_SIZE_BIT: u32 = 7;
+export const PT_GLOBAL_BIT: u32 = 8;
+export const PT64_PKEY_BIT: u32 = 59;
+export const PT64_NX_BIT: u32 = 63;
+
+// ---- #PF error code (SDM vol. 3A, 4.7) -----------------------------------------------------------
+export const PFERR_PRESENT_MASK: u32 = 1;
+export const PFERR_WRITE_MASK: u32 = 2;
+export const PFERR_USER_MASK: u32 = 4;
+export const PFERR_RSVD_MASK: u32 = 8;
+export const PFERR_FETCH_MASK: u32 = 16;
+export const PFERR_PK_MASK: u32 = 32;
+
+// ---- control registers, the bits that paging reads -------------------------------------------
+export const CR0_PG: u32 = 0x80000000;
+export const CR0_WP: u32 = 0x10000;
+export const CR4_PSE: u32 = 0x10;
+export const CR4_PAE: u32 = 0x20;
+export const CR4_PGE: u32 = 0x80;
+export const CR4_LA57: u32 = 0x1000;
+export const CR4_PCIDE: u32 = 0x20000;
+export const CR4_SMEP: u32 = 0x100000;
+export const CR4_SMAP: u32 = 0x200000;
+export const CR4_PKE: u32 = 0x400000;
+export const EFER_LMA: u32 = 0x400;
+export const EFER_NXE: u32 = 0x800;
+export const RFLAGS_AC: u32 = 0x40000;
+
+// ---- KVM's access rights of a mapping (arch/x86/kvm/mmu.h) -----------------------------------
+export const ACC_EXEC_MASK: u32 = 1;
+export const ACC_WRITE_MASK: u32 = 2;
+export const ACC_USER_MASK: u32 = 4;
+export const ACC_ALL: u32 = 7;
+
+// ---- struct vcpu (assembly/vcpu.ts): byte offsets ------------------------------------------------
+export const VCPU_SIZE: u32 = 512;
+export const VCPU_ID: u32 = 0;
+/** Why run() came back: EXIT_*. */
+export const VCPU_EXIT_REASON: u32 = 4;
+/** u64: gva of the access that exited. */
+export const VCPU_FAULT_GVA: u32 = 8;
+/** #PF error code that the hardware reports with the exit. */
+export const VCPU_FAULT_CODE: u32 = 16;
+/** Access-record flags of the access that exited. */
+export const VCPU_FAULT_FLAGS: u32 = 20;
+export const VCPU_CR0: u32 = 24;
+export const VCPU_CR4: u32 = 28;
+/** u64. */
+export const VCPU_CR3: u32 = 32;
+export const VCPU_EFER: u32 = 40;
+export const VCPU_PKRU: u32 = 44;
+export const VCPU_RFLAGS: u32 = 48;
+/** Guest physical-address width, 36 to 52. */
+export const VCPU_MAXPHYADDR: u32 = 52;
+/** u64: faulting address of the last injected #PF. */
+export const VCPU_CR2: u32 = 56;
+/** Current root: pointer to its shadow page (0: none, load one). */
+export const VCPU_ROOT: u32 = 64;
+/** TLB tag of the current address space. */
+export const VCPU_TLB_TAG: u32 = 68;
+/** Requests to honour before the next guest entry, REQ_*. */
+export const VCPU_REQUESTS: u32 = 72;
+/** Base of this vCPU's TLB block. */
+export const VCPU_TLB: u32 = 76;
+
+// Result of the last guest walk (cf. struct guest_walker in paging_tmpl.h).
+/** WALK_*. */
+export const VCPU_WALK_RESULT: u32 = 128;
+/** #PF error code when WALK_FAULT. */
+export const VCPU_WALK_ERROR: u32 = 132;
+/** Level of the leaf, 1 = 4 KiB; or the level at which the walk stopped. */
+export const VCPU_WALK_LEVEL: u32 = 136;
+/** gfn that the gva translates to (4 KiB granularity, large-page offset included). */
+export const VCPU_WALK_GFN: u32 = 140;
+/** Combined ACC_* of all levels above the leaf. */
+export const VCPU_WALK_PT_ACCESS: u32 = 144;
+/** Combined ACC_* of all levels, leaf included. */
+export const VCPU_WALK_PTE_ACCESS: u32 = 148;
+/** gfn of a table page that must be made present first (WALK_NEED_PAGE). */
+export const VCPU_WALK_NEED_GFN: u32 = 152;
+/** Bit i set: the table of level i+1 had A (or D at the leaf) set by this walk. */
+export const VCPU_WALK_AD_SET: u32 = 156;
+/** u32[6]: gfn of the table read at level i (index = level, 0 unused). */
+export const VCPU_WALK_TABLE_GFN: u32 = 160;
+/** u32[6]: index of the entry read at level i. */
+export const VCPU_WALK_INDEX: u32 = 184;
+/** u64[6]: entry read at level i, A/D included if this walk set them. */
+export const VCPU_WALK_PTE: u32 = 208;
+/** u32[6]: combined ACC_* of the levels above level i. */
+export const VCPU_WALK_LEVEL_ACCESS: u32 = 256;
+
+/** The walk translated the access. */
+export const WALK_OK: u32 = 0;
+/** The guest gets a #PF with VCPU_WALK_ERROR. */
+export const WALK_FAULT: u32 = 1;
+/** A guest table page is not present in the host: fault it in (VCPU_WALK_NEED_GFN) and walk again. */
+export const WALK_NEED_PAGE: u32 = 2;
+
+// ---- exit reasons of run() -------------------------------------------------------------------
+/** The whole batch ran. */
+export const EXIT_DONE: u32 = 0;
+/** Shadow page fault: VCPU_FAULT_*. */
+export const EXIT_PAGE_FAULT: u32 = 1;
+/** A control record: the host handles it (VCPU_FAULT_GVA >> 12 is the argument). */
+export const EXIT_CONTROL: u32 = 2;
+/** A watched page was read or written (version stamps, `verify`). */
+export const EXIT_VERIFY: u32 = 3;
+/** The address is not canonical: #GP. */
+export const EXIT_NONCANONICAL: u32 = 4;
+
+// ---- host ptes (u32; assembly/mm/pte.ts) ------------------------------------------------------
+//  31                              6 5 4 3 2 1 0
+//  ┌────────────────────────────────┬─┬─┬─┬─┬─┬─┐
+//  │ pfn, or swap slot when P = 0   │E│S│D│A│W│P│   0 = none
+//  └────────────────────────────────┴─┴─┴─┴─┴─┴─┘
+export const HPTE_PRESENT: u32 = 1;
+export const HPTE_WRITE: u32 = 2;
+export const HPTE_YOUNG: u32 = 4;
+export const HPTE_DIRTY: u32 = 8;
+/** Not present: a swap entry. Present: special (no struct page accounting: the zero page). */
+export const HPTE_SWAP: u32 = 16;
+/** Swap entry: the page was exclusive. Present: soft-dirty. */
+export const HPTE_AUX: u32 = 32;
+/** Shift of the pfn or swap slot. */
+export const HPTE_PFN_SHIFT: u32 = 6;
+
+/** pfn of the shared zero page; never on a list, never freed. */
+export const ZERO_PFN: u32 = 0;
+
+// ---- struct page (assembly/mm/frame.ts): 32 bytes a frame ------------------------------------
+export const FRAME_SIZE: u32 = 32;
+/** PG_* in bits 23:0, id of the mm of the single mapping in bits 31:24. */
+export const FRAME_FLAGS: u32 = 0;
+/** Reference count: one per mapping, per pin (spte, direct I/O), swap cache, isolation. */
+export const FRAME_REFCOUNT: u32 = 4;
+/** Number of host ptes that map the frame. */
+export const FRAME_MAPCOUNT: u32 = 8;
+export const FRAME_LRU_NEXT: u32 = 12;
+export const FRAME_LRU_PREV: u32 = 16;
+/** Content: 0 all zero; bit 31 set: content page number in bits 30:0; else a 31-bit version stamp. */
+export const FRAME_CONTENT: u32 = 20;
+/** Swap slot while in the swap cache; page offset in the file for file pages. */
+export const FRAME_PRIVATE: u32 = 24;
+/** hvn of the single mapping, or (PG_MULTIMAP) pointer to the first mapping node. */
+export const FRAME_RMAP: u32 = 28;

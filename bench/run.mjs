@@ -1,0 +1,2 @@
+// npm run bench
+console.log('no benchmarks yet');

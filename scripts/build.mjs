@@ -1,0 +1,41 @@
+// Builds everything: counters, the three Wasm targets (one process), the library bundle, its type
+// declarations and the CLI. `--wasm` stops after the core.
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync } from 'node:fs';
+import asc from 'assemblyscript/asc';
+import { build } from 'esbuild';
+
+const root = new URL('..', import.meta.url).pathname;
+process.chdir(root);
+
+execFileSync(process.execPath, ['scripts/gen-counters.mjs'], { stdio: 'inherit' });
+
+for (const target of ['release', 'profile', 'debug']) {
+  const { error, stderr } = await asc.main(['--config', 'asconfig.json', '--target', target]);
+  if (error) {
+    console.error(stderr.toString());
+    console.error(`core (${target}): ${error.message}`);
+    process.exit(1);
+  }
+}
+if (process.argv.includes('--wasm')) process.exit(0);
+
+mkdirSync('dist', { recursive: true });
+for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm']) {
+  copyFileSync(`build/${name}`, `dist/${name}`);
+}
+await build({
+  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts', worker: 'src/cli/worker.ts' },
+  outdir: 'dist',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  external: ['@assemblyscript/loader'],
+  chunkNames: 'chunk-[hash]',
+  logLevel: 'warning',
+});
+execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.types.json'], {
+  stdio: 'inherit',
+});

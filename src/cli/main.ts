@@ -1,0 +1,5 @@
+#!/usr/bin/env node
+// Entry of the command line.
+import { COUNTERS } from '../stats/counters.ts';
+
+console.log(`${COUNTERS.length} counters`);

@@ -1,0 +1,73 @@
+// Instantiates the core. The only file that names the loader; calls go to `instance.exports`, since
+// the loader's wrappers cost twice as much.
+
+import { readFileSync } from 'node:fs';
+import { instantiateSync } from '@assemblyscript/loader';
+import { ABI_VERSION } from '../../assembly/abi.ts';
+import { CoreBugError } from './errors.ts';
+import type { CoreExports } from './exports.ts';
+import { CoreMemory } from './memory.ts';
+
+/** Which build of the core: `debug` has asserts and the audit. */
+export type CoreBuild = 'release' | 'profile' | 'debug';
+
+const FILES: Record<CoreBuild, string> = {
+  release: 'core.wasm',
+  profile: 'core.profile.wasm',
+  debug: 'core.debug.wasm',
+};
+
+/** Receives events of the core; see EVENT_* in assembly/abi.ts. */
+export type EventSink = (id: number, a: number, b: number, c: number, d: number) => void;
+
+/** An instantiated core: its exports (u32 results come signed: use `>>> 0`) and its memory. */
+export interface Core {
+  readonly x: CoreExports;
+  readonly mem: CoreMemory;
+  readonly build: CoreBuild;
+  /** Replaceable sink of the core's events. */
+  onEvent: EventSink;
+}
+
+const modules = new Map<CoreBuild, WebAssembly.Module>();
+
+function compile(build: CoreBuild): WebAssembly.Module {
+  let module = modules.get(build);
+  if (!module) {
+    // dist/index.js lies beside the core; src/core/load.ts is two folders below build/.
+    const near = import.meta.url.endsWith('.ts') ? '../../build/' : './';
+    const bytes = readFileSync(new URL(near + FILES[build], import.meta.url));
+    module = new WebAssembly.Module(bytes);
+    modules.set(build, module);
+  }
+  return module;
+}
+
+/** Makes a fresh core. */
+export function loadCore(build: CoreBuild = 'release'): Core {
+  let sink: EventSink = () => {};
+  const { instance } = instantiateSync(compile(build), {
+    host: {
+      event: (id: number, a: number, b: number, c: number, d: number) =>
+        sink(id, a >>> 0, b >>> 0, c >>> 0, d >>> 0),
+    },
+  });
+  const x = instance.exports as unknown as CoreExports;
+  const version = x.abiVersion() >>> 0;
+  if (version !== ABI_VERSION) {
+    throw new CoreBugError(
+      `core has ABI ${version}, the host wants ${ABI_VERSION}: rebuild with npm run build`,
+    );
+  }
+  return {
+    x,
+    mem: new CoreMemory(x.memory),
+    build,
+    set onEvent(to: EventSink) {
+      sink = to;
+    },
+    get onEvent() {
+      return sink;
+    },
+  };
+}
