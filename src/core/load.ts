@@ -29,6 +29,8 @@ export interface Core {
   onEvent: EventSink;
 }
 
+function ignore(): void {}
+
 const modules = new Map<CoreBuild, WebAssembly.Module>();
 
 function compile(build: CoreBuild): WebAssembly.Module {
@@ -45,7 +47,7 @@ function compile(build: CoreBuild): WebAssembly.Module {
 
 /** Makes a fresh core. */
 export function loadCore(build: CoreBuild = 'release'): Core {
-  let sink: EventSink = () => {};
+  let sink: EventSink = ignore;
   const { instance } = instantiateSync(compile(build), {
     host: {
       event: (id: number, a: number, b: number, c: number, d: number) =>

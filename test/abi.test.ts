@@ -1,0 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { loadCore } from '../src/core/load.ts';
+
+test('the typed interface lists exactly the exports of the core', () => {
+  const source = readFileSync(new URL('../src/core/exports.ts', import.meta.url), 'utf8');
+  const declared = [...source.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)]
+    .map((m) => m[1])
+    .toSorted();
+  expect(declared).toEqual(Object.keys(loadCore().x).toSorted());
+});
