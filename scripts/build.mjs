@@ -2,8 +2,12 @@
 // declarations and the CLI. `--wasm` stops after the core.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync } from 'node:fs';
-import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
+
+// asc reads an option of this name off the command line when it is loaded, so it goes first.
+const onlyWasm = process.argv.includes('--wasm');
+process.argv = process.argv.filter((arg) => arg !== '--wasm');
+const { default: asc } = await import('assemblyscript/asc');
 
 const root = new URL('..', import.meta.url).pathname;
 process.chdir(root);
@@ -18,7 +22,7 @@ for (const target of ['release', 'profile', 'debug']) {
     process.exit(1);
   }
 }
-if (process.argv.includes('--wasm')) process.exit(0);
+if (onlyWasm) process.exit(0);
 
 mkdirSync('dist', { recursive: true });
 for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm']) {
