@@ -188,3 +188,255 @@ export const FRAME_CONTENT: u32 = 20;
 export const FRAME_PRIVATE: u32 = 24;
 /** hvn of the single mapping, or (PG_MULTIMAP) pointer to the first mapping node. */
 export const FRAME_RMAP: u32 = 28;
+
+// ---- events of the stream (names: src/events/names.ts) -------------------------------------------
+// Named as KVM's and the mm's tracepoints and functions are; words a to d as given with each.
+// vCPU.
+/**
+ * A: VMEXIT_* reason, b: page number of the address (gva at a shadow fault, gpa under TDP), c:
+ * offset in the page, d: error code.
+ */
+export const EVENT_VMEXIT: u32 = 1;
+/**
+ * A: page number (gva; gfn under TDP), b: offset in the page, c: error code bits 31:0, d: bits
+ * 63:32.
+ */
+export const EVENT_KVM_PAGE_FAULT: u32 = 2;
+/** A: page number of the gva, b: offset, c: pferr. */
+export const EVENT_GUEST_WALK: u32 = 3;
+/** One paging element of the walk; a: level, b: gpte bits 31:0, c: bits 63:32. */
+export const EVENT_GUEST_PTE: u32 = 4;
+/** A: gfn of the table, b: index. */
+export const EVENT_GUEST_PTE_SET_A: u32 = 5;
+/** A: gfn of the table, b: index. */
+export const EVENT_GUEST_PTE_SET_D: u32 = 6;
+/** A: #PF error code. */
+export const EVENT_GUEST_WALK_ERROR: u32 = 7;
+/** A: vector, b: error code. */
+export const EVENT_INJECT: u32 = 8;
+/** No arguments. */
+export const EVENT_EMULATE_INSN: u32 = 9;
+/** A: gfn, b: offset, c: 1 = write, d: length. */
+export const EVENT_MMIO: u32 = 10;
+/** The vCPU's flush of one address; a: page number, b: offset. */
+export const EVENT_FLUSH_TLB_GVA: u32 = 11;
+/** No arguments. */
+export const EVENT_FLUSH_CURRENT_TLB: u32 = 12;
+/** A queued request is honoured before guest entry. */
+export const EVENT_FLUSH_ALL_TLB: u32 = 13;
+/** No arguments. */
+export const EVENT_FLUSH_ASID_TLB: u32 = 14;
+/** A: gfn of the new PML4. */
+export const EVENT_NEW_CR3: u32 = 15;
+/** No arguments. */
+export const EVENT_SYNC_ROOTS: u32 = 16;
+/** No arguments. */
+export const EVENT_FREE_ROOTS: u32 = 17;
+/** A: level. */
+export const EVENT_LOAD_ROOT: u32 = 18;
+/** A: page number, b: offset. */
+export const EVENT_MMU_INVALIDATE_GVA: u32 = 19;
+// KVM's MMU.
+/** A: hvn. */
+export const EVENT_HVA_TO_PFN: u32 = 20;
+/** A: hvn, b: pfn, c: KVM_PFN_ERR_* or 0. */
+export const EVENT_HVA_TO_PFN_RET: u32 = 21;
+/** A: gfn, b: level. */
+export const EVENT_SPTE_REQUESTED: u32 = 22;
+/** A: gfn, b: spte bits 31:0, c: bits 63:32, d: level. */
+export const EVENT_SPTE_SET: u32 = 23;
+/** A: old spte bits 31:0, b: bits 63:32, c: SPTE_BY_*. */
+export const EVENT_SPTE_ZAP: u32 = 24;
+/** A: new spte bits 31:0, b: bits 63:32, c: 1 = a flush is needed, d: SPTE_BY_*. */
+export const EVENT_SPTE_UPDATE: u32 = 25;
+/**
+ * First half of kvm_tdp_mmu_spte_changed; a: gfn, b: level, c: old spte bits 31:0, d: bits 63:32.
+ */
+export const EVENT_TDP_SPTE_OLD: u32 = 26;
+/** Second half; a: gfn, b: level, c: new spte bits 31:0, d: bits 63:32. */
+export const EVENT_TDP_SPTE_NEW: u32 = 27;
+/** A: gfn, b: level, c: role word, d: bit 0 unsync, bit 1 created. */
+export const EVENT_SP_GET: u32 = 28;
+/** A: gfn, b: level, c: role word. */
+export const EVENT_SP_ZAP: u32 = 29;
+/** A: gfn, b: level, c: role word. */
+export const EVENT_SP_UNSYNC: u32 = 30;
+/** A: gfn, b: level, c: role word. */
+export const EVENT_SP_SYNC: u32 = 31;
+/** A: gfn of the table, b: index. */
+export const EVENT_KVM_MMU_PTE_WRITE: u32 = 32;
+/** No arguments. */
+export const EVENT_ZAP_ALL_FAST: u32 = 33;
+/** A: gfn, b: ACC_*. */
+export const EVENT_MARK_MMIO_SPTE: u32 = 34;
+/** A: kvm generation, b: spte generation. */
+export const EVENT_CHECK_MMIO_SPTE: u32 = 35;
+/** A: gfn, b: ACC_*. */
+export const EVENT_HANDLE_MMIO_PAGE_FAULT: u32 = 36;
+/** A: old spte low word, b: new spte low word, c: 1 = fixed, d: 1 = spurious. */
+export const EVENT_FAST_PAGE_FAULT: u32 = 37;
+/** No arguments. */
+export const EVENT_FLUSH_REMOTE_TLBS: u32 = 38;
+/** A: gfn, b: pages. */
+export const EVENT_FLUSH_REMOTE_TLBS_RANGE: u32 = 39;
+/** A: pfn. */
+export const EVENT_KVM_SET_PFN_ACCESSED: u32 = 40;
+/** A: pfn. */
+export const EVENT_KVM_SET_PFN_DIRTY: u32 = 41;
+/** A: hvn, b: pages, c: MMU_NOTIFY_*. */
+export const EVENT_KVM_INVALIDATE_RANGE_START: u32 = 42;
+/** A: hvn, b: pages, c: MMU_NOTIFY_*. */
+export const EVENT_KVM_INVALIDATE_RANGE_END: u32 = 43;
+/** A: hvn, b: pages. */
+export const EVENT_KVM_INVALIDATE_RANGE: u32 = 44;
+/** A: hvn, b: pages. */
+export const EVENT_KVM_CLEAR_FLUSH_YOUNG: u32 = 45;
+/** A: result. */
+export const EVENT_KVM_CLEAR_FLUSH_YOUNG_RET: u32 = 46;
+/** A: hvn, b: pages. */
+export const EVENT_KVM_CLEAR_YOUNG: u32 = 47;
+/** A: result. */
+export const EVENT_KVM_CLEAR_YOUNG_RET: u32 = 48;
+/** A: hvn. */
+export const EVENT_KVM_TEST_YOUNG: u32 = 49;
+/** A: result. */
+export const EVENT_KVM_TEST_YOUNG_RET: u32 = 50;
+/** A: hvn. */
+export const EVENT_KVM_CHANGE_PTE: u32 = 51;
+/** No arguments. */
+export const EVENT_KVM_MN_RELEASE: u32 = 52;
+/** A: hvn, b: pages. */
+export const EVENT_TP_KVM_UNMAP_HVA_RANGE: u32 = 53;
+/** A: hvn, b: pages. */
+export const EVENT_TP_KVM_AGE_HVA: u32 = 54;
+/** A: hvn. */
+export const EVENT_TP_KVM_TEST_AGE_HVA: u32 = 55;
+/** A: hvn. */
+export const EVENT_TP_KVM_SET_SPTE_HVA: u32 = 56;
+// notifier chain of the mm.
+/** A: hvn, b: pages, c: MMU_NOTIFY_*. */
+export const EVENT_MN_INVALIDATE_RANGE_START: u32 = 57;
+/** A: hvn, b: pages, c: MMU_NOTIFY_*. */
+export const EVENT_MN_INVALIDATE_RANGE_END: u32 = 58;
+/** A: hvn, b: pages. */
+export const EVENT_MN_INVALIDATE_RANGE: u32 = 59;
+/** A: hvn, b: pages. */
+export const EVENT_MN_CLEAR_FLUSH_YOUNG: u32 = 60;
+/** A: result. */
+export const EVENT_MN_CLEAR_FLUSH_YOUNG_RET: u32 = 61;
+/** A: hvn, b: pages. */
+export const EVENT_MN_CLEAR_YOUNG: u32 = 62;
+/** A: result. */
+export const EVENT_MN_CLEAR_YOUNG_RET: u32 = 63;
+/** A: hvn. */
+export const EVENT_MN_TEST_YOUNG: u32 = 64;
+/** A: result. */
+export const EVENT_MN_TEST_YOUNG_RET: u32 = 65;
+/** A: hvn. */
+export const EVENT_MN_CHANGE_PTE: u32 = 66;
+/** No arguments. */
+export const EVENT_MN_RELEASE: u32 = 67;
+// host mm.
+/** Handle_mm_fault; a: hvn, b: FAULT_FLAG_*. */
+export const EVENT_HOST_FAULT: u32 = 68;
+/** A: hvn, b: VM_FAULT_*. */
+export const EVENT_HOST_FAULT_RET: u32 = 69;
+/** No arguments. */
+export const EVENT_WP_PAGE_COPY: u32 = 70;
+/** A: pfn. */
+export const EVENT_FOLIO_MARK_ACCESSED: u32 = 71;
+/** A: pfn. */
+export const EVENT_FOLIO_ACTIVATE: u32 = 72;
+/** A: pfn. */
+export const EVENT_FOLIO_REFERENCED: u32 = 73;
+/** A: hvn. */
+export const EVENT_FOLIO_REFERENCED_ONE: u32 = 74;
+/** A: result. */
+export const EVENT_FOLIO_REFERENCED_RET: u32 = 75;
+/** A: hvn. */
+export const EVENT_TRY_TO_UNMAP_ONE: u32 = 76;
+/** A: pfn. */
+export const EVENT_SWAP_WRITEPAGE: u32 = 77;
+/** A: pfn. */
+export const EVENT_SWAP_READ: u32 = 78;
+/** A: pfn. */
+export const EVENT_VMSCAN_WRITE: u32 = 79;
+/** A: pfn. */
+export const EVENT_WORKINGSET_EVICTION: u32 = 80;
+/** A: pfn. */
+export const EVENT_WORKINGSET_REFAULT: u32 = 81;
+/**
+ * A: pfn, b: LRU list (0 inactive anon, 1 active anon, 2 inactive file, 3 active file, 4
+ * unevictable).
+ */
+export const EVENT_LRU_INSERT: u32 = 82;
+/** A: pfn. */
+export const EVENT_LRU_ACTIVATE: u32 = 83;
+/** No arguments. */
+export const EVENT_LRU_GEN_LOOK_AROUND: u32 = 84;
+/** No arguments. */
+export const EVENT_VMSCAN_LRU_ISOLATE: u32 = 85;
+/** No arguments. */
+export const EVENT_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 86;
+/** No arguments. */
+export const EVENT_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 87;
+/** Number of event ids, 0 unused. */
+export const EVENT_COUNT: u32 = 88;
+
+// Reasons of EVENT_VMEXIT.
+export const VMEXIT_PF_EXCP: u32 = 1;
+export const VMEXIT_NPF: u32 = 2;
+export const VMEXIT_IO: u32 = 3;
+export const VMEXIT_INVLPG: u32 = 4;
+export const VMEXIT_WRITE_CR0: u32 = 5;
+export const VMEXIT_CR0_SEL_WRITE: u32 = 6;
+export const VMEXIT_WRITE_CR3: u32 = 7;
+export const VMEXIT_WRITE_CR4: u32 = 8;
+
+// Who zapped or updated an spte.
+export const SPTE_BY_DROP_SPTE: u32 = 1;
+export const SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES: u32 = 2;
+export const SPTE_BY_MMU_SET_SPTE: u32 = 3;
+export const SPTE_BY_PAGING64_SYNC_PAGE: u32 = 4;
+export const SPTE_BY_RMAP_WRITE_PROTECT: u32 = 5;
+export const SPTE_BY_AGE: u32 = 6;
+
+// enum mmu_notifier_event.
+export const MMU_NOTIFY_UNMAP: u32 = 0;
+export const MMU_NOTIFY_CLEAR: u32 = 1;
+export const MMU_NOTIFY_PROTECTION_VMA: u32 = 2;
+export const MMU_NOTIFY_PROTECTION_PAGE: u32 = 3;
+export const MMU_NOTIFY_SOFT_DIRTY: u32 = 4;
+export const MMU_NOTIFY_RELEASE: u32 = 5;
+export const MMU_NOTIFY_MIGRATE: u32 = 6;
+export const MMU_NOTIFY_EXCLUSIVE: u32 = 7;
+
+// Why hva_to_pfn() failed (include/linux/kvm_host.h).
+export const KVM_PFN_ERR_FAULT: u32 = 1;
+export const KVM_PFN_ERR_HWPOISON: u32 = 2;
+export const KVM_PFN_ERR_RO_FAULT: u32 = 3;
+export const KVM_PFN_NOSLOT: u32 = 4;
+
+// enum fault_flag (include/linux/mm_types.h).
+export const FAULT_FLAG_WRITE: u32 = 1;
+export const FAULT_FLAG_MKWRITE: u32 = 2;
+export const FAULT_FLAG_ALLOW_RETRY: u32 = 4;
+export const FAULT_FLAG_RETRY_NOWAIT: u32 = 8;
+export const FAULT_FLAG_KILLABLE: u32 = 16;
+export const FAULT_FLAG_TRIED: u32 = 32;
+export const FAULT_FLAG_USER: u32 = 64;
+export const FAULT_FLAG_REMOTE: u32 = 128;
+export const FAULT_FLAG_INSTRUCTION: u32 = 256;
+export const FAULT_FLAG_INTERRUPTIBLE: u32 = 512;
+export const FAULT_FLAG_UNSHARE: u32 = 1024;
+
+// vm_fault_t.
+export const VM_FAULT_OOM: u32 = 1;
+export const VM_FAULT_SIGBUS: u32 = 2;
+export const VM_FAULT_MAJOR: u32 = 4;
+export const VM_FAULT_WRITE: u32 = 8;
+export const VM_FAULT_SIGSEGV: u32 = 64;
+export const VM_FAULT_NOPAGE: u32 = 256;
+export const VM_FAULT_LOCKED: u32 = 512;
+export const VM_FAULT_RETRY: u32 = 1024;
+export const VM_FAULT_FALLBACK: u32 = 2048;

@@ -10,3 +10,4 @@ export function abiVersion(): u32 {
 
 export { arenaAlloc, pageAlloc, pageFree, memoryTop, tablePages } from './layout';
 export { statsPtr } from './stats';
+export { setTracing } from './events';

@@ -18,6 +18,8 @@ export interface BaseExports {
   tablePages(): number;
   /** Address of the counter block: one u64 a counter. */
   statsPtr(): number;
+  /** Turns the core's part of the event stream on (1) or off (0). */
+  setTracing(on: number): void;
 }
 
 /** All exports of the core. */

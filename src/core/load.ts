@@ -25,8 +25,12 @@ export interface Core {
   readonly x: CoreExports;
   readonly mem: CoreMemory;
   readonly build: CoreBuild;
-  /** Replaceable sink of the core's events. */
-  onEvent: EventSink;
+  /** True while someone listens to the event stream. */
+  readonly tracing: boolean;
+  /** Sends an event of the host's side into the same stream; call it only while `tracing`. */
+  readonly emit: EventSink;
+  /** Starts the event stream, or with null ends it. Core and host share the one order. */
+  trace(sink: EventSink | null): void;
 }
 
 function ignore(): void {}
@@ -65,11 +69,15 @@ export function loadCore(build: CoreBuild = 'release'): Core {
     x,
     mem: new CoreMemory(x.memory),
     build,
-    set onEvent(to: EventSink) {
-      sink = to;
+    get tracing() {
+      return sink !== ignore;
     },
-    get onEvent() {
+    get emit() {
       return sink;
+    },
+    trace(to: EventSink | null) {
+      sink = to ?? ignore;
+      x.setTracing(to ? 1 : 0);
     },
   };
 }
