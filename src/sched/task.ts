@@ -29,24 +29,44 @@
 /** Words in a task's stack: the deepest protocol nesting fits with room to spare. */
 const STACK_WORDS = 256;
 
-/** Decides whether a lock can be taken now; the explorer supplies one, straight runs need none. */
+/**
+ * Decides whether a lock can be taken now; the explorer supplies one, straight runs need none. A
+ * method that can block answers true, or false: the task is blocked and asks again when scheduled.
+ */
 export interface LockTable {
-  /** True and held by the task, or false: the task is blocked on it. */
+  /** Takes a spinlock, mutex or semaphore, or a reader-writer lock for writing. */
   acquire(task: Task, lock: number): boolean;
   release(task: Task, lock: number): void;
+  /** Takes a reader-writer lock for reading. */
+  acquireShared(task: Task, lock: number): boolean;
+  releaseShared(task: Task, lock: number): void;
+  /** Enters a read section of an RCU or SRCU domain; sections nest. */
+  rcuReadLock(task: Task, domain: number): void;
+  rcuReadUnlock(task: Task, domain: number): void;
+  /** The first call begins a grace period; true once every read section of that moment has ended. */
+  gracePeriod(task: Task, domain: number): boolean;
 }
+
+/** Values of `Task.blockedOn` that name no lock. */
+export const BLOCKED_ON_NOTHING = -1;
+/** The task waits for a condition that it tests itself when it is scheduled. */
+export const BLOCKED_ON_CONDITION = -2;
 
 /** One thread of control. */
 export class Task {
   readonly id: number;
   /** Program counters and locals of the active protocols. */
   readonly stack = new Int32Array(STACK_WORDS);
-  /** Result of the protocol that finished last. */
+  /** Result of the protocol that finished last; dead across a preemption point. */
   result = 0;
   /** True under the explorer: every preemption point returns. */
   preemptive = false;
-  /** Lock that the task waits for, or -1. */
-  blockedOn = -1;
+  /** True until the first lock of a step: taking another lock is a preemption point of its own. */
+  fresh = false;
+  /** Lock or domain that the task waits for, or BLOCKED_ON_*. */
+  blockedOn = BLOCKED_ON_NOTHING;
+  /** True when it waits for `blockedOn` as a reader, or for a grace period. */
+  blockedShared = false;
   /** Where the task was preempted, in the kernel's words. */
   where = '';
   /** Locks of the explored machine; null when run straight. */
@@ -68,12 +88,13 @@ export class Task {
   lock(at: number, pc: number, lock: number): boolean {
     this.stack[at] = pc;
     if (this.locks === null) return true;
-    if (this.locks.acquire(this, lock)) {
-      this.blockedOn = -1;
-      return true;
-    }
-    this.blockedOn = lock;
-    return false;
+    if (this.fresh && this.locks.acquire(this, lock)) return this.#entered();
+    return this.#blocked(lock, false);
+  }
+
+  /** Takes a lock if that is possible at once. */
+  tryLock(lock: number): boolean {
+    return this.locks === null || this.locks.acquire(this, lock);
   }
 
   /** Releases a lock. */
@@ -81,11 +102,69 @@ export class Task {
     if (this.locks !== null) this.locks.release(this, lock);
   }
 
+  /** Takes a reader-writer lock for reading; as lock(). */
+  lockShared(at: number, pc: number, lock: number): boolean {
+    this.stack[at] = pc;
+    if (this.locks === null) return true;
+    if (this.fresh && this.locks.acquireShared(this, lock)) return this.#entered();
+    return this.#blocked(lock, true);
+  }
+
+  /** Releases a lock taken with lockShared(). */
+  unlockShared(lock: number): void {
+    if (this.locks !== null) this.locks.releaseShared(this, lock);
+  }
+
+  /** Enters a read section of an RCU or SRCU domain (a lock id); never blocks. */
+  rcuReadLock(domain: number): void {
+    if (this.locks !== null) this.locks.rcuReadLock(this, domain);
+  }
+
+  /** Leaves it. */
+  rcuReadUnlock(domain: number): void {
+    if (this.locks !== null) this.locks.rcuReadUnlock(this, domain);
+  }
+
+  /** Waits until every read section that runs now has ended; as lock(). */
+  synchronizeRcu(at: number, pc: number, domain: number): boolean {
+    this.stack[at] = pc;
+    if (this.locks === null) return true;
+    if (this.fresh && this.locks.gracePeriod(this, domain)) return this.#entered();
+    return this.#blocked(domain, true);
+  }
+
+  /**
+   * Waits for a condition (a count that drains, an event): `ready` is evaluated by the caller each
+   * time the case is entered, which it must be without side effects.
+   */
+  wait(at: number, pc: number, ready: boolean, what: string): boolean {
+    this.stack[at] = pc;
+    if (ready) return this.preemptive ? this.#entered() : true;
+    if (!this.preemptive) throw new Error(`a straight run would wait for ever: ${what}`);
+    this.where = what;
+    this.blockedOn = BLOCKED_ON_CONDITION;
+    return false;
+  }
+
   /** Ends a protocol with a result. */
   done(at: number, result: number): true {
-    this.stack[at] = 0;
+    // Dead locals would tell states apart that behave alike.
+    if (this.preemptive) this.stack.fill(0, at);
+    else this.stack[at] = 0;
     this.result = result;
     return true;
+  }
+
+  #entered(): true {
+    this.fresh = false;
+    this.blockedOn = BLOCKED_ON_NOTHING;
+    return true;
+  }
+
+  #blocked(lock: number, shared: boolean): false {
+    this.blockedOn = lock;
+    this.blockedShared = shared;
+    return false;
   }
 }
 
