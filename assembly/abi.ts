@@ -440,3 +440,75 @@ export const VM_FAULT_NOPAGE: u32 = 256;
 export const VM_FAULT_LOCKED: u32 = 512;
 export const VM_FAULT_RETRY: u32 = 1024;
 export const VM_FAULT_FALLBACK: u32 = 2048;
+// ---- page flags of FRAME_FLAGS (cf. include/linux/page-flags.h) ----------------------------------
+//  31      24 23   19 18                              0
+//  ┌─────────┬───────┬─────────────────────────────────┐
+//  │ mm id   │ list  │ PG_*                            │  list: LRU_* while PG_LRU is set
+//  └─────────┴───────┴─────────────────────────────────┘
+/** Held by whoever reads the page in, writes it out or unmaps it. */
+export const PG_LOCKED: u32 = 0x1;
+/** Seen once by mark_page_accessed() or by a scan. */
+export const PG_REFERENCED: u32 = 0x2;
+/** The content is newer than the swap slot or the file. */
+export const PG_DIRTY: u32 = 0x4;
+/** On a list of lru.ts. */
+export const PG_LRU: u32 = 0x8;
+export const PG_ACTIVE: u32 = 0x10;
+/** Was in the working set when it was evicted last. */
+export const PG_WORKINGSET: u32 = 0x20;
+/** In the swap cache: FRAME_PRIVATE is its slot, and the cache holds a reference. */
+export const PG_SWAPCACHE: u32 = 0x40;
+/** Anonymous and not lazily freeable (MADV_FREE clears it). */
+export const PG_SWAPBACKED: u32 = 0x80;
+/** Anonymous (else a page of the page cache). */
+export const PG_ANON: u32 = 0x100;
+/** No other mm maps this anonymous page: a write may reuse it. */
+export const PG_ANON_EXCLUSIVE: u32 = 0x200;
+export const PG_WRITEBACK: u32 = 0x400;
+/** To be freed as soon as its write-back ends. */
+export const PG_RECLAIM: u32 = 0x800;
+/** Mapped by a locked vma: on no list that is scanned. */
+export const PG_UNEVICTABLE: u32 = 0x1000;
+/** FRAME_RMAP is a chain of mapping nodes. */
+export const PG_MULTIMAP: u32 = 0x2000;
+/** Merged by KSM: always copied on write. */
+export const PG_KSM: u32 = 0x4000;
+/** One of 512 frames that one huge pte maps. */
+export const PG_HUGE: u32 = 0x8000;
+/** Counted against the limit of the host. */
+export const PG_CHARGED: u32 = 0x10000;
+/** In a per-CPU batch on the way to an LRU list; the batch holds a reference. */
+export const PG_LRU_PENDING: u32 = 0x20000;
+/** Taken off its list by reclaim, which holds a reference. */
+export const PG_ISOLATED: u32 = 0x40000;
+/** Shift of the list field. */
+export const PG_LIST_SHIFT: u32 = 19;
+export const PG_LIST_MASK: u32 = 0xf80000;
+/** Shift of the mm id. */
+export const PG_MM_SHIFT: u32 = 24;
+/** The bits that are flags. */
+export const PG_FLAGS_MASK: u32 = 0x7ffff;
+/** FRAME_MAPCOUNT: bits of the count; above them the id of the file (0: none). */
+export const FRAME_MAPCOUNT_MASK: u32 = 0xffffff;
+export const FRAME_FILE_SHIFT: u32 = 24;
+/** FRAME_CONTENT: the rest is the number of a content page. */
+export const CONTENT_PAGE: u32 = 0x80000000;
+
+// ---- LRU lists (assembly/mm/lru.ts) -----------------------------------------------------------
+export const LRU_INACTIVE_ANON: u32 = 0;
+export const LRU_ACTIVE_ANON: u32 = 1;
+export const LRU_INACTIVE_FILE: u32 = 2;
+export const LRU_ACTIVE_FILE: u32 = 3;
+export const LRU_UNEVICTABLE: u32 = 4;
+/** First of 8 lists of the multi-generational LRU: generation mod 4, anon then file. */
+export const LRU_GEN_FIRST: u32 = 8;
+/** First of 16 lists that a policy uses as it likes. */
+export const LRU_POLICY_FIRST: u32 = 16;
+export const LRU_LISTS: u32 = 32;
+/** Bytes of a list head: first pfn, last pfn, pages, spare. */
+export const LRU_HEAD_SIZE: u32 = 16;
+
+/** Most host mms and files together; their ids start at 1. */
+export const MM_MAX: u32 = 256;
+/** Pages that a huge pte maps. */
+export const HPAGE_PMD_NR: u32 = 512;

@@ -11,3 +11,48 @@ export function abiVersion(): u32 {
 export { arenaAlloc, pageAlloc, pageFree, memoryTop, tablePages } from './layout';
 export { statsPtr } from './stats';
 export { setTracing } from './events';
+export {
+  contentCopy,
+  contentFree,
+  frameAlloc,
+  frameCharge,
+  frameContent,
+  frameContentForWrite,
+  frameContentPtr,
+  frameInit,
+  framePtr,
+  framesCharged,
+  frameSetContent,
+  framesFree,
+  frameTable,
+  frameTotal,
+  getPage,
+  putPage,
+} from './mm/frame';
+export {
+  hpmdGet,
+  hpmdSet,
+  hpmdSplit,
+  hpteGet,
+  hpteNextMapped,
+  hpteOr,
+  hpteSet,
+  hpteTables,
+  hpteTestAndClearYoung,
+  mmCreate,
+  mmDestroy,
+  mmUsed,
+} from './mm/pte';
+export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapRemove } from './mm/rmap';
+export {
+  lruAdd,
+  lruAddTail,
+  lruDel,
+  lruHead,
+  lruHeads,
+  lruListOf,
+  lruMove,
+  lruNewer,
+  lruSize,
+  lruTail,
+} from './mm/lru';

@@ -22,5 +22,103 @@ export interface BaseExports {
   setTracing(on: number): void;
 }
 
+/** Exports of mm/frame.ts: the frame table. pfns and counts are u32 (use `>>> 0`). */
+export interface FrameExports {
+  /** Makes the frame table: `nframes` usable frames and the zero page. */
+  frameInit(nframes: number): void;
+  /** Byte address of a frame's struct page. */
+  framePtr(pfn: number): number;
+  /** Byte address of the frame table (frame 0). */
+  frameTable(): number;
+  /** Usable frames. */
+  frameTotal(): number;
+  /** Frames that can still be allocated. */
+  framesFree(): number;
+  /** Frames that count against the host's limit. */
+  framesCharged(): number;
+  /** A zeroed frame with one reference, or 0 when all are in use. */
+  frameAlloc(): number;
+  /** Counts a frame against the limit until it is freed. */
+  frameCharge(pfn: number): void;
+  /** Takes a reference. */
+  getPage(pfn: number): void;
+  /** Drops a reference; 1 when the frame was freed. */
+  putPage(pfn: number): number;
+  /** 4 KiB of content for reading (zeros when nothing was written as bytes). */
+  frameContentPtr(pfn: number): number;
+  /** 4 KiB of content for writing. */
+  frameContentForWrite(pfn: number): number;
+  /** Content word: 0, a version stamp, or CONTENT_PAGE | page number. */
+  frameContent(pfn: number): number;
+  /** Replaces the content word. */
+  frameSetContent(pfn: number, content: number): void;
+  /** A copy of a content word (a content page is duplicated). */
+  contentCopy(content: number): number;
+  /** Gives back the content page that a content word owns. */
+  contentFree(content: number): void;
+}
+
+/** Exports of mm/pte.ts: host page tables by mm id and host virtual page number (hvn). */
+export interface PteExports {
+  /** A new address space: its id (1 to 255), or 0 when all are in use. */
+  mmCreate(): number;
+  /** Gives an address space without ptes back. */
+  mmDestroy(mm: number): void;
+  /** Ptes that are not 0. */
+  mmUsed(mm: number): number;
+  /** Leaf tables in use, of all mms. */
+  hpteTables(): number;
+  /** The pte (HPTE_*) of a page, 0 when none. */
+  hpteGet(mm: number, hvn: number): number;
+  /** Writes a pte; returns the old one. */
+  hpteSet(mm: number, hvn: number, pte: number): number;
+  /** Sets HPTE_YOUNG or HPTE_DIRTY in a pte that exists. */
+  hpteOr(mm: number, hvn: number, bits: number): void;
+  /** Clears the young bit; 1 when it was set. */
+  hpteTestAndClearYoung(mm: number, hvn: number): number;
+  /** First page in [hvn, end) with a pte, or `end`. */
+  hpteNextMapped(mm: number, hvn: number, end: number): number;
+  /** The huge pte that maps a page, or 0. */
+  hpmdGet(mm: number, hvn: number): number;
+  /** Writes (or, with 0, clears) a huge pte at an aligned hvn. */
+  hpmdSet(mm: number, hvn: number, pte: number): void;
+  /** Replaces a huge pte by 512 ptes. */
+  hpmdSplit(mm: number, hvn: number): void;
+}
+
+/** Exports of mm/rmap.ts: from a frame to the host ptes that map it. */
+export interface RmapExports {
+  /** Number of host ptes that map a frame. */
+  pageMapcount(pfn: number): number;
+  rmapAdd(pfn: number, mm: number, hvn: number): void;
+  rmapRemove(pfn: number, mm: number, hvn: number): void;
+  /** mm id of the i-th mapping, oldest first. */
+  rmapMm(pfn: number, i: number): number;
+  /** hvn of the i-th mapping, oldest first. */
+  rmapHvn(pfn: number, i: number): number;
+}
+
+/** Exports of mm/lru.ts: page lists (LRU_* in abi.ts); the head is the newest page. */
+export interface LruExports {
+  /** Byte address of the list heads. */
+  lruHeads(): number;
+  /** Pages on a list. */
+  lruSize(list: number): number;
+  /** Oldest page of a list, or 0. */
+  lruTail(list: number): number;
+  /** Newest page of a list, or 0. */
+  lruHead(list: number): number;
+  /** The next newer page on the same list, or 0. */
+  lruNewer(pfn: number): number;
+  /** The list that a page is on, or 0xffffffff. */
+  lruListOf(pfn: number): number;
+  lruAdd(pfn: number, list: number): void;
+  lruAddTail(pfn: number, list: number): void;
+  lruDel(pfn: number): void;
+  /** Moves a listed page to the newest end of a list. */
+  lruMove(pfn: number, list: number): void;
+}
+
 /** All exports of the core. */
-export interface CoreExports extends BaseExports {}
+export interface CoreExports
+  extends BaseExports, FrameExports, PteExports, RmapExports, LruExports {}

@@ -1,0 +1,195 @@
+// The frame table: one 32-byte struct page for each host frame, and the allocator of frames.
+//
+//   0        4        8        12       16       20       24       28       32
+//   ┌────────┬────────┬────────┬────────┬────────┬────────┬────────┬────────┐
+//   │ flags  │refcount│mapcount│LRU next│LRU prev│content │private │ rmap   │
+//   └────────┴────────┴────────┴────────┴────────┴────────┴────────┴────────┘
+//
+// Invariants:
+// - refcount 0 exactly when the frame is free; the free list runs through the "LRU next" word.
+// - Frame 0 is the shared zero page: never on a list, never counted, never freed.
+// - A frame that holds no written bytes needs no content page; content is then 0 or a stamp.
+
+import {
+  CONTENT_PAGE,
+  FRAME_CONTENT,
+  FRAME_FLAGS,
+  FRAME_LRU_NEXT,
+  FRAME_MAPCOUNT,
+  FRAME_MAPCOUNT_MASK,
+  FRAME_PRIVATE,
+  FRAME_REFCOUNT,
+  FRAME_RMAP,
+  FRAME_SIZE,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  PG_CHARGED,
+  PG_LRU,
+  ZERO_PFN,
+} from '../abi';
+import { arenaAlloc, pageAlloc, pageFree } from '../layout';
+import { Pfn } from '../types';
+import { lruDel } from './lru';
+
+/** log2 of FRAME_SIZE. */
+const FRAME_SHIFT: u32 = 5;
+if (FRAME_SIZE != (<u32>1) << FRAME_SHIFT) ERROR('abi: FRAME_SIZE');
+
+let frames: usize = 0;
+let frameCount: u32 = 0;
+/** Frames at and above this one were never used. */
+let frameTop: u32 = 0;
+/** First frame of the free list (0: none). */
+let freeFrames: u32 = 0;
+let freeCount: u32 = 0;
+/** Frames charged to the limit. */
+let charged: u32 = 0;
+/** A page of zeros that reads of untouched frames see. */
+let zeroContent: usize = 0;
+
+/** Makes the table for `nframes` usable frames (and the zero page); called once. */
+export function frameInit(nframes: u32): void {
+  assert(frames == 0, 'the frame table is made once');
+  frameCount = nframes + 1;
+  frames = arenaAlloc((<usize>frameCount) << FRAME_SHIFT);
+  frameTop = 1;
+  freeCount = nframes;
+  zeroContent = pageAlloc();
+  store<u32>(frames, 1, FRAME_REFCOUNT);
+}
+
+/** Address of the struct page of a frame. */
+export function framePtr(pfn: Pfn): usize {
+  assert(pfn < frameCount, 'a pfn lies in the frame table');
+  return frames + ((<usize>pfn) << FRAME_SHIFT);
+}
+
+/** Base of the frame table. */
+export function frameTable(): usize {
+  return frames;
+}
+
+/** Usable frames. */
+export function frameTotal(): u32 {
+  return frameCount - 1;
+}
+
+/** Frames that frameAlloc() can still hand out. */
+export function framesFree(): u32 {
+  return freeCount;
+}
+
+/** Frames charged to the limit. */
+export function framesCharged(): u32 {
+  return charged;
+}
+
+/** A zeroed frame with one reference, or 0 when all are in use. */
+export function frameAlloc(): Pfn {
+  let pfn = freeFrames;
+  if (pfn != 0) {
+    const page = framePtr(pfn);
+    freeFrames = load<u32>(page, FRAME_LRU_NEXT);
+    store<u32>(page, 0, FRAME_LRU_NEXT);
+  } else {
+    if (frameTop == frameCount) return 0;
+    pfn = frameTop++;
+  }
+  freeCount--;
+  store<u32>(framePtr(pfn), 1, FRAME_REFCOUNT);
+  return pfn;
+}
+
+/** Counts a frame against the limit until it is freed. */
+export function frameCharge(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if (flags & PG_CHARGED) return;
+  store<u32>(page, flags | PG_CHARGED, FRAME_FLAGS);
+  charged++;
+}
+
+function frameFree(pfn: Pfn, page: usize): void {
+  const flags = load<u32>(page, FRAME_FLAGS);
+  assert(
+    (load<u32>(page, FRAME_MAPCOUNT) & FRAME_MAPCOUNT_MASK) == 0,
+    'a freed frame is mapped nowhere',
+  );
+  if (flags & PG_LRU) lruDel(pfn);
+  if (flags & PG_CHARGED) charged--;
+  const content = load<u32>(page, FRAME_CONTENT);
+  if (content & CONTENT_PAGE) pageFree((<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT);
+  store<u32>(page, 0, FRAME_FLAGS);
+  store<u32>(page, 0, FRAME_MAPCOUNT);
+  store<u32>(page, 0, FRAME_CONTENT);
+  store<u32>(page, 0, FRAME_PRIVATE);
+  store<u32>(page, 0, FRAME_RMAP);
+  store<u32>(page, freeFrames, FRAME_LRU_NEXT);
+  freeFrames = pfn;
+  freeCount++;
+}
+
+/** Takes a reference (get_page). */
+export function getPage(pfn: Pfn): void {
+  if (pfn == ZERO_PFN) return;
+  const page = framePtr(pfn);
+  const refs = load<u32>(page, FRAME_REFCOUNT);
+  assert(refs != 0, 'only a frame in use can gain a reference');
+  store<u32>(page, refs + 1, FRAME_REFCOUNT);
+}
+
+/** Drops a reference and frees the frame with the last one (put_page). 1 when it was freed. */
+export function putPage(pfn: Pfn): u32 {
+  if (pfn == ZERO_PFN) return 0;
+  const page = framePtr(pfn);
+  const refs = load<u32>(page, FRAME_REFCOUNT);
+  assert(refs != 0, 'a frame in use has a reference');
+  store<u32>(page, refs - 1, FRAME_REFCOUNT);
+  if (refs != 1) return 0;
+  frameFree(pfn, page);
+  return 1;
+}
+
+/** 4 KiB of content for reading: a page of zeros when nothing was written as bytes. */
+export function frameContentPtr(pfn: Pfn): usize {
+  const content = load<u32>(framePtr(pfn), FRAME_CONTENT);
+  if (content & CONTENT_PAGE) return (<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT;
+  return zeroContent;
+}
+
+/** 4 KiB of content for writing; a stamp that was there is replaced by zeros. */
+export function frameContentForWrite(pfn: Pfn): usize {
+  assert(pfn != ZERO_PFN, 'the zero page is never written');
+  const page = framePtr(pfn);
+  const content = load<u32>(page, FRAME_CONTENT);
+  if (content & CONTENT_PAGE) return (<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT;
+  const bytes = pageAlloc();
+  store<u32>(page, CONTENT_PAGE | (<u32>(bytes >> PAGE_SHIFT)), FRAME_CONTENT);
+  return bytes;
+}
+
+/** The content word of a frame: 0, a stamp, or CONTENT_PAGE and a page number. */
+export function frameContent(pfn: Pfn): u32 {
+  return load<u32>(framePtr(pfn), FRAME_CONTENT);
+}
+
+/** A copy of a content word: stamps are values, content pages are duplicated. */
+export function contentCopy(content: u32): u32 {
+  if ((content & CONTENT_PAGE) == 0) return content;
+  const bytes = pageAlloc();
+  memory.copy(bytes, (<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT, <usize>PAGE_SIZE);
+  return CONTENT_PAGE | (<u32>(bytes >> PAGE_SHIFT));
+}
+
+/** Gives back what a content word owns. */
+export function contentFree(content: u32): void {
+  if (content & CONTENT_PAGE) pageFree((<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT);
+}
+
+/** Replaces the content word of a frame and gives back what the old one owned. */
+export function frameSetContent(pfn: Pfn, content: u32): void {
+  const page = framePtr(pfn);
+  const old = load<u32>(page, FRAME_CONTENT);
+  if (old != content) contentFree(old);
+  store<u32>(page, content, FRAME_CONTENT);
+}
