@@ -512,3 +512,53 @@ export const LRU_HEAD_SIZE: u32 = 16;
 export const MM_MAX: u32 = 256;
 /** Pages that a huge pte maps. */
 export const HPAGE_PMD_NR: u32 = 512;
+
+// ---- control records (ACCESS_CONTROL) ---------------------------------------------------------
+// The argument of a control record, in bits 63:12 of the record:
+//
+//   bit of the record 63            28 27          16 15      12 11          0
+//                     ┌───────────────┬──────────────┬──────────┬─────────────┐
+//                     │ operand (36)  │ count-1 (12) │ op (4)   │ ACCESS_CONTROL
+//                     └───────────────┴──────────────┴──────────┴─────────────┘
+
+/** Shift of the op in the low word of a control record. */
+export const CONTROL_OP_SHIFT: u32 = 12;
+/** Shift of `count - 1` in the low word. */
+export const CONTROL_COUNT_SHIFT: u32 = 16;
+/** Shift of the operand in the low word: its low 4 bits lie there, the rest is the high word. */
+export const CONTROL_OPERAND_SHIFT: u32 = 28;
+/** Switch to guest process `operand` (made on first use). */
+export const CONTROL_SWITCH: u32 = 0;
+/** Guest munmap of `count` pages at vpn `operand` of the current process. */
+export const CONTROL_UNMAP: u32 = 1;
+/** Guest mprotect to read-only. */
+export const CONTROL_PROTECT_RO: u32 = 2;
+/** Guest mprotect to read-write. */
+export const CONTROL_PROTECT_RW: u32 = 3;
+/** Guest fork: process `operand` becomes a copy-on-write copy of the current one. */
+export const CONTROL_FORK: u32 = 4;
+/** Guest exit of process `operand`. */
+export const CONTROL_EXIT: u32 = 5;
+/** Guest invlpg of `count` pages at vpn `operand`. */
+export const CONTROL_INVLPG: u32 = 6;
+/** Host operation number `operand` of the scenario. */
+export const CONTROL_HOST: u32 = 7;
+/** A boundary between phases: the counters are noted. */
+export const CONTROL_MARK: u32 = 8;
+
+// ---- the lockstep yardstick (assembly/lockstep.ts): byte offsets of its state ------------------
+/** u64: references seen. */
+export const LOCKSTEP_NOW: u32 = 0;
+/** u64: faults of an exact LRU, cold ones included. */
+export const LOCKSTEP_FAULTS: u32 = 8;
+/** u64: evictions of dirty pages by an exact LRU. */
+export const LOCKSTEP_WRITEBACKS: u32 = 16;
+/** u32: pages that the exact LRU holds. */
+export const LOCKSTEP_RESIDENT_PAGES: u32 = 24;
+export const LOCKSTEP_STATE_SIZE: u32 = 32;
+/** Node flag: the exact LRU holds the page. */
+export const LOCKSTEP_RESIDENT: u32 = 1;
+/** Node flag: written since the exact LRU loaded it. */
+export const LOCKSTEP_DIRTY: u32 = 2;
+/** Node flag: accessed at least once. */
+export const LOCKSTEP_SEEN: u32 = 4;

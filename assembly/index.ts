@@ -9,7 +9,18 @@ export function abiVersion(): u32 {
 }
 
 export { arenaAlloc, pageAlloc, pageFree, memoryTop, tablePages } from './layout';
-export { statsPtr } from './stats';
+export { statsPtr, statBump } from './stats';
+export {
+  lockstepInit,
+  lockstepMap,
+  lockstepGfn,
+  lockstepDropSpace,
+  lockstepTouch,
+  lockstepRun,
+  lockstepResident,
+  lockstepLast,
+  lockstepState,
+} from './lockstep';
 export { setTracing } from './events';
 export {
   contentCopy,

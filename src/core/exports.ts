@@ -18,6 +18,8 @@ export interface BaseExports {
   tablePages(): number;
   /** Address of the counter block: one u64 a counter. */
   statsPtr(): number;
+  /** Adds `n` to a counter. */
+  statBump(slot: number, n: number): void;
   /** Turns the core's part of the event stream on (1) or off (0). */
   setTracing(on: number): void;
 }
@@ -119,6 +121,28 @@ export interface LruExports {
   lruMove(pfn: number, list: number): void;
 }
 
+/** Exports of lockstep.ts: the exact LRU that runs beside the emulator, keyed by gfn. */
+export interface LockstepExports {
+  /** Makes the yardstick for `gfns` guest frames and `limit` host frames. */
+  lockstepInit(gfns: number, limit: number): void;
+  /** Virtual page (vpnHi:vpnLo, 36 bits) of a space lies on `gfn`; 0xffffffff: on none. */
+  lockstepMap(space: number, vpnHi: number, vpnLo: number, gfn: number): void;
+  /** gfn under a virtual page of a space, 0xffffffff when none. */
+  lockstepGfn(space: number, vpnHi: number, vpnLo: number): number;
+  /** Forgets all pages of an address space. */
+  lockstepDropSpace(space: number): void;
+  /** One access that is not in the records. */
+  lockstepTouch(gfn: number, write: number): void;
+  /** Replays `count` references of an address space. */
+  lockstepRun(records: number, count: number, space: number): void;
+  /** 1: an LRU that saw every access holds the page. */
+  lockstepResident(gfn: number): number;
+  /** Index of the last reference of a page; 0: none. */
+  lockstepLast(gfn: number): number;
+  /** Address of the LOCKSTEP_* counters. */
+  lockstepState(): number;
+}
+
 /** All exports of the core. */
 export interface CoreExports
-  extends BaseExports, FrameExports, PteExports, RmapExports, LruExports {}
+  extends BaseExports, FrameExports, PteExports, RmapExports, LruExports, LockstepExports {}
