@@ -99,7 +99,7 @@ export const VCPU_RFLAGS: u32 = 48;
 export const VCPU_MAXPHYADDR: u32 = 52;
 /** u64: faulting address of the last injected #PF. */
 export const VCPU_CR2: u32 = 56;
-/** Current root: pointer to its shadow page (0: none, load one). */
+/** Address of the root table that the hardware walks (0: none, load one). */
 export const VCPU_ROOT: u32 = 64;
 /** TLB tag of the current address space. */
 export const VCPU_TLB_TAG: u32 = 68;
@@ -107,6 +107,12 @@ export const VCPU_TLB_TAG: u32 = 68;
 export const VCPU_REQUESTS: u32 = 72;
 /** Base of this vCPU's TLB block. */
 export const VCPU_TLB: u32 = 76;
+/** Level of the root table that the hardware walks: 4 or 5. */
+export const VCPU_ROOT_LEVEL: u32 = 80;
+/** Address of the record that is being executed, or of the end of the batch (EXIT_DONE). */
+export const VCPU_RECORD: u32 = 84;
+/** Not 0: the hardware sees the guest's CR0.WP (two-dimensional paging); 0: WP = 1. */
+export const VCPU_GUEST_WP: u32 = 88;
 
 // Result of the last guest walk (cf. struct guest_walker in paging_tmpl.h).
 /** WALK_*. */
@@ -562,3 +568,9 @@ export const LOCKSTEP_RESIDENT: u32 = 1;
 export const LOCKSTEP_DIRTY: u32 = 2;
 /** Node flag: accessed at least once. */
 export const LOCKSTEP_SEEN: u32 = 4;
+
+// ---- TLB (assembly/tlb.ts) ---------------------------------------------------------------------
+/** Address-space numbers (PCIDs) run from 0 to TLB_SPACES - 1. */
+export const TLB_SPACES: u32 = 4096;
+/** Most ways of a set. */
+export const TLB_MAX_WAYS: u32 = 16;

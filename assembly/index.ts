@@ -67,3 +67,13 @@ export {
   lruSize,
   lruTail,
 } from './mm/lru';
+export { vcpuInit, vcpuPtr } from './vcpu';
+export {
+  tlbInit,
+  tlbSelect,
+  tlbFlushAll,
+  tlbFlushNonGlobal,
+  tlbFlushSpace,
+  tlbFlushPage,
+} from './tlb';
+export { runBatch } from './run';

@@ -143,6 +143,35 @@ export interface LockstepExports {
   lockstepState(): number;
 }
 
+/** Exports of vcpu.ts, tlb.ts and run.ts. */
+export interface RunExports {
+  /** Makes `n` vCPUs in 64-bit mode; called once. */
+  vcpuInit(n: number): void;
+  /** Address of a vCPU (VCPU_* offsets in assembly/abi.ts). */
+  vcpuPtr(i: number): number;
+  /** Gives a vCPU its TLB: sets are powers of two, ways 1 to 16. */
+  tlbInit(vcpu: number, l1Sets: number, l1Ways: number, l2Sets: number, l2Ways: number): void;
+  /** Makes an address space (PCID, 0 to 4095) the current one of the vCPU. */
+  tlbSelect(vcpu: number, space: number): void;
+  /** Flushes everything, global translations included. */
+  tlbFlushAll(vcpu: number): void;
+  /** Flushes all spaces but global translations. */
+  tlbFlushNonGlobal(vcpu: number): void;
+  /** Flushes one space but global translations. */
+  tlbFlushSpace(vcpu: number, space: number): void;
+  /** Flushes the page at vpn = hi * 2^32 + lo (gva bits 63:12) in a space and globally. */
+  tlbFlushPage(vcpu: number, space: number, lo: number, hi: number): void;
+  /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
+  runBatch(vcpu: number, records: number, count: number): number;
+}
+
 /** All exports of the core. */
 export interface CoreExports
-  extends BaseExports, FrameExports, PteExports, RmapExports, LruExports, LockstepExports {}
+  extends
+    BaseExports,
+    RunExports,
+    FrameExports,
+    PteExports,
+    RmapExports,
+    LruExports,
+    LockstepExports {}

@@ -1,0 +1,137 @@
+// The hardware's walk of the shadow tables on a TLB miss (SDM vol. 3A, 4.6 to 4.8): what the
+// processor does with the root that kvm_mmu_load_pgd() gave it. The rights of all levels combine. A
+// is set in the upper entries as the walk passes them, A and D of the leaf only when the access is
+// allowed; a fault leaves the leaf as it is.
+
+import {
+  ACCESS_FETCH,
+  ACCESS_IMPLICIT,
+  ACCESS_KIND_MASK,
+  ACCESS_SUPERVISOR,
+  ACCESS_WRITE,
+  CR4_PKE,
+  CR4_SMAP,
+  CR4_SMEP,
+  PFERR_FETCH_MASK,
+  PFERR_PK_MASK,
+  PFERR_PRESENT_MASK,
+  PFERR_USER_MASK,
+  PFERR_WRITE_MASK,
+  PT64_NX_BIT,
+  PT64_PKEY_BIT,
+  PT_ACCESSED_BIT,
+  PT_DIRTY_BIT,
+  PT_GLOBAL_BIT,
+  PT_PAGE_SIZE_BIT,
+  PT_PRESENT_BIT,
+  PT_USER_BIT,
+  PT_WRITABLE_BIT,
+  RFLAGS_AC,
+  VCPU_CR4,
+  VCPU_FAULT_CODE,
+  VCPU_PKRU,
+  VCPU_RFLAGS,
+  VCPU_ROOT,
+  VCPU_ROOT_LEVEL,
+} from '../abi';
+import { Sptep } from '../types';
+
+const PRESENT: u64 = (<u64>1) << (<u64>PT_PRESENT_BIT);
+const WRITABLE: u64 = (<u64>1) << (<u64>PT_WRITABLE_BIT);
+const USER: u64 = (<u64>1) << (<u64>PT_USER_BIT);
+const ACCESSED: u64 = (<u64>1) << (<u64>PT_ACCESSED_BIT);
+const DIRTY: u64 = (<u64>1) << (<u64>PT_DIRTY_BIT);
+const LARGE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
+const GLOBAL: u64 = (<u64>1) << (<u64>PT_GLOBAL_BIT);
+const NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
+const BASE: u64 = 0x000f_ffff_ffff_f000;
+
+/**
+ * Result of the last successful walk, at the bit positions of a page-table entry: W and U of all
+ * levels, NX of any, D and G of the leaf.
+ */
+export let walkBits: u64 = 0;
+/** Level of its leaf: 1 4 KiB, 2 2 MiB, 3 1 GiB. */
+export let walkLevel: u32 = 0;
+/** Frame of the 4 KiB page that the gva lies in. */
+export let walkPfn: u32 = 0;
+/** Protection key of its leaf. */
+export let walkPkey: u32 = 0;
+/** Entries that the last walk read, a faulting one included. */
+export let walkSteps: u32 = 0;
+
+/** Whether protection keys deny a data access to a user page. */
+function pkeyDenies(vcpu: usize, pkey: u32, write: bool): bool {
+  const rights = load<u32>(vcpu, VCPU_PKRU) >> (pkey << 1);
+  return (rights & 1) != 0 || ((rights & 2) != 0 && write);
+}
+
+/** #PF error code bits (P and PK) when the combined rights deny an access; 0: allowed. */
+function violation(vcpu: usize, bits: u64, pkey: u32, flags: u32): u32 {
+  const kind = flags & ACCESS_KIND_MASK;
+  const user = (flags & (ACCESS_SUPERVISOR | ACCESS_IMPLICIT)) == 0;
+  const userPage = (bits & USER) != 0;
+  const cr4 = load<u32>(vcpu, VCPU_CR4);
+  if (user && !userPage) return PFERR_PRESENT_MASK;
+  if (kind == ACCESS_WRITE && (bits & WRITABLE) == 0) return PFERR_PRESENT_MASK;
+  if (kind == ACCESS_FETCH) {
+    if ((bits & NX) != 0) return PFERR_PRESENT_MASK;
+    return !user && userPage && (cr4 & CR4_SMEP) != 0 ? PFERR_PRESENT_MASK : 0;
+  }
+  if (!user && userPage && (cr4 & CR4_SMAP) != 0) {
+    const ac = (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0 && (flags & ACCESS_IMPLICIT) == 0;
+    if (!ac) return PFERR_PRESENT_MASK;
+  }
+  if (userPage && (cr4 & CR4_PKE) != 0 && pkeyDenies(vcpu, pkey, kind == ACCESS_WRITE)) {
+    return PFERR_PRESENT_MASK | PFERR_PK_MASK;
+  }
+  return 0;
+}
+
+function fault(vcpu: usize, code: u32, flags: u32): Sptep {
+  const kind = flags & ACCESS_KIND_MASK;
+  if ((flags & (ACCESS_SUPERVISOR | ACCESS_IMPLICIT)) == 0) code |= PFERR_USER_MASK;
+  if (kind == ACCESS_WRITE) code |= PFERR_WRITE_MASK;
+  if (kind == ACCESS_FETCH) code |= PFERR_FETCH_MASK;
+  store<u32>(vcpu, code, VCPU_FAULT_CODE);
+  return 0;
+}
+
+/**
+ * Walks the shadow tables for an access. Returns the address of the leaf spte with the result in
+ * walkBits, walkLevel, walkPfn and walkPkey, or 0 and the #PF error code in VCPU_FAULT_CODE.
+ */
+export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
+  let table = <usize>load<u32>(vcpu, VCPU_ROOT);
+  let level = load<u32>(vcpu, VCPU_ROOT_LEVEL);
+  let rights: u64 = WRITABLE | USER;
+  let nx: u64 = 0;
+  let sptep: Sptep = 0;
+  let spte: u64 = 0;
+  walkSteps = 0;
+  if (table == 0) return fault(vcpu, 0, flags);
+  for (; ; level--) {
+    const shift = <u64>(12 + 9 * (level - 1));
+    sptep = table + (((<usize>(gva >> shift)) & 511) << 3);
+    spte = load<u64>(sptep);
+    walkSteps++;
+    if ((spte & PRESENT) == 0) return fault(vcpu, 0, flags);
+    rights &= spte;
+    nx |= spte & NX;
+    if (level == 1 || (spte & LARGE) != 0) break;
+    if ((spte & ACCESSED) == 0) store<u64>(sptep, spte | ACCESSED);
+    table = <usize>(spte & BASE);
+  }
+  const pkey = (<u32>(spte >> (<u64>PT64_PKEY_BIT))) & 15;
+  const denied = violation(vcpu, rights | nx, pkey, flags);
+  if (denied != 0) return fault(vcpu, denied, flags);
+  let set = spte | ACCESSED;
+  if ((flags & ACCESS_KIND_MASK) == ACCESS_WRITE) set |= DIRTY;
+  if (set != spte) store<u64>(sptep, set);
+  walkBits = rights | nx | (set & (DIRTY | GLOBAL));
+  walkLevel = level;
+  walkPkey = pkey;
+  const inside: u32 = ((<u32>1) << (9 * (level - 1))) - 1;
+  walkPfn = ((<u32>((spte & BASE) >> 12)) & ~inside) | ((<u32>(gva >> 12)) & inside);
+  return sptep;
+}
