@@ -116,4 +116,10 @@ export const RMAP_NODES_VISITED: u32 = 55;
 export const LRU_MOVES: u32 = 56;
 /** trace bytes decoded (bytes) */
 export const DECODED_BYTES: u32 = 57;
-export const COUNTER_COUNT: u32 = 58;
+/** switches of a vCPU to another guest process (count) */
+export const CONTEXT_SWITCHES: u32 = 58;
+/** guest #PFs that ended a sharing after a guest fork (count) */
+export const GUEST_COW_FAULTS: u32 = 59;
+/** guest references that the guest kernel refused (a signal to the program) (count) */
+export const GUEST_ACCESS_VIOLATIONS: u32 = 60;
+export const COUNTER_COUNT: u32 = 61;

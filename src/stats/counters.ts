@@ -135,6 +135,21 @@ export const COUNTERS = [
   { name: 'rmap_nodes_visited', unit: 'count', meaning: 'reverse-map entries visited' },
   { name: 'lru_moves', unit: 'count', meaning: 'list moves of the page LRU' },
   { name: 'decoded_bytes', unit: 'bytes', meaning: 'trace bytes decoded' },
+  {
+    name: 'context_switches',
+    unit: 'count',
+    meaning: 'switches of a vCPU to another guest process',
+  },
+  {
+    name: 'guest_cow_faults',
+    unit: 'count',
+    meaning: 'guest #PFs that ended a sharing after a guest fork',
+  },
+  {
+    name: 'guest_access_violations',
+    unit: 'count',
+    meaning: 'guest references that the guest kernel refused (a signal to the program)',
+  },
 ] as const satisfies readonly CounterDeclaration[];
 
 /** Name of a counter. */

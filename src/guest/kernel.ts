@@ -1,0 +1,449 @@
+// The guest kernel model: processes with a cr3 of their own, demand paging on #PF, fork with
+// copy-on-write, munmap and mprotect, context switches with PCID as Linux makes them.
+//
+// Its page tables really lie in guest memory. Every entry is read and written through the vCPU as
+// the guest kernel's own instruction would, so a store to a write-protected table is seen by KVM,
+// and a table page that the host swapped out is faulted in.
+//
+// What it keeps to, so that no stale translation is ever legal in the guest:
+// - after an entry loses rights or its frame, the address is flushed on the running vCPU and on
+//   every other vCPU that runs the process, before the frame is reused;
+// - a vCPU that has the process only in a PCID slot flushes at its next switch to it (tlbGen).
+
+import {
+  PFERR_PRESENT_MASK,
+  PFERR_WRITE_MASK,
+  PT_ACCESSED_BIT,
+  PT_PRESENT_BIT,
+  PT_USER_BIT,
+  PT_WRITABLE_BIT,
+} from '../../assembly/abi.ts';
+import { DataError } from '../core/errors.ts';
+import type { Core } from '../core/load.ts';
+import type { Stats } from '../stats/stats.ts';
+import { GuestFrames, NO_GFN, type GuestFramesRecord } from './frames.ts';
+import { PcidSlots, type PcidSlotsRecord } from './pcid.ts';
+
+const P = 1 << PT_PRESENT_BIT;
+const W = 1 << PT_WRITABLE_BIT;
+const U = 1 << PT_USER_BIT;
+const A = 1 << PT_ACCESSED_BIT;
+/** Software bit 9: mprotect made the page read-only (a write is the program's error, not COW). */
+const SW_READ_ONLY = 1 << 9;
+/** End of the page numbers of a 48-bit address space. */
+const VPN_END = 2 ** 36;
+const LEAF_RIGHTS = P | W | U | SW_READ_ONLY;
+const TABLE = P | W | U | A;
+
+/** The part of a vCPU that the guest kernel runs on. */
+export interface GuestCpu {
+  /** Index of the vCPU. */
+  readonly id: number;
+  setCr3(gfn: number, pcid: number, noFlush: boolean): void;
+  /** Flushes the page of a gva, given by its page number (36 bits). */
+  invlpg(vpn: number): void;
+  writeGuestPte(tableGfn: number, index: number, lo: number, hi: number): void;
+  readGuestPteLo(tableGfn: number, index: number): number;
+  readGuestPteHi(tableGfn: number, index: number): number;
+}
+
+/** What the guest kernel's own memory accesses need from the machine. */
+export interface GuestMemory {
+  /** The guest kernel copies a page (copy-on-write). */
+  copyPage(fromGfn: number, toGfn: number): void;
+}
+
+/** A guest process. */
+export interface Process {
+  readonly pid: number;
+  /** Index of its address space for the lockstep yardstick; reused after exit. */
+  readonly space: number;
+  /** gfn of its top table. */
+  readonly cr3: number;
+  /** Raised whenever a translation of the process was taken back. */
+  tlbGen: number;
+}
+
+/** What came of a guest #PF. */
+export type FaultOutcome = 'mapped' | 'copied' | 'spurious' | 'violation';
+
+/** The guest kernel's state outside linear memory, for snapshots. */
+export interface GuestKernelRecord {
+  readonly data: GuestFramesRecord;
+  readonly tables: GuestFramesRecord;
+  readonly processes: readonly Process[];
+  readonly current: readonly number[];
+  readonly pcids: readonly PcidSlotsRecord[];
+}
+
+/** Options of the guest kernel. */
+export interface GuestKernelOptions {
+  readonly core: Core;
+  readonly stats: Stats;
+  readonly cpus: readonly GuestCpu[];
+  readonly memory: GuestMemory;
+  /** Data pages: first gfn and number. */
+  readonly data: { readonly base: number; readonly count: number };
+  /** Table pages: first gfn and number. */
+  readonly tables: { readonly base: number; readonly count: number };
+  /** Tag address spaces by PCID, so that a switch flushes nothing. */
+  readonly pcid: boolean;
+}
+
+function indexAt(vpn: number, level: number): number {
+  return Math.floor(vpn / 512 ** (level - 1)) % 512;
+}
+
+/** gfn in a gpte of which the guest kernel knows that it fits 32 bits of frame number. */
+function gpteGfn(lo: number, hi: number): number {
+  return ((hi & 0xfffff) * 0x100000 + (lo >>> 12)) >>> 0;
+}
+
+function gpteLo(gfn: number, bits: number): number {
+  return ((gfn << 12) | bits) >>> 0;
+}
+
+function gpteHi(gfn: number): number {
+  return gfn >>> 20;
+}
+
+/** The guest kernel. */
+export class GuestKernel {
+  readonly data: GuestFrames;
+  readonly tables: GuestFrames;
+  readonly #core: Core;
+  readonly #stats: Stats;
+  readonly #cpus: readonly GuestCpu[];
+  readonly #memory: GuestMemory;
+  readonly #processes = new Map<number, Process>();
+  /** pid that each vCPU runs. */
+  readonly #current: number[];
+  readonly #pcids: PcidSlots[];
+  readonly #pcid: boolean;
+
+  constructor(options: GuestKernelOptions) {
+    this.#core = options.core;
+    this.#stats = options.stats;
+    this.#cpus = options.cpus;
+    this.#memory = options.memory;
+    this.#pcid = options.pcid;
+    this.data = new GuestFrames(options.core, options.data.base, options.data.count);
+    this.tables = new GuestFrames(options.core, options.tables.base, options.tables.count);
+    this.#current = options.cpus.map(() => -1);
+    this.#pcids = options.cpus.map(() => new PcidSlots());
+  }
+
+  /** pid of the process on a vCPU (-1: none yet). */
+  current(cpu: GuestCpu): number {
+    return this.#current[cpu.id] as number;
+  }
+
+  /** pids of all processes. */
+  get pids(): number[] {
+    return [...this.#processes.keys()];
+  }
+
+  #process(pid: number): Process {
+    let process = this.#processes.get(pid);
+    if (!process) {
+      const used = new Set([...this.#processes.values()].map((p) => p.space));
+      let space = 0;
+      while (used.has(space)) space++;
+      process = { pid, space, cr3: this.#allocTable(), tlbGen: 1 };
+      this.#processes.set(pid, process);
+    }
+    return process;
+  }
+
+  /** Lockstep space of the process on a vCPU. */
+  space(cpu: GuestCpu): number {
+    return this.#running(cpu).space;
+  }
+
+  #running(cpu: GuestCpu): Process {
+    return this.#processes.get(this.current(cpu)) as Process;
+  }
+
+  #allocTable(): number {
+    const gfn = this.tables.alloc();
+    if (gfn === NO_GFN) {
+      throw new DataError(
+        `the guest ran out of page-table pages (${this.tables.count}): give the guest more memory`,
+      );
+    }
+    return gfn;
+  }
+
+  #allocData(): number {
+    const gfn = this.data.alloc();
+    if (gfn === NO_GFN) {
+      throw new DataError(
+        `the guest ran out of memory (${this.data.count} pages): give the guest more memory`,
+      );
+    }
+    return gfn;
+  }
+
+  /** Context switch (cf. switch_mm_irqs_off): loads CR3, without a flush where the PCID is current. */
+  switchTo(cpu: GuestCpu, pid: number): void {
+    if (this.current(cpu) === pid) return;
+    const process = this.#process(pid);
+    this.#current[cpu.id] = pid;
+    this.#stats.bump('context_switches');
+    if (!this.#pcid) {
+      cpu.setCr3(process.cr3, 0, false);
+      return;
+    }
+    const slots = this.#pcids[cpu.id] as PcidSlots;
+    const { slot, current } = slots.choose(pid, process.tlbGen);
+    cpu.setCr3(process.cr3, slot + 1, current);
+  }
+
+  /** Takes a translation of the running process back everywhere (cf. flush_tlb_mm_range). */
+  #shootdown(cpu: GuestCpu, process: Process, vpn: number): void {
+    process.tlbGen++;
+    for (const other of this.#cpus) {
+      if (this.current(other) !== process.pid) continue;
+      other.invlpg(vpn);
+      if (this.#pcid) (this.#pcids[other.id] as PcidSlots).sawGen(process.pid, process.tlbGen);
+    }
+    if (this.current(cpu) !== process.pid) cpu.invlpg(vpn);
+  }
+
+  /** gfn of the leaf table of a page, or NO_GFN when there is none and `make` is false. */
+  #leafTable(cpu: GuestCpu, process: Process, vpn: number, make: boolean): number {
+    let table = process.cr3;
+    for (let level = 4; level > 1; level--) {
+      const index = indexAt(vpn, level);
+      const lo = cpu.readGuestPteLo(table, index);
+      if ((lo & P) !== 0) {
+        table = gpteGfn(lo, cpu.readGuestPteHi(table, index));
+        continue;
+      }
+      if (!make) return NO_GFN;
+      const child = this.#allocTable();
+      cpu.writeGuestPte(table, index, gpteLo(child, TABLE), gpteHi(child));
+      this.tables.addUsers(table, 1);
+      table = child;
+    }
+    return table;
+  }
+
+  /** The yardstick's view: page `vpn` of a space lies on `gfn`. */
+  #note(process: Process, vpn: number, gfn: number): void {
+    this.#core.x.lockstepMap(process.space, Math.floor(vpn / 4294967296), vpn >>> 0, gfn);
+  }
+
+  /** Serves a #PF of the running process at page `vpn`. */
+  pageFault(cpu: GuestCpu, vpn: number, errorCode: number): FaultOutcome {
+    const process = this.#running(cpu);
+    const table = this.#leafTable(cpu, process, vpn, true);
+    const index = indexAt(vpn, 1);
+    const lo = cpu.readGuestPteLo(table, index);
+    if ((lo & P) === 0) {
+      const gfn = this.#allocData();
+      this.data.addUsers(gfn, 1);
+      this.tables.addUsers(table, 1);
+      this.#note(process, vpn, gfn);
+      cpu.writeGuestPte(table, index, gpteLo(gfn, P | W | U | A), gpteHi(gfn));
+      return 'mapped';
+    }
+    const write = (errorCode & PFERR_WRITE_MASK) !== 0;
+    if ((errorCode & PFERR_PRESENT_MASK) === 0 || !write || (lo & W) !== 0) {
+      // Another vCPU served it meanwhile; drop what this one may still have cached.
+      cpu.invlpg(vpn);
+      return 'spurious';
+    }
+    if ((lo & SW_READ_ONLY) !== 0) return 'violation';
+    this.#breakCow(cpu, process, vpn, table, lo, cpu.readGuestPteHi(table, index));
+    return 'copied';
+  }
+
+  /** Write to a page shared after a fork (cf. do_wp_page). */
+  #breakCow(
+    cpu: GuestCpu,
+    process: Process,
+    vpn: number,
+    table: number,
+    lo: number,
+    hi: number,
+  ): void {
+    const gfn = gpteGfn(lo, hi);
+    const index = indexAt(vpn, 1);
+    this.#stats.bump('guest_cow_faults');
+    if (this.data.users(gfn) === 1) {
+      cpu.writeGuestPte(table, index, gpteLo(gfn, P | W | U | A), gpteHi(gfn));
+      cpu.invlpg(vpn);
+      return;
+    }
+    const copy = this.#allocData();
+    this.#memory.copyPage(gfn, copy);
+    this.data.addUsers(copy, 1);
+    this.#note(process, vpn, copy);
+    // Clear, flush, then set: no vCPU may use the old page after the new one is visible.
+    cpu.writeGuestPte(table, index, 0, 0);
+    this.#shootdown(cpu, process, vpn);
+    cpu.writeGuestPte(table, index, gpteLo(copy, P | W | U | A), gpteHi(copy));
+    this.#unuse(gfn);
+  }
+
+  #unuse(gfn: number): void {
+    if (this.data.addUsers(gfn, -1) === 0) this.data.free(gfn);
+  }
+
+  /** Guest munmap: gives the frames back; empty leaf tables go, too (cf. free_pgtables). */
+  unmap(cpu: GuestCpu, vpn: number, count: number): void {
+    const process = this.#running(cpu);
+    for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
+      const table = this.#leafTable(cpu, process, page, false);
+      if (table === NO_GFN) continue;
+      const index = indexAt(page, 1);
+      const lo = cpu.readGuestPteLo(table, index);
+      if ((lo & P) === 0) continue;
+      const gfn = gpteGfn(lo, cpu.readGuestPteHi(table, index));
+      cpu.writeGuestPte(table, index, 0, 0);
+      this.#note(process, page, NO_GFN);
+      if (this.tables.addUsers(table, -1) === 0) this.#freeLeafTable(cpu, process, page, table);
+      this.#shootdown(cpu, process, page);
+      this.#unuse(gfn);
+    }
+  }
+
+  /** Unhooks an empty leaf table, and upper tables that become empty by it. */
+  #freeLeafTable(cpu: GuestCpu, process: Process, vpn: number, leaf: number): void {
+    const path = [process.cr3];
+    for (let level = 4; level > 2; level--) {
+      const table = path[4 - level] as number;
+      const index = indexAt(vpn, level);
+      path.push(gpteGfn(cpu.readGuestPteLo(table, index), cpu.readGuestPteHi(table, index)));
+    }
+    let child = leaf;
+    for (let level = 2; level <= 4; level++) {
+      const table = path[4 - level] as number;
+      cpu.writeGuestPte(table, indexAt(vpn, level), 0, 0);
+      this.#shootdown(cpu, process, vpn);
+      this.tables.free(child);
+      if (this.tables.addUsers(table, -1) > 0 || level === 4) return;
+      child = table;
+    }
+  }
+
+  /** Guest mprotect of pages that are mapped. */
+  protect(cpu: GuestCpu, vpn: number, count: number, writable: boolean): void {
+    const process = this.#running(cpu);
+    for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
+      const table = this.#leafTable(cpu, process, page, false);
+      if (table === NO_GFN) continue;
+      const index = indexAt(page, 1);
+      const lo = cpu.readGuestPteLo(table, index);
+      if ((lo & P) === 0) continue;
+      const hi = cpu.readGuestPteHi(table, index);
+      const shared = this.data.users(gpteGfn(lo, hi)) > 1;
+      const rights = writable ? (shared ? P | U : P | W | U) : P | U | SW_READ_ONLY;
+      if ((lo & LEAF_RIGHTS) === rights) continue;
+      cpu.writeGuestPte(table, index, ((lo & ~LEAF_RIGHTS) | rights) >>> 0, hi);
+      if (!writable) this.#shootdown(cpu, process, page);
+    }
+  }
+
+  /** Calls `visit` for each present leaf entry below a table. */
+  #walk(
+    cpu: GuestCpu,
+    table: number,
+    level: number,
+    vpn: number,
+    visit: (vpn: number, table: number, index: number, lo: number, hi: number) => void,
+  ): void {
+    let left = this.tables.users(table);
+    for (let index = 0; index < 512 && left > 0; index++) {
+      const lo = cpu.readGuestPteLo(table, index);
+      if ((lo & P) === 0) continue;
+      left--;
+      const hi = cpu.readGuestPteHi(table, index);
+      const page = vpn + index * 512 ** (level - 1);
+      if (level === 1) visit(page, table, index, lo, hi);
+      else this.#walk(cpu, gpteGfn(lo, hi), level - 1, page, visit);
+    }
+  }
+
+  /** Guest fork: the child shares every page copy-on-write (cf. copy_page_range). */
+  fork(cpu: GuestCpu, childPid: number): void {
+    const parent = this.#running(cpu);
+    if (this.#processes.has(childPid)) {
+      throw new DataError(`guest fork: process ${childPid} exists already`);
+    }
+    const child = this.#process(childPid);
+    this.#walk(cpu, parent.cr3, 4, 0, (vpn, table, index, lo, hi) => {
+      const gfn = gpteGfn(lo, hi);
+      if ((lo & W) !== 0) {
+        cpu.writeGuestPte(table, index, (lo & ~W) >>> 0, hi);
+        this.#shootdown(cpu, parent, vpn);
+      }
+      const leaf = this.#leafTable(cpu, child, vpn, true);
+      cpu.writeGuestPte(leaf, index, (lo & ~W) >>> 0, hi);
+      this.tables.addUsers(leaf, 1);
+      this.data.addUsers(gfn, 1);
+      this.#note(child, vpn, gfn);
+    });
+  }
+
+  /** Guest exit: frees the process's pages and tables. A vCPU that runs it must switch first. */
+  exit(cpu: GuestCpu, pid: number): void {
+    const process = this.#processes.get(pid);
+    if (!process) return;
+    for (const other of this.#cpus) {
+      if (this.current(other) === pid) {
+        throw new DataError(`guest exit: process ${pid} still runs on vCPU ${other.id}`);
+      }
+    }
+    this.#freeTables(cpu, process.cr3, 4);
+    this.#processes.delete(pid);
+    for (const slots of this.#pcids) slots.forget(pid);
+    this.#core.x.lockstepDropSpace(process.space);
+  }
+
+  /** Clears every entry, so that a freed table is all zero when it is used again. */
+  #freeTables(cpu: GuestCpu, table: number, level: number): void {
+    let left = this.tables.users(table);
+    this.tables.addUsers(table, -left);
+    for (let index = 0; index < 512 && left > 0; index++) {
+      const lo = cpu.readGuestPteLo(table, index);
+      if ((lo & P) === 0) continue;
+      left--;
+      const child = gpteGfn(lo, cpu.readGuestPteHi(table, index));
+      cpu.writeGuestPte(table, index, 0, 0);
+      if (level > 1) this.#freeTables(cpu, child, level - 1);
+      else this.#unuse(child);
+    }
+    this.tables.free(table);
+  }
+
+  /** gfn under a page of a process by the kernel's own record; NO_GFN when not mapped. */
+  gfnOf(pid: number, vpn: number): number {
+    const process = this.#processes.get(pid);
+    if (!process) return NO_GFN;
+    const hi = Math.floor(vpn / 4294967296);
+    return this.#core.x.lockstepGfn(process.space, hi, vpn >>> 0) >>> 0;
+  }
+
+  /** The state outside linear memory. */
+  save(): GuestKernelRecord {
+    return {
+      data: this.data.save(),
+      tables: this.tables.save(),
+      processes: [...this.#processes.values()].map((p) => ({ ...p })),
+      current: [...this.#current],
+      pcids: this.#pcids.map((p) => p.save()),
+    };
+  }
+
+  /** Goes back to a saved state. */
+  restore(record: GuestKernelRecord): void {
+    this.data.restore(record.data);
+    this.tables.restore(record.tables);
+    this.#processes.clear();
+    for (const p of record.processes) this.#processes.set(p.pid, { ...p });
+    record.current.forEach((pid, cpu) => (this.#current[cpu] = pid));
+    record.pcids.forEach((slots, cpu) => (this.#pcids[cpu] as PcidSlots).restore(slots));
+  }
+}
