@@ -574,3 +574,15 @@ export const LOCKSTEP_SEEN: u32 = 4;
 export const TLB_SPACES: u32 = 4096;
 /** Most ways of a set. */
 export const TLB_MAX_WAYS: u32 = 16;
+
+// ---- version stamps (assembly/verify.ts): byte offsets of its state -----------------------------
+/** u64: reads checked. */
+export const VERIFY_CHECKS: u32 = 0;
+/** u64: writes stamped. */
+export const VERIFY_WRITES: u32 = 8;
+/** u32: gfn, frame, expected and found stamp of the access that showed a violation. */
+export const VERIFY_GFN: u32 = 16;
+export const VERIFY_PFN: u32 = 20;
+export const VERIFY_EXPECTED: u32 = 24;
+export const VERIFY_FOUND: u32 = 28;
+export const VERIFY_STATE_SIZE: u32 = 32;

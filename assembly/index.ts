@@ -77,3 +77,13 @@ export {
   tlbFlushPage,
 } from './tlb';
 export { runBatch } from './run';
+export {
+  verifyInit,
+  verifyState,
+  verifyGet,
+  verifySet,
+  verifyStamp,
+  verifyRead,
+  verifyWrite,
+  runBatchVerified,
+} from './verify';

@@ -90,7 +90,7 @@ function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
 }
 
 /** Everything but a hit in way 0. Returns EXIT_*; EXIT_DONE: the access was made. */
-function slowAccess(vcpu: usize, tlb: usize, record: u64): u32 {
+export function slowAccess(vcpu: usize, tlb: usize, record: u64): u32 {
   const flags = <u32>(record & FLAGS_MASK);
   if ((flags & ACCESS_KIND_MASK) == ACCESS_CONTROL) return EXIT_CONTROL;
   const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
@@ -102,8 +102,14 @@ function slowAccess(vcpu: usize, tlb: usize, record: u64): u32 {
   return exit;
 }
 
+/** Starts the counts of a batch. */
+export function beginBatch(): void {
+  l2Hits = 0;
+  misses = 0;
+}
+
 /** Adds what a batch did to the counters. */
-function account(first: usize, end: usize): void {
+export function account(first: usize, end: usize): void {
   let writes: u32 = 0;
   let fetches: u32 = 0;
   for (let at = first; at < end; at += 8) {

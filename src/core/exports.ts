@@ -165,6 +165,26 @@ export interface RunExports {
   runBatch(vcpu: number, records: number, count: number): number;
 }
 
+/** Exports of verify.ts: version stamps by gfn. */
+export interface VerifyExports {
+  /** Makes the record for gfns 0 .. `count` - 1. */
+  verifyInit(count: number): void;
+  /** Address of the VERIFY_* words. */
+  verifyState(): number;
+  /** What a guest page must hold: a stamp or 0; bit 31: or zero (MADV_FREE). */
+  verifyGet(gfn: number): number;
+  /** Says what a guest page must hold from now on. */
+  verifySet(gfn: number, value: number): void;
+  /** A stamp that no page holds yet. */
+  verifyStamp(): number;
+  /** 1: a frame may be read as a guest page. */
+  verifyRead(gfn: number, pfn: number): number;
+  /** A write to a guest page through a frame; 0 when the frame must not be written. */
+  verifyWrite(gfn: number, pfn: number): number;
+  /** As runBatch(), each access checked, for the space on the vCPU. */
+  runBatchVerified(vcpu: number, records: number, count: number, space: number): number;
+}
+
 /** All exports of the core. */
 export interface CoreExports
   extends
@@ -174,4 +194,5 @@ export interface CoreExports
     PteExports,
     RmapExports,
     LruExports,
-    LockstepExports {}
+    LockstepExports,
+    VerifyExports {}
