@@ -1,8 +1,9 @@
-// Builds everything: counters, the three Wasm targets (one process), the library bundle, its type
+// Builds everything: counters, the four Wasm targets (one process), the library bundle, its type
 // declarations and the CLI. `--wasm` stops after the core.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
+import { instrumentCore } from './explore-core.mjs';
 
 // asc reads an option of this name off the command line when it is loaded, so it goes first.
 const onlyWasm = process.argv.includes('--wasm');
@@ -14,7 +15,7 @@ process.chdir(root);
 
 execFileSync(process.execPath, ['scripts/gen-counters.mjs'], { stdio: 'inherit' });
 
-for (const target of ['release', 'profile', 'debug']) {
+for (const target of ['release', 'profile', 'debug', 'explore']) {
   const { error, stderr } = await asc.main(['--config', 'asconfig.json', '--target', target]);
   if (error) {
     console.error(stderr.toString());
@@ -22,10 +23,12 @@ for (const target of ['release', 'profile', 'debug']) {
     process.exit(1);
   }
 }
+const explored = 'build/core.explore.wasm';
+writeFileSync(explored, instrumentCore(readFileSync(explored)));
 if (onlyWasm) process.exit(0);
 
 mkdirSync('dist', { recursive: true });
-for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm']) {
+for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm', 'core.explore.wasm']) {
   copyFileSync(`build/${name}`, `dist/${name}`);
 }
 await build({

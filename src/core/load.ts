@@ -8,13 +8,14 @@ import { CoreBugError } from './errors.ts';
 import type { CoreExports } from './exports.ts';
 import { CoreMemory } from './memory.ts';
 
-/** Which build of the core: `debug` has asserts and the audit. */
-export type CoreBuild = 'release' | 'profile' | 'debug';
+/** Which build of the core: `debug` has asserts and the audit, `explore` logs every access. */
+export type CoreBuild = 'release' | 'profile' | 'debug' | 'explore';
 
 const FILES: Record<CoreBuild, string> = {
   release: 'core.wasm',
   profile: 'core.profile.wasm',
   debug: 'core.debug.wasm',
+  explore: 'core.explore.wasm',
 };
 
 /** Receives events of the core; see EVENT_* in assembly/abi.ts. */

@@ -1,0 +1,167 @@
+// The journal of linear memory: what the instrumented core logged during one step, without repeats.
+// See scripts/explore-core.mjs for the log's layout.
+
+import { CoreBugError } from '../core/errors.ts';
+import type { Core } from '../core/load.ts';
+import type { MemoryObserver } from '../core/memory.ts';
+import type { Journal } from './cells.ts';
+import { GLOBAL_CELL } from './cells.ts';
+
+/** Bytes of each of the two logs. */
+const LOG_BYTES = 1 << 20;
+const HEADER = 16;
+
+/** A range of linear memory that is no part of the state: [first word, end word). */
+export interface WordRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Linear memory and globals of one instrumented core. */
+export class TrackedMemory implements MemoryObserver {
+  readonly core: Core;
+  readonly #log: number;
+  readonly #on: WebAssembly.Global;
+  readonly #globals: WebAssembly.Global[] = [];
+  readonly #globalValues: Int32Array;
+  /** Words that are not state: the counters, the log itself. */
+  #ignored: WordRange[];
+  /** Step in which a word was last logged as read or written; grows with the memory. */
+  #readAt = new Int32Array(0);
+  #writtenAt = new Int32Array(0);
+  #epoch = 0;
+
+  constructor(core: Core, counterBytes: number) {
+    this.core = core;
+    const x = core.x as unknown as Record<string, WebAssembly.Global>;
+    const on = x['explore_log'];
+    if (on === undefined) throw new CoreBugError('the explorer needs loadCore("explore")');
+    this.#on = on;
+    this.#log = core.x.arenaAlloc(2 * LOG_BYTES) >>> 0;
+    for (const name of Object.keys(x)) {
+      if (!name.startsWith('global:')) continue;
+      const global = x[name] as WebAssembly.Global;
+      if (typeof global.value === 'number') this.#globals.push(global);
+      else throw new CoreBugError(`${name}: a mutable 64-bit global cannot be saved`);
+    }
+    this.#globalValues = new Int32Array(this.#globals.length);
+    const counters = (core.x.statsPtr() >>> 0) >>> 2;
+    this.#ignored = [
+      { first: counters, end: counters + (counterBytes >>> 2) },
+      { first: this.#log >>> 2, end: (this.#log + 2 * LOG_BYTES) >>> 2 },
+    ];
+  }
+
+  /** Excludes a range of words from the state. */
+  ignore(first: number, end: number): void {
+    this.#ignored.push({ first, end });
+  }
+
+  isIgnored(word: number): boolean {
+    for (const range of this.#ignored) if (word >= range.first && word < range.end) return true;
+    return false;
+  }
+
+  /** Starts logging; the present globals are the initial ones. */
+  start(): void {
+    this.#globals.forEach((global, i) => (this.#globalValues[i] = global.value as number));
+    const u32 = this.core.mem.u32;
+    const at = this.#log >>> 2;
+    u32[at + 2] = this.#log + LOG_BYTES;
+    u32[at + 3] = this.#log + 2 * LOG_BYTES;
+    this.#on.value = this.#log;
+    this.#fit(u32.length);
+    for (const { first, end } of this.#ignored) {
+      this.#readAt.fill(0x7fffffff, first, end);
+      this.#writtenAt.fill(0x7fffffff, first, end);
+    }
+    this.core.mem.observer = this;
+    this.begin();
+  }
+
+  /** Stops logging. */
+  stop(): void {
+    this.#on.value = 0;
+    this.core.mem.observer = null;
+  }
+
+  /** Empties the log before a step. */
+  begin(): void {
+    const u32 = this.core.mem.u32;
+    const at = this.#log >>> 2;
+    u32[at] = this.#log + HEADER;
+    u32[at + 1] = this.#log + LOG_BYTES;
+    this.#epoch++;
+  }
+
+  /** Appends what the step did to the journal. */
+  collect(journal: Journal): void {
+    const u32 = this.core.mem.u32;
+    this.#fit(u32.length);
+    const epoch = this.#epoch;
+    const base = this.#log >>> 2;
+    const readEnd = (u32[base] as number) >>> 2;
+    const writeEnd = (u32[base + 1] as number) >>> 2;
+    const limit = (this.#log + LOG_BYTES) >>> 2;
+    if (readEnd >= limit || writeEnd >= limit + (LOG_BYTES >>> 2)) {
+      throw new CoreBugError('one step of an actor overflowed the access log');
+    }
+    for (let i = limit; i < writeEnd; i += 2) {
+      const word = u32[i] as number;
+      if ((this.#writtenAt[word] as number) >= epoch) continue;
+      this.#writtenAt[word] = epoch;
+      const old = (u32[i + 1] as number) | 0;
+      const now = (u32[word] as number) | 0;
+      journal.writes.push(word);
+      if (old !== now) journal.change(word, old, now);
+    }
+    for (let i = base + HEADER / 4; i < readEnd; i++) {
+      const word = u32[i] as number;
+      if ((this.#readAt[word] as number) >= epoch) continue;
+      this.#readAt[word] = epoch;
+      journal.reads.push(word);
+    }
+    for (let i = 0; i < this.#globals.length; i++) {
+      const now = (this.#globals[i] as WebAssembly.Global).value as number;
+      const old = this.#globalValues[i] as number;
+      if (now === old) continue;
+      this.#globalValues[i] = now;
+      journal.change(GLOBAL_CELL + i, old, now);
+      journal.wroteRecords = true;
+    }
+  }
+
+  /** MemoryObserver: appends an access of the host to the log that the core writes. */
+  read(word: number): void {
+    if (this.#on.value === 0) return;
+    const u32 = this.core.mem.u32;
+    const top = u32[this.#log >>> 2] as number;
+    u32[top >>> 2] = word;
+    u32[this.#log >>> 2] = top + 4;
+  }
+
+  write(word: number): void {
+    if (this.#on.value === 0) return;
+    const u32 = this.core.mem.u32;
+    const top = u32[(this.#log >>> 2) + 1] as number;
+    u32[top >>> 2] = word;
+    u32[(top >>> 2) + 1] = u32[word] as number;
+    u32[(this.#log >>> 2) + 1] = top + 8;
+  }
+
+  setGlobal(index: number, value: number): void {
+    (this.#globals[index] as WebAssembly.Global).value = value;
+    this.#globalValues[index] = value;
+  }
+
+  #fit(words: number): void {
+    if (this.#readAt.length >= words) return;
+    const grow = (old: Int32Array): Int32Array<ArrayBuffer> => {
+      const next = new Int32Array(words);
+      next.set(old);
+      return next;
+    };
+    this.#readAt = grow(this.#readAt) as Int32Array<ArrayBuffer>;
+    this.#writtenAt = grow(this.#writtenAt) as Int32Array<ArrayBuffer>;
+  }
+}

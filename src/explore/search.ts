@@ -1,0 +1,465 @@
+// Exhaustive search: breadth first over the graph of states, with sleep sets.
+//
+// Breadth first, so that the first schedule that violates a property is a shortest one. A state is
+// kept as the difference that its step made to its parent's; going from one state to the next in
+// the queue undoes and redoes the differences between them, which costs a few hundred stores.
+//
+// Reduction: sleep sets with state matching (Godefroid, Partial-Order Methods for the Verification
+// of Concurrent Systems, LNCS 1032, 1996, chapter 5, figure 5.2). From a state, an actor whose step
+// was already explored from there sleeps in the states that the later actors' steps lead to, for as
+// long as every step taken is independent of its own. A state that is reached again with fewer
+// actors asleep wakes the difference. Sleep sets remove transitions, never states: every reachable
+// state is visited, at its depth, and every property of a state is tested. A step that is not taken
+// because its actor sleeps would run the same code on the same values as one that was, so what a
+// step itself reports is not lost either.
+
+import { IntList, mixHigh, mixLow } from './cells.ts';
+import { hashChange, STEP_CRASHED, STEP_DISABLED } from './system.ts';
+import type { System } from './system.ts';
+
+/** Options of a search. */
+export interface SearchOptions {
+  /** False: every enabled actor in every state. @default true */
+  readonly reduction?: boolean;
+  /** Schedules with at most this many preemptions; undefined: all. Turns the reduction off. */
+  readonly preemptions?: number | undefined;
+  /** Bytes that the search may use for its states. @default 1 GiB */
+  readonly memory?: number;
+  /** States to visit at most. @default unlimited */
+  readonly maxStates?: number;
+  /** Ends the search with the first violation. @default false */
+  readonly stopAtFirst?: boolean;
+  /** Called every few ten thousand transitions; true ends the search. */
+  readonly progress?: (soFar: SearchProgress) => boolean | void;
+}
+
+/** Where a running search is. */
+export interface SearchProgress {
+  readonly states: number;
+  readonly transitions: number;
+  readonly depth: number;
+  readonly queued: number;
+}
+
+/** One violated property with a shortest schedule that violates it. */
+export interface Violation {
+  readonly property: string;
+  readonly detail: string;
+  /** Actor of each step. */
+  readonly schedule: readonly number[];
+}
+
+/** Outcome of a search. */
+export interface SearchResult extends SearchProgress {
+  /** True if every reachable state was visited (within the preemption bound). */
+  readonly exhausted: boolean;
+  /** Why not, else null. */
+  readonly stopped: 'memory' | 'states' | 'first' | 'caller' | null;
+  /** States in which every actor had ended. */
+  readonly endStates: number;
+  /** Transitions that the sleep sets saved. */
+  readonly slept: number;
+  readonly footprints: number;
+  readonly bytes: number;
+  readonly violations: readonly Violation[];
+}
+
+/** Property of a state in which nothing can move but somebody has not ended. */
+export const DEADLOCK = 'deadlock';
+/** Property that no step throws. */
+export const CRASH = 'kernel_bug';
+
+const DEFAULT_MEMORY = 1 << 30;
+const PROGRESS_EVERY = 16384;
+const VERIFY_EVERY = 1 << 16;
+
+/** Explores a system from its current state, which is set again at the end. */
+export function search(system: System, options: SearchOptions = {}): SearchResult {
+  return new Search(system, options).run();
+}
+
+class Search {
+  readonly #system: System;
+  readonly #options: SearchOptions;
+  readonly #actors: number;
+  readonly #reduce: boolean;
+  readonly #bound: number;
+
+  // One entry a state.
+  readonly #parent = new IntList();
+  readonly #actor = new IntList();
+  readonly #depth = new IntList();
+  readonly #low = new IntList();
+  readonly #high = new IntList();
+  readonly #deltaAt = new IntList();
+  readonly #asleep = new IntList();
+  readonly #sleepers = new IntList();
+  readonly #preempted = new IntList();
+  /** Differences: cell, old and new value. */
+  readonly #cells = new IntList(1 << 14);
+  readonly #olds = new IntList(1 << 14);
+  readonly #news = new IntList(1 << 14);
+  /** For each state with sleepers, the footprint of each actor's next step. */
+  readonly #sleepData = new IntList();
+  /** Open addressing over state numbers + 1. */
+  #table = new Int32Array(1 << 16);
+  /** 1 once a state was expanded. */
+  #expanded = new Uint8Array(1 << 12);
+
+  readonly #change = new Int32Array(2);
+  readonly #steps: number[];
+  readonly #chain: number[] = [];
+  /** Pairs (state, actors woken) to be expanded again. */
+  readonly #woken: number[] = [];
+  #at = 0;
+  #transitions = 0;
+  #slept = 0;
+  #endStates = 0;
+  #reached = 0;
+  readonly #violations: Violation[] = [];
+  readonly #violated = new Set<string>();
+  #stopped: SearchResult['stopped'] = null;
+
+  constructor(system: System, options: SearchOptions) {
+    this.#system = system;
+    this.#options = options;
+    this.#actors = system.actors.length;
+    this.#bound = options.preemptions ?? -1;
+    this.#reduce = (options.reduction ?? true) && this.#bound < 0;
+    this.#steps = Array.from({ length: this.#actors }, () => -1);
+  }
+
+  run(): SearchResult {
+    this.#addState(-1, -1, 0, 0, 0, 0);
+    this.#testState(0);
+    let next = 0;
+    while (this.#stopped === null && (next < this.#parent.length || this.#woken.length > 0)) {
+      if (this.#woken.length > 0) {
+        const mask = this.#woken.pop() as number;
+        const state = this.#woken.pop() as number;
+        this.#expand(state, mask);
+        continue;
+      }
+      this.#expand(next, -1);
+      next++;
+      if (next % VERIFY_EVERY === 0) this.#verify();
+      if (next % 256 === 0) this.#limits(next);
+    }
+    this.#verify();
+    return {
+      states: this.#parent.length,
+      transitions: this.#transitions,
+      depth: this.#reached,
+      queued: this.#parent.length - next,
+      exhausted: this.#stopped === null,
+      stopped: this.#stopped,
+      endStates: this.#endStates,
+      slept: this.#slept,
+      footprints: this.#system.footprints.count,
+      bytes: this.#bytes(),
+      violations: this.#violations,
+    };
+  }
+
+  /** Steps the actors of `mask` (-1: all) that are not asleep from a state. */
+  #expand(state: number, mask: number): void {
+    this.#goTo(state);
+    this.#expanded[state] = 1;
+    let sleeping = this.#asleep.data[state] as number;
+    const sleepAt = this.#sleepers.data[state] as number;
+    const steps = this.#steps;
+    for (let a = 0; a < this.#actors; a++) {
+      steps[a] = ((sleeping >>> a) & 1) === 1 ? (this.#sleepData.data[sleepAt + a] as number) : -1;
+    }
+    // Actors woken later run with those asleep that slept here or were explored from here before.
+    if (mask !== -1) sleeping = this.#asleep.data[state] as number;
+    let moved = sleeping !== 0;
+    for (let a = 0; a < this.#actors; a++) {
+      if (((mask >>> a) & 1) === 0) continue;
+      if (((sleeping >>> a) & 1) === 1) {
+        this.#slept++;
+        continue;
+      }
+      if (this.#stopped !== null) return;
+      const footprint = this.#take(state, a, sleeping);
+      if (footprint < 0) continue;
+      moved = true;
+      if (this.#reduce) {
+        steps[a] = footprint;
+        sleeping |= 1 << a;
+      }
+    }
+    if (!moved && mask === -1) this.#testEnd(state);
+  }
+
+  /** One step of an actor from the current state; -1 if it cannot move, else its footprint. */
+  #take(state: number, actor: number, sleeping: number): number {
+    const system = this.#system;
+    if (this.#exceedsBound(state, actor)) return -1;
+    const { sink, journal } = system;
+    const outcome = system.step(actor);
+    if (outcome === STEP_DISABLED) return -1;
+    this.#transitions++;
+    if (this.#transitions % PROGRESS_EVERY === 0) this.#report();
+    if (outcome === STEP_CRASHED) this.#violate(CRASH, system.crash, state, actor);
+    if (sink.found.length > 0) {
+      for (const { property, detail } of sink.found) this.#violate(property, detail, state, actor);
+      sink.found.length = 0;
+    }
+    const footprint = this.#reduce ? system.footprint() : 0;
+    hashChange(journal, this.#change);
+    const low = ((this.#low.data[state] as number) + (this.#change[0] as number)) | 0;
+    const high = ((this.#high.data[state] as number) + (this.#change[1] as number)) | 0;
+    let asleep = 0;
+    if (sleeping !== 0) {
+      for (let b = 0; b < this.#actors; b++) {
+        if (((sleeping >>> b) & 1) === 0) continue;
+        if (!system.footprints.conflict(this.#steps[b] as number, footprint)) asleep |= 1 << b;
+      }
+    }
+    if (outcome !== STEP_CRASHED) this.#arrive(state, actor, low, high, asleep);
+    system.undo();
+    return footprint;
+  }
+
+  #arrive(from: number, actor: number, low: number, high: number, asleep: number): void {
+    const preempted = this.#bound < 0 ? 0 : this.#preemptionsAfter(from, actor);
+    const slot = this.#find(low, high, preempted, actor);
+    const known = (this.#table[slot] as number) - 1;
+    if (known < 0) {
+      const state = this.#addState(from, actor, low, high, asleep, preempted);
+      this.#testState(state);
+      return;
+    }
+    const before = this.#asleep.data[known] as number;
+    const wake = before & ~asleep;
+    if (wake === 0) return;
+    this.#asleep.data[known] = before & asleep;
+    if (this.#expanded[known] === 1) this.#woken.push(known, wake);
+  }
+
+  #addState(
+    parent: number,
+    actor: number,
+    low: number,
+    high: number,
+    asleep: number,
+    preempted: number,
+  ): number {
+    const state = this.#parent.length;
+    const { journal } = this.#system;
+    this.#parent.push(parent);
+    this.#actor.push(actor);
+    const depth = parent < 0 ? 0 : (this.#depth.data[parent] as number) + 1;
+    this.#depth.push(depth);
+    if (depth > this.#reached) this.#reached = depth;
+    this.#low.push(low);
+    this.#high.push(high);
+    this.#preempted.push(preempted);
+    this.#asleep.push(asleep);
+    this.#sleepers.push(this.#sleepData.length);
+    if (asleep !== 0) {
+      for (let b = 0; b < this.#actors; b++) this.#sleepData.push(this.#steps[b] as number);
+    }
+    this.#deltaAt.push(this.#cells.length);
+    if (parent >= 0) {
+      const count = journal.cells.length;
+      for (let i = 0; i < count; i++) {
+        this.#cells.push(journal.cells.data[i] as number);
+        this.#olds.push(journal.olds.data[i] as number);
+        this.#news.push(journal.news.data[i] as number);
+      }
+    }
+    if (state >= this.#expanded.length) {
+      const bigger = new Uint8Array(this.#expanded.length * 2);
+      bigger.set(this.#expanded);
+      this.#expanded = bigger;
+    }
+    if (state * 2 > this.#table.length) this.#rehash();
+    this.#table[this.#find(low, high, preempted, actor)] = state + 1;
+    return state;
+  }
+
+  /** Slot of the table that holds the state, or the free one where it belongs. */
+  #find(low: number, high: number, preempted: number, actor: number): number {
+    const mask = this.#table.length - 1;
+    let slot = (low ^ (high >>> 7)) & mask;
+    for (;;) {
+      const state = (this.#table[slot] as number) - 1;
+      if (state < 0) return slot;
+      if (
+        this.#low.data[state] === low &&
+        this.#high.data[state] === high &&
+        (this.#bound < 0 ||
+          (this.#preempted.data[state] === preempted && this.#actor.data[state] === actor))
+      ) {
+        return slot;
+      }
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  #rehash(): void {
+    this.#table = new Int32Array(this.#table.length * 2);
+    for (let state = 0; state < this.#parent.length - 1; state++) {
+      const slot = this.#find(
+        this.#low.data[state] as number,
+        this.#high.data[state] as number,
+        this.#preempted.data[state] as number,
+        this.#actor.data[state] as number,
+      );
+      this.#table[slot] = state + 1;
+    }
+  }
+
+  /** Makes a state the current one: up to the common ancestor, then down. */
+  #goTo(target: number): void {
+    const { data: parent } = this.#parent;
+    const { data: depth } = this.#depth;
+    const chain = this.#chain;
+    chain.length = 0;
+    let up = this.#at;
+    let down = target;
+    while (up !== down) {
+      if ((depth[up] as number) >= (depth[down] as number)) {
+        this.#applyDelta(up, this.#olds.data, true);
+        up = parent[up] as number;
+      } else {
+        chain.push(down);
+        down = parent[down] as number;
+      }
+    }
+    for (let i = chain.length - 1; i >= 0; i--) {
+      this.#applyDelta(chain[i] as number, this.#news.data, false);
+    }
+    this.#at = target;
+  }
+
+  #applyDelta(state: number, values: Int32Array, backwards: boolean): void {
+    const from = this.#deltaAt.data[state] as number;
+    const end =
+      state + 1 < this.#deltaAt.length
+        ? (this.#deltaAt.data[state + 1] as number)
+        : this.#cells.length;
+    this.#system.apply(this.#cells.data, values, from, end - from, backwards);
+  }
+
+  #exceedsBound(state: number, actor: number): boolean {
+    return this.#bound >= 0 && this.#preemptionsAfter(state, actor) > this.#bound;
+  }
+
+  /** Preemptions so far, with this step: switches away from an actor that could have gone on. */
+  #preemptionsAfter(state: number, actor: number): number {
+    const last = this.#actor.data[state] as number;
+    const before = this.#preempted.data[state] as number;
+    const preempts = last >= 0 && last !== actor && this.#couldGoOn;
+    return preempts ? before + 1 : before;
+  }
+
+  get #couldGoOn(): boolean {
+    const last = this.#actor.data[this.#at] as number;
+    return last >= 0 && this.#system.mayMove(last);
+  }
+
+  #testState(state: number): void {
+    for (const property of this.#system.definition.properties) {
+      if (property.state === undefined || this.#violated.has(property.name)) continue;
+      const wrong = property.state();
+      if (wrong !== null) this.#violateAt(property.name, wrong, state);
+    }
+  }
+
+  #testEnd(state: number): void {
+    const { actors, definition } = this.#system;
+    const stuck = actors.filter((actor, a) => !this.#system.finished(a) && actor.daemon !== true);
+    if (stuck.length > 0) {
+      // Under a preemption bound the last actor may only have been kept from going on.
+      const names = stuck.map((actor) => actor.name).join(', ');
+      if (!stuck.some((actor) => this.#movable(actors.indexOf(actor)))) {
+        this.#violateAt(DEADLOCK, `no actor can move; waiting: ${names}`, state);
+      }
+      return;
+    }
+    this.#endStates++;
+    for (const property of definition.properties) {
+      if (property.end === undefined || this.#violated.has(property.name)) continue;
+      const wrong = property.end();
+      if (wrong !== null) this.#violateAt(property.name, wrong, state);
+    }
+  }
+
+  #movable(actor: number): boolean {
+    if (this.#system.step(actor) === STEP_DISABLED) return false;
+    this.#system.undo();
+    return true;
+  }
+
+  #violate(property: string, detail: string, state: number, actor: number): void {
+    if (this.#violated.has(property)) return;
+    this.#violated.add(property);
+    this.#violations.push({ property, detail, schedule: [...this.#scheduleTo(state), actor] });
+    if (this.#options.stopAtFirst === true) this.#stopped = 'first';
+  }
+
+  #violateAt(property: string, detail: string, state: number): void {
+    if (this.#violated.has(property)) return;
+    this.#violated.add(property);
+    this.#violations.push({ property, detail, schedule: this.#scheduleTo(state) });
+    if (this.#options.stopAtFirst === true) this.#stopped = 'first';
+  }
+
+  #scheduleTo(state: number): number[] {
+    const schedule: number[] = [];
+    for (let s = state; s > 0; s = this.#parent.data[s] as number) {
+      schedule.push(this.#actor.data[s] as number);
+    }
+    return schedule.toReversed();
+  }
+
+  #limits(next: number): void {
+    if (this.#bytes() > (this.#options.memory ?? DEFAULT_MEMORY)) this.#stopped = 'memory';
+    const { maxStates } = this.#options;
+    if (maxStates !== undefined && next >= maxStates) this.#stopped = 'states';
+  }
+
+  #report(): void {
+    const stop = this.#options.progress?.({
+      states: this.#parent.length,
+      transitions: this.#transitions,
+      depth: this.#reached,
+      queued: 0,
+    });
+    if (stop === true) this.#stopped = 'caller';
+  }
+
+  #bytes(): number {
+    const lists = [
+      this.#parent,
+      this.#actor,
+      this.#depth,
+      this.#low,
+      this.#high,
+      this.#deltaAt,
+      this.#asleep,
+      this.#sleepers,
+      this.#preempted,
+      this.#cells,
+      this.#olds,
+      this.#news,
+      this.#sleepData,
+    ];
+    let total = this.#table.byteLength + this.#expanded.byteLength + this.#system.footprints.bytes;
+    for (const list of lists) total += list.bytes;
+    return total;
+  }
+
+  #verify(): void {
+    this.#goTo(0);
+    this.#system.verify();
+  }
+}
+
+/** Mixes a number into a hash for reports: a digest of a set of hashes that ignores their order. */
+export function digest(low: number, high: number): number {
+  return (mixLow(low, high) >>> 0) + (mixHigh(low, high) & 0x1fffff) * 4294967296;
+}

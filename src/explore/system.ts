@@ -1,0 +1,316 @@
+// An explored system: actors over one shared state, stepped one preemption point at a time. Each
+// step leaves a journal, by which it can be undone, hashed and compared with other actors' steps.
+
+import type { Core } from '../core/load.ts';
+import { COUNTERS } from '../stats/counters.ts';
+import { BLOCKED_ON_NOTHING, Task } from '../sched/task.ts';
+import type { Protocol } from '../sched/task.ts';
+import {
+  GLOBAL_CELL,
+  Journal,
+  LOCK_CELL,
+  mixHigh,
+  mixLow,
+  RECORD_CELL,
+  TASK_CELL,
+  TASK_CELLS,
+  TASK_STATUS,
+  WORDS_CELL,
+} from './cells.ts';
+import { Footprints } from './footprint.ts';
+import type { FootprintId } from './footprint.ts';
+import { ExploredLocks } from './locks.ts';
+import { TrackedMemory } from './memory.ts';
+import { Records } from './records.ts';
+import type { StateObject } from './records.ts';
+import { SharedWords } from './words.ts';
+
+/** One thread of control of a scenario. */
+export interface Actor {
+  /** Short name, e.g. `vcpu0` or `kswapd`. */
+  readonly name: string;
+  /** Root protocol, started in frame 0 with its arguments in `args`. */
+  readonly run: Protocol;
+  /** Words written to the frame from offset 1 on before the start. */
+  readonly args?: readonly number[];
+  /** A daemon may be left blocked at the end without that being a deadlock. */
+  readonly daemon?: boolean;
+}
+
+/** What must hold. */
+export interface Property {
+  readonly name: string;
+  /** One line on what it promises. */
+  readonly says: string;
+  /** Tested in every state: null, or what is wrong. */
+  readonly state?: () => string | null;
+  /** Tested when every actor has ended: null, or what is wrong. */
+  readonly end?: () => string | null;
+}
+
+/** A scenario that is ready to run: everything in its initial state. */
+export interface SystemDefinition {
+  readonly actors: readonly Actor[];
+  readonly properties: readonly Property[];
+  /** The core under the actors, made with loadCore('explore'); none for pure TypeScript actors. */
+  readonly core?: Core;
+  /** Shared words of actors written in TypeScript alone. */
+  readonly words?: SharedWords;
+  /** JavaScript objects whose fields protocols assign. */
+  readonly records?: readonly StateObject[];
+  /** Word ranges of linear memory that are no part of the state (statistics, time stamps). */
+  readonly ignore?: readonly { readonly first: number; readonly end: number }[];
+  /** Violations that actors report while they run go here; see ViolationSink. */
+  readonly sink?: ViolationSink;
+}
+
+/** Collects violations that an actor's own step finds (a use after free, a stale access). */
+export class ViolationSink {
+  readonly found: { property: string; detail: string }[] = [];
+
+  report(property: string, detail: string): void {
+    this.found.push({ property, detail });
+  }
+}
+
+/** Status words of a task, kept beside its stack. */
+const FINISHED = 0;
+const BLOCKED = 1;
+const SHARED = 2;
+
+/** Result of a step. */
+export const STEP_MOVED = 0;
+/** The actor cannot move in this state; nothing changed. */
+export const STEP_DISABLED = 1;
+/** The step threw: the machine is broken beyond this point. */
+export const STEP_CRASHED = 2;
+
+/** A system under exploration, in its current state. */
+export class System {
+  readonly definition: SystemDefinition;
+  readonly actors: readonly Actor[];
+  readonly tasks: readonly Task[];
+  readonly locks: ExploredLocks;
+  readonly footprints = new Footprints();
+  readonly journal = new Journal();
+  readonly sink: ViolationSink;
+  readonly #memory: TrackedMemory | null;
+  readonly #records: Records;
+  readonly #words: SharedWords;
+  /** finished, blockedOn, blockedShared of each task. */
+  readonly #status: Int32Array;
+  readonly #previous = new Int32Array(TASK_STATUS);
+  /** Image of linear memory in the initial state, for verify(). */
+  readonly #image: Uint32Array | null;
+  /** Message of the exception of a step that crashed. */
+  crash = '';
+
+  constructor(definition: SystemDefinition) {
+    this.definition = definition;
+    this.actors = definition.actors;
+    this.sink = definition.sink ?? new ViolationSink();
+    this.locks = new ExploredLocks(this.actors.length);
+    this.#status = new Int32Array(this.actors.length * 3);
+    this.tasks = this.actors.map((actor, id) => {
+      const task = new Task(id);
+      task.preemptive = true;
+      task.locks = this.locks;
+      task.where = 'start';
+      (actor.args ?? []).forEach((word, i) => (task.stack[1 + i] = word));
+      this.#status[id * 3 + BLOCKED] = BLOCKED_ON_NOTHING;
+      return task;
+    });
+    this.#records = new Records(definition.records ?? []);
+    this.#words = definition.words ?? new SharedWords(0);
+    this.#memory = definition.core ? new TrackedMemory(definition.core, COUNTERS.length * 8) : null;
+    for (const { first, end } of definition.ignore ?? []) this.#memory?.ignore(first, end);
+    this.#memory?.start();
+    this.#image = definition.core ? definition.core.mem.u32.slice() : null;
+  }
+
+  finished(actor: number): boolean {
+    return this.#status[actor * 3 + FINISHED] === 1;
+  }
+
+  /** True if the actor has not ended and waits for no lock that it cannot have. */
+  mayMove(actor: number): boolean {
+    if (this.#status[actor * 3 + FINISHED] === 1) return false;
+    const task = this.tasks[actor] as Task;
+    if (task.blockedOn < 0) return true;
+    return this.locks.available(task);
+  }
+
+  /** Runs one actor to its next preemption point. The journal then holds what it did. */
+  step(actor: number): number {
+    const { journal } = this;
+    journal.clear();
+    if (!this.mayMove(actor)) return STEP_DISABLED;
+    const task = this.tasks[actor] as Task;
+    const status = actor * 3;
+    this.#previous.set(task.stack);
+    this.locks.clearJournal();
+    this.#memory?.begin();
+    this.#words.begin();
+    task.fresh = true;
+    task.result = 0;
+    task.blockedOn = BLOCKED_ON_NOTHING;
+    let ended = false;
+    let crashed = false;
+    try {
+      ended = (this.actors[actor] as Actor).run(task, 0);
+    } catch (error) {
+      crashed = true;
+      this.crash = error instanceof Error ? error.message : String(error);
+    }
+    if (ended) task.blockedOn = BLOCKED_ON_NOTHING;
+    this.#collect(actor, task);
+    const blocked = task.blockedOn !== BLOCKED_ON_NOTHING;
+    if (journal.cells.length === 0 && blocked && !crashed) {
+      // It only tried; to have tried is no part of the state.
+      task.blockedOn = this.#status[status + BLOCKED] as number;
+      task.blockedShared = this.#status[status + SHARED] === 1;
+      return STEP_DISABLED;
+    }
+    const base = TASK_CELL + actor * TASK_CELLS + TASK_STATUS;
+    this.#setStatus(base, status, FINISHED, ended ? 1 : 0);
+    this.#setStatus(base, status, BLOCKED, task.blockedOn);
+    this.#setStatus(base, status, SHARED, task.blockedShared ? 1 : 0);
+    return crashed ? STEP_CRASHED : STEP_MOVED;
+  }
+
+  /** The footprint of the last step. */
+  footprint(): FootprintId {
+    return this.footprints.intern(this.journal);
+  }
+
+  /** Undoes the last step. */
+  undo(): void {
+    const { cells, olds } = this.journal;
+    this.apply(cells.data, olds.data, 0, cells.length, true);
+  }
+
+  /** Sets cells from parallel arrays; backwards when undoing. */
+  apply(
+    cells: Int32Array,
+    values: Int32Array,
+    from: number,
+    count: number,
+    backwards: boolean,
+  ): void {
+    const u32 = this.#memory === null ? null : this.#memory.core.mem.u32;
+    for (let k = 0; k < count; k++) {
+      const i = backwards ? from + count - 1 - k : from + k;
+      const cell = cells[i] as number;
+      const value = values[i] as number;
+      if (cell < WORDS_CELL) (u32 as Uint32Array)[cell] = value;
+      else this.#setHost(cell, value);
+    }
+  }
+
+  /** Throws if something that is not tracked differs from the initial state, which must be set. */
+  verify(): void {
+    const field = this.#records.corrupted();
+    if (field !== null) {
+      throw new Error(`${field} was changed in place: explored records must be replaced`);
+    }
+    const memory = this.#memory;
+    if (memory === null || this.#image === null) return;
+    const u32 = memory.core.mem.u32;
+    for (let word = 0; word < this.#image.length; word++) {
+      if (u32[word] !== this.#image[word] && !memory.isIgnored(word)) {
+        throw new Error(
+          `word 0x${(word * 4).toString(16)} was stored past the journal: write it through ` +
+            `CoreMemory.store32(), not through a raw view`,
+        );
+      }
+    }
+  }
+
+  /** Gives the core back. */
+  close(): void {
+    this.#memory?.stop();
+  }
+
+  #collect(actor: number, task: Task): void {
+    const { journal, locks } = this;
+    this.#memory?.collect(journal);
+    this.#words.collect(journal);
+    const base = TASK_CELL + actor * TASK_CELLS;
+    const previous = this.#previous;
+    const { stack } = task;
+    for (let i = 0; i < TASK_STATUS; i++) {
+      const now = stack[i] as number;
+      const old = previous[i] as number;
+      if (now !== old) journal.change(base + i, old, now);
+    }
+    this.#records.changes((cell, old, now) => {
+      journal.change(RECORD_CELL + cell, old, now);
+      journal.wroteRecords = true;
+    });
+    for (let i = 0; i < locks.writes.length; i++) {
+      const cell = locks.writes.data[i] as number;
+      let seen = false;
+      for (let j = 0; j < i; j++) if (locks.writes.data[j] === cell) seen = true;
+      if (seen) continue;
+      journal.writes.push(cell);
+      const old = locks.olds.data[i] as number;
+      const now = locks.cells[cell - LOCK_CELL] as number;
+      if (now !== old) journal.change(cell, old, now);
+    }
+    for (let i = 0; i < locks.reads.length; i++) {
+      const cell = locks.reads.data[i] as number;
+      let seen = false;
+      for (let j = 0; j < i; j++) if (locks.reads.data[j] === cell) seen = true;
+      if (!seen) journal.reads.push(cell);
+    }
+  }
+
+  #setStatus(base: number, status: number, which: number, value: number): void {
+    const old = this.#status[status + which] as number;
+    if (old === value) return;
+    this.#status[status + which] = value;
+    this.journal.change(base + which, old, value);
+  }
+
+  #setHost(cell: number, value: number): void {
+    if (cell < TASK_CELL) {
+      this.#words.cells[cell - WORDS_CELL] = value;
+    } else if (cell < LOCK_CELL) {
+      const index = cell - TASK_CELL;
+      const actor = (index / TASK_CELLS) | 0;
+      const at = index - actor * TASK_CELLS;
+      const task = this.tasks[actor] as Task;
+      if (at < TASK_STATUS) {
+        task.stack[at] = value;
+        return;
+      }
+      this.#status[actor * 3 + at - TASK_STATUS] = value;
+      if (at - TASK_STATUS === BLOCKED) task.blockedOn = value;
+      else if (at - TASK_STATUS === SHARED) task.blockedShared = value === 1;
+    } else if (cell < RECORD_CELL) {
+      this.locks.cells[cell - LOCK_CELL] = value;
+    } else if (cell < GLOBAL_CELL) {
+      this.#records.assign(cell - RECORD_CELL, value);
+    } else {
+      (this.#memory as TrackedMemory).setGlobal(cell - GLOBAL_CELL, value);
+    }
+  }
+}
+
+/** Low and high word of the change of a state's hash that a journal makes. */
+export function hashChange(journal: Journal, out: Int32Array): void {
+  let low = 0;
+  let high = 0;
+  const cells = journal.cells.data;
+  const olds = journal.olds.data;
+  const news = journal.news.data;
+  for (let i = 0; i < journal.cells.length; i++) {
+    const cell = cells[i] as number;
+    const old = olds[i] as number;
+    const now = news[i] as number;
+    low = (low + mixLow(cell, now) - mixLow(cell, old)) | 0;
+    high = (high + mixHigh(cell, now) - mixHigh(cell, old)) | 0;
+  }
+  out[0] = low;
+  out[1] = high;
+}
