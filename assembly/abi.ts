@@ -147,6 +147,23 @@ export const WALK_FAULT: u32 = 1;
 /** A guest table page is not present in the host: fault it in (VCPU_WALK_NEED_GFN) and walk again. */
 export const WALK_NEED_PAGE: u32 = 2;
 
+/** The gva is not canonical: the guest gets a #GP. */
+export const WALK_NONCANONICAL: u32 = 3;
+
+// More of the walk, and the state that only the guest walk reads.
+/** WALK_NEED_PAGE: 1 if the table must be writable (its A or D bits are to be set). */
+export const VCPU_WALK_NEED_WRITE: u32 = 280;
+/** Protection key of the leaf. */
+export const VCPU_WALK_PKEY: u32 = 284;
+/** u64: gpa that the gva translates to. VCPU_WALK_GFN is 0xffffffff where it does not fit. */
+export const VCPU_WALK_GPA: u32 = 288;
+/** u64[4]: the PDPTE registers of PAE paging. */
+export const VCPU_PDPTR: u32 = 296;
+/** FEATURE_*: what CPUID says, where it is not the default. */
+export const VCPU_FEATURES: u32 = 328;
+/** No 1 GiB pages: PS is a reserved bit in a PDPTE. */
+export const FEATURE_NO_GBPAGES: u32 = 1;
+
 // ---- exit reasons of run() -------------------------------------------------------------------
 /** The whole batch ran. */
 export const EXIT_DONE: u32 = 0;
@@ -158,6 +175,105 @@ export const EXIT_CONTROL: u32 = 2;
 export const EXIT_VERIFY: u32 = 3;
 /** The address is not canonical: #GP. */
 export const EXIT_NONCANONICAL: u32 = 4;
+
+// ---- rows of an access table (`conform access`): bits of the input word ----------------------
+// The layout is that of the published tables (docs/fidelity.md), so it is fixed.
+export const ACX_PTE_WRITABLE: u32 = 0;
+export const ACX_PTE_USER: u32 = 1;
+export const ACX_PTE_ACCESSED: u32 = 2;
+export const ACX_PTE_DIRTY: u32 = 3;
+export const ACX_PTE_NX: u32 = 4;
+export const ACX_PTE_PRESENT: u32 = 5;
+export const ACX_PTE_BIT51: u32 = 6;
+export const ACX_PTE_BIT36: u32 = 7;
+export const ACX_PDE_WRITABLE: u32 = 8;
+export const ACX_PDE_USER: u32 = 9;
+export const ACX_PDE_ACCESSED: u32 = 10;
+export const ACX_PDE_DIRTY: u32 = 11;
+export const ACX_PDE_PAGE_SIZE: u32 = 12;
+export const ACX_PDE_NX: u32 = 13;
+export const ACX_PDE_PRESENT: u32 = 14;
+export const ACX_PDE_BIT51: u32 = 15;
+export const ACX_PDE_BIT36: u32 = 16;
+export const ACX_PDE_BIT13: u32 = 17;
+export const ACX_PDPTE_READONLY: u32 = 18;
+export const ACX_PKRU_AD: u32 = 19;
+export const ACX_PKRU_WD: u32 = 20;
+export const ACX_PKEY: u32 = 21;
+export const ACX_USER: u32 = 22;
+export const ACX_WRITE: u32 = 23;
+export const ACX_FETCH: u32 = 24;
+export const ACX_PREREAD: u32 = 25;
+export const ACX_NXE: u32 = 26;
+export const ACX_WP: u32 = 27;
+export const ACX_SMEP: u32 = 28;
+export const ACX_PKE: u32 = 29;
+
+// Bits of the outcome word; the error code stands in bits 6:1.
+export const ACX_OUT_FAULT: u32 = 0;
+export const ACX_OUT_ERROR: u32 = 1;
+export const ACX_OUT_PTE_ACCESSED: u32 = 7;
+export const ACX_OUT_PTE_DIRTY: u32 = 8;
+export const ACX_OUT_PDE_ACCESSED: u32 = 9;
+export const ACX_OUT_PDE_DIRTY: u32 = 10;
+/** Expected: PDE.A is not compared. */
+export const ACX_OUT_IGNORE_PDE_A: u32 = 11;
+/** Found: a bit other than A or D of an entry changed, or the translation is wrong. */
+export const ACX_OUT_CORRUPT: u32 = 12;
+
+// ---- job block of an access-table check (assembly/conform/access.ts): byte offsets -----------
+export const ACX_JOB_SIZE: u32 = 80;
+// Of the guest that the rows run in; the host fills these once.
+/** Address of the vCPU. */
+export const ACX_JOB_VCPU: u32 = 0;
+/** gfn of the PML4; the PDPT, the PD and the PT follow. */
+export const ACX_JOB_TABLE_GFN: u32 = 4;
+/** gfn of the 4 KiB page. */
+export const ACX_JOB_PAGE_GFN: u32 = 8;
+/** gfn of the 2 MiB page. */
+export const ACX_JOB_LARGE_GFN: u32 = 12;
+/** u64: the address that every row accesses. */
+export const ACX_JOB_GVA: u32 = 16;
+// Of the row, filled by accessRow().
+/** u64. */
+export const ACX_JOB_PDPTE: u32 = 24;
+/** u64. */
+export const ACX_JOB_PDE: u32 = 32;
+/** u64; 0 if the PDE maps a 2 MiB page. */
+export const ACX_JOB_PTE: u32 = 40;
+export const ACX_JOB_CR0: u32 = 48;
+export const ACX_JOB_CR4: u32 = 52;
+export const ACX_JOB_EFER: u32 = 56;
+export const ACX_JOB_PKRU: u32 = 60;
+/** Flags (ACCESS_*) of the access. */
+export const ACX_JOB_FLAGS: u32 = 64;
+/** 1 if a supervisor read comes first. */
+export const ACX_JOB_PREREAD: u32 = 68;
+/** gfn that the access must translate to if it does not fault. */
+export const ACX_JOB_GFN: u32 = 72;
+
+// ---- struct kvm_memory_slot (assembly/mmu/memslot.ts): 64 bytes -------------------------------
+export const SLOT_SIZE: u32 = 64;
+export const SLOT_MAX: u32 = 64;
+export const SLOT_BASE_GFN: u32 = 0;
+/** 0: the slot is free. */
+export const SLOT_NPAGES: u32 = 4;
+export const SLOT_HVN: u32 = 8;
+export const SLOT_MM: u32 = 12;
+export const SLOT_FLAGS: u32 = 16;
+/** Addresses of the rmap heads by level, u32 each: 4 KiB, 2 MiB, 1 GiB. */
+export const SLOT_RMAP: u32 = 20;
+/** Addresses of the disallow_lpage counts by level, u32 each: 2 MiB, 1 GiB. */
+export const SLOT_LPAGE: u32 = 32;
+/** Address of the write-tracking counts, a byte a gfn. */
+export const SLOT_TRACK: u32 = 40;
+/** Address of the dirty bitmap, or 0. */
+export const SLOT_DIRTY: u32 = 44;
+export const SLOT_USED: u32 = 48;
+export const SLOT_ID: u32 = 52;
+
+export const KVM_MEM_LOG_DIRTY_PAGES: u32 = 1;
+export const KVM_MEM_READONLY: u32 = 2;
 
 // ---- host ptes (u32; assembly/mm/pte.ts) ------------------------------------------------------
 //  31                              6 5 4 3 2 1 0

@@ -87,3 +87,6 @@ export {
   verifyWrite,
   runBatchVerified,
 } from './verify';
+export { guestWalk, loadPdptrs } from './mmu/guest_walk';
+export { memslotSet } from './mmu/memslot';
+export { accessRow, accessRowsWalk } from './conform/access';

@@ -185,6 +185,34 @@ export interface VerifyExports {
   runBatchVerified(vcpu: number, records: number, count: number, space: number): number;
 }
 
+/** Exports of mmu/guest_walk.ts and conform/access.ts: the guest's own page tables. */
+export interface GuestWalkExports {
+  /**
+   * Walks the guest's tables for the gva in VCPU_FAULT_GVA and an access with ACCESS_* flags; fills
+   * VCPU_WALK_*, sets A and D in guest memory, returns WALK_*.
+   */
+  guestWalk(vcpu: number, flags: number): number;
+  /** Loads the PDPTE registers (PAE): 0, 1 for #GP, 2 for WALK_NEED_PAGE. */
+  loadPdptrs(vcpu: number): number;
+  /** Decodes the input word of an access-table row into the job block (ACX_JOB_*). */
+  accessRow(job: number, id: number): void;
+  /** Runs `n` rows through the guest walker: input words at `ids`, outcome words to `out`. */
+  accessRowsWalk(job: number, ids: number, out: number, n: number): void;
+}
+
+/** Exports of mmu/memslot.ts. */
+export interface MemslotExports {
+  /** Creates memslot `id`, or deletes it (`npages` = 0). */
+  memslotSet(
+    id: number,
+    baseGfn: number,
+    npages: number,
+    hvn: number,
+    mm: number,
+    flags: number,
+  ): void;
+}
+
 /** All exports of the core. */
 export interface CoreExports
   extends
@@ -195,4 +223,6 @@ export interface CoreExports
     RmapExports,
     LruExports,
     LockstepExports,
-    VerifyExports {}
+    VerifyExports,
+    GuestWalkExports,
+    MemslotExports {}

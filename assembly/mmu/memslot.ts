@@ -1,0 +1,231 @@
+// Memslots: ranges of gfns backed by ranges of hvns (cf. struct kvm_memory_slot), and the way from a
+// gfn to the memory behind it. Each slot carries its rmap heads, its large-page bans, its
+// write-tracking counts and, while dirty logging is on, its dirty bitmap.
+
+import {
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_WRITE,
+  KVM_MEM_LOG_DIRTY_PAGES,
+  KVM_MEM_READONLY,
+  SLOT_BASE_GFN,
+  SLOT_DIRTY,
+  SLOT_FLAGS,
+  SLOT_HVN,
+  SLOT_ID,
+  SLOT_LPAGE,
+  SLOT_MAX,
+  SLOT_MM,
+  SLOT_NPAGES,
+  SLOT_RMAP,
+  SLOT_SIZE,
+  SLOT_TRACK,
+  SLOT_USED,
+} from '../abi';
+import { arenaAlloc } from '../layout';
+import { frameContentForWrite, frameContentPtr } from '../mm/frame';
+import { hpteGet } from '../mm/pte';
+import { Gfn, Hvn } from '../types';
+
+/** The slots, by id. */
+export const SLOTS: usize = memory.data(4096, 8);
+if (SLOT_SIZE * SLOT_MAX != 4096) ERROR('memslot: SLOTS holds SLOT_MAX records');
+
+/** No slot, or no hvn. */
+export const NONE: u32 = 0xffffffff;
+
+/** Ids at or above this were never used; bounds the search. */
+let slotEnd: u32 = 0;
+/** Slot that the last search found: guest accesses cluster. */
+let lastSlot: usize = 0;
+
+/** Pages that a mapping of `level` covers: 1, 512, 262144. */
+export function pagesPerHpage(level: u32): u32 {
+  return (<u32>1) << ((level - 1) * 9);
+}
+
+/** Address of slot `id`. */
+export function slotPtr(id: u32): usize {
+  return SLOTS + <usize>(id * SLOT_SIZE);
+}
+
+/** Units of `level` that a slot touches. */
+function unitsOf(base: Gfn, npages: u32, level: u32): u32 {
+  const shift = (level - 1) * 9;
+  return ((base + npages - 1) >> shift) - (base >> shift) + 1;
+}
+
+/** Side tables for a slot of `npages`; those of a deleted slot of the same shape are used again. */
+function allocSideTables(slot: usize, baseGfn: Gfn, npages: u32): void {
+  store<u32>(slot, npages, SLOT_USED);
+  for (let level: u32 = 1; level <= 3; level++) {
+    // One unit of slack: the base may move within a large page while the size stays.
+    const bytes = (<usize>unitsOf(baseGfn, npages, level) + 1) << 2;
+    store<u32>(slot + <usize>((level - 1) << 2), <u32>arenaAlloc(bytes), SLOT_RMAP);
+    if (level > 1) store<u32>(slot + <usize>((level - 2) << 2), <u32>arenaAlloc(bytes), SLOT_LPAGE);
+  }
+  store<u32>(slot, <u32>arenaAlloc(<usize>npages), SLOT_TRACK);
+  store<u32>(slot, 0, SLOT_DIRTY);
+}
+
+/**
+ * Bans large pages where the slot can't hold one: at ends that are not aligned, or everywhere when
+ * gfn and hvn are not congruent (cf. kvm_alloc_memslot_metadata).
+ */
+function initLpageInfo(slot: usize, baseGfn: Gfn, npages: u32, hvn: Hvn): void {
+  for (let level: u32 = 2; level <= 3; level++) {
+    const units = unitsOf(baseGfn, npages, level);
+    const first = lpageInfo(slot, baseGfn, level);
+    const mask = pagesPerHpage(level) - 1;
+    memory.fill(first, 0, (<usize>units) << 2);
+    if ((baseGfn & mask) != 0) store<i32>(first, 1);
+    if (((baseGfn + npages) & mask) != 0) store<i32>(first + ((<usize>(units - 1)) << 2), 1);
+    if (((baseGfn ^ hvn) & mask) == 0) continue;
+    for (let i: u32 = 0; i < units; i++) store<i32>(first + ((<usize>i) << 2), 1);
+  }
+}
+
+/**
+ * Creates slot `id` or deletes it (`npages` = 0). The caller has zapped the sptes of a slot that it
+ * deletes, and never changes the size of a live one.
+ */
+export function memslotSet(
+  id: u32,
+  baseGfn: Gfn,
+  npages: u32,
+  hvn: Hvn,
+  mm: u32,
+  flags: u32,
+): void {
+  const slot = slotPtr(id);
+  lastSlot = 0;
+  if (npages == 0) {
+    store<u32>(slot, 0, SLOT_NPAGES);
+    return;
+  }
+  if (load<u32>(slot, SLOT_USED) != npages) allocSideTables(slot, baseGfn, npages);
+  store<u32>(slot, baseGfn, SLOT_BASE_GFN);
+  store<u32>(slot, npages, SLOT_NPAGES);
+  store<u32>(slot, hvn, SLOT_HVN);
+  store<u32>(slot, mm, SLOT_MM);
+  store<u32>(slot, id, SLOT_ID);
+  initLpageInfo(slot, baseGfn, npages, hvn);
+  memory.fill(<usize>load<u32>(slot, SLOT_TRACK), 0, <usize>npages);
+  if (id >= slotEnd) slotEnd = id + 1;
+  memslotSetFlags(id, flags);
+}
+
+/** Changes KVM_MEM_* of a live slot; a dirty bitmap appears with KVM_MEM_LOG_DIRTY_PAGES. */
+export function memslotSetFlags(id: u32, flags: u32): void {
+  const slot = slotPtr(id);
+  store<u32>(slot, flags, SLOT_FLAGS);
+  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) != 0 && load<u32>(slot, SLOT_DIRTY) == 0) {
+    const bytes = ((<usize>load<u32>(slot, SLOT_NPAGES) + 63) >> 6) << 3;
+    store<u32>(slot, <u32>arenaAlloc(bytes), SLOT_DIRTY);
+  }
+}
+
+/** gfn_to_memslot: address of the slot that holds `gfn`, or 0. */
+export function gfnToMemslot(gfn: Gfn): usize {
+  const last = lastSlot;
+  if (last != 0 && gfn - load<u32>(last, SLOT_BASE_GFN) < load<u32>(last, SLOT_NPAGES)) return last;
+  const end = slotPtr(slotEnd);
+  for (let slot = SLOTS; slot < end; slot += <usize>SLOT_SIZE) {
+    if (gfn - load<u32>(slot, SLOT_BASE_GFN) < load<u32>(slot, SLOT_NPAGES)) {
+      lastSlot = slot;
+      return slot;
+    }
+  }
+  return 0;
+}
+
+/** First slot after `from` (0: the first) that maps hvns of `mm`, or 0. */
+export function nextSlotOfMm(from: usize, mm: u32): usize {
+  const end = slotPtr(slotEnd);
+  let slot = from == 0 ? SLOTS : from + <usize>SLOT_SIZE;
+  for (; slot < end; slot += <usize>SLOT_SIZE) {
+    if (load<u32>(slot, SLOT_NPAGES) != 0 && load<u32>(slot, SLOT_MM) == mm) return slot;
+  }
+  return 0;
+}
+
+/** Id of the slot of `gfn`, or 0xffffffff. */
+export function gfnToSlotId(gfn: Gfn): u32 {
+  const slot = gfnToMemslot(gfn);
+  return slot == 0 ? NONE : load<u32>(slot, SLOT_ID);
+}
+
+/** gfn_to_hva: hvn of `gfn`, or 0xffffffff outside all slots. */
+export function gfnToHvn(gfn: Gfn): Hvn {
+  const slot = gfnToMemslot(gfn);
+  if (slot == 0) return NONE;
+  return load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
+}
+
+/** Whether the slot forbids guest writes. */
+export function slotReadonly(slot: usize): bool {
+  return (load<u32>(slot, SLOT_FLAGS) & KVM_MEM_READONLY) != 0;
+}
+
+/** Address of the rmap head of `gfn` at `level` (gfn_to_rmap). */
+export function gfnToRmap(slot: usize, gfn: Gfn, level: u32): usize {
+  const shift = (level - 1) * 9;
+  const index = (gfn >> shift) - (load<u32>(slot, SLOT_BASE_GFN) >> shift);
+  return <usize>load<u32>(slot + <usize>((level - 1) << 2), SLOT_RMAP) + ((<usize>index) << 2);
+}
+
+/** Address of the disallow_lpage count of `gfn` at `level` 2 or 3 (lpage_info_slot). */
+export function lpageInfo(slot: usize, gfn: Gfn, level: u32): usize {
+  const shift = (level - 1) * 9;
+  const index = (gfn >> shift) - (load<u32>(slot, SLOT_BASE_GFN) >> shift);
+  return <usize>load<u32>(slot + <usize>((level - 2) << 2), SLOT_LPAGE) + ((<usize>index) << 2);
+}
+
+/** update_gfn_disallow_lpage_count for the levels above 4 KiB. */
+export function disallowLpage(slot: usize, gfn: Gfn, delta: i32): void {
+  for (let level: u32 = 2; level <= 3; level++) {
+    const at = lpageInfo(slot, gfn, level);
+    store<i32>(at, load<i32>(at) + delta);
+  }
+}
+
+/** Address of the write-tracking count of `gfn` (kvm_slot_page_track_*). */
+export function gfnTrack(slot: usize, gfn: Gfn): usize {
+  return <usize>load<u32>(slot, SLOT_TRACK) + <usize>(gfn - load<u32>(slot, SLOT_BASE_GFN));
+}
+
+/** mark_page_dirty_in_slot, while the slot logs. */
+export function markPageDirty(slot: usize, gfn: Gfn): void {
+  if ((load<u32>(slot, SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) == 0) return;
+  const bit = gfn - load<u32>(slot, SLOT_BASE_GFN);
+  const at = <usize>load<u32>(slot, SLOT_DIRTY) + <usize>((bit >> 5) << 2);
+  store<u32>(at, load<u32>(at) | ((<u32>1) << (bit & 31)));
+}
+
+/** Host pte behind a gfn, or 0. */
+function hpteOfGfn(gfn: Gfn): u32 {
+  const slot = gfnToMemslot(gfn);
+  if (slot == 0) return 0;
+  const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
+  return hpteGet(load<u32>(slot, SLOT_MM), hvn);
+}
+
+/** Content of the guest page for reading: a pointer to its 4 KiB, or 0 when the host page is not
+ *  present (fault it in first) or no slot holds the gfn. */
+export function guestPagePtr(gfn: Gfn): usize {
+  const hpte = hpteOfGfn(gfn);
+  if ((hpte & HPTE_PRESENT) == 0) return 0;
+  return frameContentPtr(hpte >> HPTE_PFN_SHIFT);
+}
+
+/** Same for writing: 0 as well when the host page is not writable. */
+export function guestPagePtrForWrite(gfn: Gfn): usize {
+  const hpte = hpteOfGfn(gfn);
+  if ((hpte & (HPTE_PRESENT | HPTE_WRITE)) != (HPTE_PRESENT | HPTE_WRITE)) return 0;
+  return frameContentForWrite(hpte >> HPTE_PFN_SHIFT);
+}
+
+/** Pages of a slot. */
+export function slotPages(slot: usize): u32 {
+  return load<u32>(slot, SLOT_NPAGES);
+}
