@@ -702,3 +702,57 @@ export const VERIFY_PFN: u32 = 20;
 export const VERIFY_EXPECTED: u32 = 24;
 export const VERIFY_FOUND: u32 = 28;
 export const VERIFY_STATE_SIZE: u32 = 32;
+// ---- host mm: results and argument bits of assembly/mm/{memory,vmscan}.ts ----------------------
+/** Words of the scratch block (mmOut()) in which a call leaves what does not fit its result. */
+export const MM_OUT_WORDS: u32 = 16;
+
+// What faultClassify() finds.
+/** No pte. */
+export const FAULT_NONE: u32 = 0;
+/** A pte that permits the access: young (and dirty) were set where they were not. */
+export const FAULT_PRESENT: u32 = 1;
+/** A write to a read-only pte. */
+export const FAULT_WP: u32 = 2;
+/** A swap entry: MM_OUT word 0 is the slot. */
+export const FAULT_SWAP: u32 = 3;
+
+// How a page is mapped: argument bits of the map functions.
+/** The access writes. */
+export const MAP_WRITE_FAULT: u32 = 1;
+/** The vma permits writes. */
+export const MAP_VM_WRITE: u32 = 2;
+/** The frame counts against the limit. */
+export const MAP_CHARGED: u32 = 4;
+/** The vma is locked or resident: the page goes on no list that is scanned. */
+export const MAP_UNEVICTABLE: u32 = 8;
+/** The vma shares its file: writes go to the page cache. */
+export const MAP_SHARED: u32 = 16;
+/** New ptes are not young (a page read ahead). */
+export const MAP_OLD: u32 = 32;
+/** Linux 2.6.24: a fresh anonymous page is dirty and writable even after a read. */
+export const MAP_DIRTY_ALWAYS: u32 = 64;
+/** The fault reuses or releases the swap slot at once when it writes. */
+export const MAP_FREE_SWAP: u32 = 128;
+
+/** Bit of a swapinBegin()/filemapRead() result: the device was read. */
+export const IO_MAJOR: u32 = 0x80000000;
+
+// Result bits of tryToUnmapOne() and pageoutFree().
+/** The frame is free. */
+export const RECLAIM_FREED: u32 = 1;
+/** It was written to its swap slot or file. */
+export const RECLAIM_WROTE: u32 = 2;
+/** Somebody else holds a reference. */
+export const RECLAIM_PINNED: u32 = 4;
+/** No swap slot is free. */
+export const RECLAIM_SWAP_FULL: u32 = 8;
+/** A shadow of it was left for refault detection. */
+export const RECLAIM_SHADOW: u32 = 16;
+
+/** Gather buffers of unmapped pages: one for each task id modulo this. */
+export const GATHER_BUFFERS: u32 = 16;
+/** Frames that a gather buffer holds. */
+export const GATHER_PAGES: u32 = 1020;
+
+/** No swap slot. */
+export const NO_SLOT: u32 = 0xffffffff;

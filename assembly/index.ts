@@ -57,15 +57,25 @@ export {
 export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapRemove } from './mm/rmap';
 export {
   lruAdd,
+  lruAddDrain,
   lruAddTail,
+  lruCacheAdd,
   lruDel,
   lruHead,
   lruHeads,
+  lruIsolate,
+  lruIsolateTail,
   lruListOf,
   lruMove,
   lruNewer,
+  lruPutback,
+  lruSetBatch,
+  lruSetFlags,
+  lruSetMap,
   lruSize,
   lruTail,
+  lruTarget,
+  markPageAccessed,
 } from './mm/lru';
 export { vcpuInit, vcpuPtr } from './vcpu';
 export {
@@ -90,3 +100,65 @@ export {
 export { guestWalk, loadPdptrs } from './mmu/guest_walk';
 export { memslotSet } from './mmu/memslot';
 export { accessRow, accessRowsWalk } from './conform/access';
+export {
+  cowFileBegin,
+  doAnonymousPage,
+  faultClassify,
+  filemapMap,
+  filemapRead,
+  mapZeroPage,
+  mmOut,
+  ptepClear,
+  setPageDirty,
+  swapinBegin,
+  swapinMap,
+  tryToFreeSwap,
+  tryToFreeSwapUnmapped,
+  wpCopyBegin,
+  wpCopyInstall,
+  wpReuse,
+} from './mm/memory';
+export {
+  swapAlloc,
+  swapCacheDel,
+  swapCacheLookup,
+  swapCount,
+  swapDuplicate,
+  swapFree,
+  swapInit,
+  swapSetShadow,
+  swapShadow,
+  swapTotal,
+  swapUsed,
+} from './mm/swap';
+export {
+  fileContent,
+  fileCreate,
+  fileDestroy,
+  filemapAdd,
+  filemapDel,
+  filemapGet,
+  filemapShadow,
+  fileRead,
+  fileSetContent,
+  fileWrite,
+  pageFile,
+} from './mm/filemap';
+export {
+  addToSwap,
+  hpteYoung,
+  pageout,
+  pageoutFree,
+  pageReferencedOne,
+  removeMapping,
+  tryToUnmapOne,
+} from './mm/vmscan';
+export {
+  clearRefsRange,
+  copyRange,
+  gatherFree,
+  lazyFreeOne,
+  moveRange,
+  protectRange,
+  zapRange,
+} from './mm/range';

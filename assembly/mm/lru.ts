@@ -10,16 +10,28 @@ import {
   FRAME_FLAGS,
   FRAME_LRU_NEXT,
   FRAME_LRU_PREV,
+  FRAME_REFCOUNT,
+  LRU_ACTIVE_ANON,
+  LRU_ACTIVE_FILE,
   LRU_HEAD_SIZE,
+  LRU_INACTIVE_ANON,
+  LRU_INACTIVE_FILE,
   LRU_LISTS,
+  LRU_UNEVICTABLE,
+  PG_ACTIVE,
+  PG_ISOLATED,
   PG_LIST_MASK,
   PG_LIST_SHIFT,
   PG_LRU,
+  PG_LRU_PENDING,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_UNEVICTABLE,
 } from '../abi';
-import { LRU_MOVES } from '../counters';
+import { LRU_MOVES, PAGES_ACTIVATED, PAGES_SCANNED } from '../counters';
 import { bump } from '../stats';
 import { Pfn } from '../types';
-import { framePtr } from './frame';
+import { framePtr, putPage } from './frame';
 
 const HEADS: usize = memory.data(512, 16);
 const HEAD_FIRST: usize = 0;
@@ -120,4 +132,130 @@ export function lruMove(pfn: Pfn, list: u32): void {
   lruDel(pfn);
   lruAdd(pfn, list);
   bump(LRU_MOVES);
+}
+
+// ---- where a page belongs (cf. folio_lru_list(), mm/swap.c) --------------------------------------
+
+/** List of inactive anon, active anon, inactive file, active file pages; a policy may merge them. */
+let inactiveAnon: u32 = LRU_INACTIVE_ANON;
+let activeAnon: u32 = LRU_ACTIVE_ANON;
+let inactiveFile: u32 = LRU_INACTIVE_FILE;
+let activeFile: u32 = LRU_ACTIVE_FILE;
+/** New anonymous pages start on the active list (before Linux 5.9). */
+let anonStartsActive: u32 = 0;
+/** Pages that wait in the per-CPU batch before they reach a list (0: none wait). */
+let batchSize: u32 = 0;
+let batchFill: u32 = 0;
+const BATCH: usize = memory.data(128, 4);
+const BATCH_MAX: u32 = 31;
+
+/** Says which list stands for which kind of page, and whether new anonymous pages are active. */
+export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u32): void {
+  inactiveAnon = ia;
+  activeAnon = aa;
+  inactiveFile = ifile;
+  activeFile = af;
+  anonStartsActive = startActive;
+}
+
+/** Sets the size of the per-CPU batch of new pages (15 in Linux 6.1; 0 here: none). */
+export function lruSetBatch(pages: u32): void {
+  lruAddDrain();
+  assert(pages <= BATCH_MAX, 'a batch has at most 31 pages');
+  batchSize = pages;
+}
+
+/** The list on which a page with these flags belongs. */
+export function lruTarget(flags: u32): u32 {
+  if (flags & PG_UNEVICTABLE) return LRU_UNEVICTABLE;
+  const active = flags & PG_ACTIVE;
+  // A lazily freeable anonymous page is kept with the file pages.
+  if (flags & PG_SWAPBACKED) return active ? activeAnon : inactiveAnon;
+  return active ? activeFile : inactiveFile;
+}
+
+/** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
+export function lruCacheAdd(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  let flags = load<u32>(page, FRAME_FLAGS);
+  if (flags & PG_SWAPBACKED && anonStartsActive) {
+    flags |= PG_ACTIVE;
+    store<u32>(page, flags, FRAME_FLAGS);
+  }
+  if (batchSize == 0) {
+    lruAdd(pfn, lruTarget(flags));
+    return;
+  }
+  store<u32>(page, flags | PG_LRU_PENDING, FRAME_FLAGS);
+  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
+  store<u32>(BATCH + ((<usize>batchFill) << 2), pfn);
+  batchFill++;
+  if (batchFill == batchSize) lruAddDrain();
+}
+
+/** Empties the batch onto the lists (lru_add_drain); returns how many pages it held. */
+export function lruAddDrain(): u32 {
+  const n = batchFill;
+  batchFill = 0;
+  for (let i: u32 = 0; i < n; i++) {
+    const pfn = load<u32>(BATCH + ((<usize>i) << 2));
+    const page = framePtr(pfn);
+    const flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
+    store<u32>(page, flags, FRAME_FLAGS);
+    // The last reference may be the batch's: the page was unmapped meanwhile.
+    if (load<u32>(page, FRAME_REFCOUNT) != 1) lruAdd(pfn, lruTarget(flags));
+    putPage(pfn);
+  }
+  return n;
+}
+
+/** Puts a page that reclaim isolated back where its flags say, and drops reclaim's reference. */
+export function lruPutback(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED;
+  store<u32>(page, flags, FRAME_FLAGS);
+  if (load<u32>(page, FRAME_REFCOUNT) != 1) lruAdd(pfn, lruTarget(flags));
+  putPage(pfn);
+  bump(LRU_MOVES);
+}
+
+/** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
+export function lruIsolateTail(list: u32): Pfn {
+  const pfn = load<u32>(headOf(list), HEAD_LAST);
+  if (pfn != 0) lruIsolate(pfn);
+  return pfn;
+}
+
+/** Takes a page off its list for reclaim, with a reference. */
+export function lruIsolate(pfn: Pfn): void {
+  lruDel(pfn);
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ISOLATED, FRAME_FLAGS);
+  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
+  bump(PAGES_SCANNED);
+}
+
+/** Changes flags of a page and moves it to the list that they call for, if that is another one. */
+export function lruSetFlags(pfn: Pfn, set: u32, clear: u32): void {
+  const page = framePtr(pfn);
+  const flags = (load<u32>(page, FRAME_FLAGS) | set) & ~clear;
+  store<u32>(page, flags, FRAME_FLAGS);
+  if ((flags & PG_LRU) == 0) return;
+  const target = lruTarget(flags);
+  if (target != (flags & PG_LIST_MASK) >> PG_LIST_SHIFT) lruMove(pfn, target);
+}
+
+/** A second touch activates a page (mark_page_accessed); 1 when this one did. */
+export function markPageAccessed(pfn: Pfn): u32 {
+  if (pfn == 0) return 0;
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  if ((flags & PG_REFERENCED) == 0) {
+    store<u32>(framePtr(pfn), flags | PG_REFERENCED, FRAME_FLAGS);
+    return 0;
+  }
+  if (flags & (PG_ACTIVE | PG_UNEVICTABLE)) return 0;
+  if ((flags & (PG_LRU | PG_LRU_PENDING)) == 0) return 0;
+  lruSetFlags(pfn, PG_ACTIVE, PG_REFERENCED);
+  bump(PAGES_ACTIVATED);
+  return 1;
 }

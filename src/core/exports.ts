@@ -100,27 +100,6 @@ export interface RmapExports {
   rmapHvn(pfn: number, i: number): number;
 }
 
-/** Exports of mm/lru.ts: page lists (LRU_* in abi.ts); the head is the newest page. */
-export interface LruExports {
-  /** Byte address of the list heads. */
-  lruHeads(): number;
-  /** Pages on a list. */
-  lruSize(list: number): number;
-  /** Oldest page of a list, or 0. */
-  lruTail(list: number): number;
-  /** Newest page of a list, or 0. */
-  lruHead(list: number): number;
-  /** The next newer page on the same list, or 0. */
-  lruNewer(pfn: number): number;
-  /** The list that a page is on, or 0xffffffff. */
-  lruListOf(pfn: number): number;
-  lruAdd(pfn: number, list: number): void;
-  lruAddTail(pfn: number, list: number): void;
-  lruDel(pfn: number): void;
-  /** Moves a listed page to the newest end of a list. */
-  lruMove(pfn: number, list: number): void;
-}
-
 /** Exports of lockstep.ts: the exact LRU that runs beside the emulator, keyed by gfn. */
 export interface LockstepExports {
   /** Makes the yardstick for `gfns` guest frames and `limit` host frames. */
@@ -211,18 +190,224 @@ export interface MemslotExports {
     mm: number,
     flags: number,
   ): void;
+/** Exports of mm/lru.ts. */
+export interface LruExports {
+  /** Address of the list heads, for the host's audit. */
+  lruHeads(): number;
+  /** Pages on a list. */
+  lruSize(list: number): number;
+  /** Oldest page of a list, or 0. */
+  lruTail(list: number): number;
+  /** Newest page of a list, or 0. */
+  lruHead(list: number): number;
+  /** The next newer page on the same list, or 0. */
+  lruNewer(pfn: number): number;
+  /** The list that a frame is on, or 0xffffffff. */
+  lruListOf(pfn: number): number;
+  /** Adds a page as the newest of a list. */
+  lruAdd(pfn: number, list: number): void;
+  /** Adds a page as the oldest of a list. */
+  lruAddTail(pfn: number, list: number): void;
+  /** Takes a page off its list. */
+  lruDel(pfn: number): void;
+  /** Moves a listed page to the newest end of a list. */
+  lruMove(pfn: number, list: number): void;
+  /** Says which list stands for which kind of page, and whether new anonymous pages are active. */
+  lruSetMap(ia: number, aa: number, ifile: number, af: number, startActive: number): void;
+  /** Sets the size of the per-CPU batch of new pages (15 in Linux 6.1; 0 here: none). */
+  lruSetBatch(pages: number): void;
+  /** The list on which a page with these flags belongs. */
+  lruTarget(flags: number): number;
+  /** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
+  lruCacheAdd(pfn: number): void;
+  /** Empties the batch onto the lists (lru_add_drain); returns how many pages it held. */
+  lruAddDrain(): number;
+  /** Puts a page that reclaim isolated back where its flags say, and drops reclaim's reference. */
+  lruPutback(pfn: number): void;
+  /** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
+  lruIsolateTail(list: number): number;
+  /** Takes a page off its list for reclaim, with a reference. */
+  lruIsolate(pfn: number): void;
+  /** Changes flags of a page and moves it to the list that they call for, if that is another one. */
+  lruSetFlags(pfn: number, set: number, clear: number): void;
+  /** A second touch activates a page (mark_page_accessed); 1 when this one did. */
+  markPageAccessed(pfn: number): number;
+}
+
+/** Exports of mm/memory.ts. */
+export interface MemoryExports {
+  /** Address of the scratch block of results. */
+  mmOut(): number;
+  /** What a fault at a page meets; FAULT_PRESENT has done what was to do. */
+  faultClassify(mm: number, hvn: number, write: number): number;
+  /** Maps a zeroed page where no pte is; 0 when no frame is free. */
+  doAnonymousPage(mm: number, hvn: number, args: number): number;
+  /** Maps the shared zero page read-only where no pte is. */
+  mapZeroPage(mm: number, hvn: number): void;
+  /** The page of a swap slot, from the swap cache or (IO_MAJOR) the device; 0 when no frame is free. */
+  swapinBegin(slot: number, args: number): number;
+  /**
+   * Maps a page of the swap cache in place of its swap entry (do_swap_page). 0 when the pte changed
+   * meanwhile (the reference is dropped), else 1. A write maps writable only if nobody shares the page.
+   */
+  swapinMap(mm: number, hvn: number, pfn: number, args: number): number;
+  /** Drops the slot of a page that only the swap cache still uses; the page is then dirty. */
+  tryToFreeSwap(pfn: number): number;
+  /** The page of a file, from the page cache or (IO_MAJOR) the device; 0 when no frame is free. */
+  filemapRead(file: number, offset: number, args: number): number;
+  /**
+   * Maps a page of the page cache where no pte is; 0 when there is one by now (the reference is
+   * dropped). A shared page is writable from its first write on, so that it is dirty only then.
+   */
+  filemapMap(mm: number, hvn: number, pfn: number, args: number): number;
+  /**
+   * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page). With
+   * MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of 6.1 (exclusive, or no
+   * reference but the mapping's).
+   */
+  wpReuse(mm: number, hvn: number, args: number): number;
+  /** The new page of a copy on write, content copied, not yet mapped; 0 when no frame is free. */
+  wpCopyBegin(mm: number, hvn: number, args: number): number;
+  /** The new page of a first write to a private file page. */
+  cowFileBegin(source: number, args: number): number;
+  /** Clears a pte and leaves rmap and references as they are (ptep_clear_flush); returns the pte. */
+  ptepClear(mm: number, hvn: number): number;
+  /** Maps the copy and drops the page that `old` (the cleared pte, or 0) mapped. */
+  wpCopyInstall(mm: number, hvn: number, pfn: number, old: number, args: number): void;
+  /** Frees the swap slot of a page that nobody maps any more (free_swap_cache). */
+  tryToFreeSwapUnmapped(pfn: number): void;
+  /** Marks a page dirty (set_page_dirty). */
+  setPageDirty(pfn: number): void;
+}
+
+/** Exports of mm/swap.ts. */
+export interface SwapExports {
+  /** Makes `n` swap slots; called once. */
+  swapInit(n: number): void;
+  /** Slots of the device. */
+  swapTotal(): number;
+  /** Slots in use. */
+  swapUsed(): number;
+  /** A slot that no pte and no page uses, or NO_SLOT. It has count 1: the swap cache's. */
+  swapAlloc(): number;
+  /** Users of a slot: swap entries, and the swap cache. */
+  swapCount(slot: number): number;
+  /** One more swap entry names the slot. */
+  swapDuplicate(slot: number): void;
+  /** One user fewer; the last one frees the slot. */
+  swapFree(slot: number): void;
+  /** The frame that the swap cache holds for a slot, or 0. */
+  swapCacheLookup(slot: number): number;
+  /** Takes a page out of the swap cache; the caller drops the cache's reference. */
+  swapCacheDel(pfn: number): void;
+  /** The shadow of the page that was evicted to the slot, or 0. */
+  swapShadow(slot: number): number;
+  /** Leaves the shadow of an evicted page. */
+  swapSetShadow(slot: number, shadow: number): void;
+}
+
+/** Exports of mm/filemap.ts. */
+export interface FilemapExports {
+  /** A new file, all zeros and of any length; 0 when there are too many. */
+  fileCreate(): number;
+  /** Removes a file that no page caches any more. */
+  fileDestroy(file: number): void;
+  /** The cached page at an offset, or 0. */
+  filemapGet(file: number, offset: number): number;
+  /** The shadow that the page at an offset left, or 0. */
+  filemapShadow(file: number, offset: number): number;
+  /** Adds a page to the cache. */
+  filemapAdd(pfn: number, file: number, offset: number): void;
+  /** Takes a page out of the cache, leaving a shadow (0: none); the caller drops the cache's reference. */
+  filemapDel(pfn: number, shadow: number): void;
+  /** The file that a page caches, or 0. */
+  pageFile(pfn: number): number;
+  /** The file gets the page's content; the page is clean afterwards. */
+  fileWrite(pfn: number): void;
+  /** The page gets the file's content at an offset. */
+  fileRead(pfn: number, file: number, offset: number): void;
+  /** Content word that the file holds at an offset. */
+  fileContent(file: number, offset: number): number;
+  /** Sets what the file holds at an offset (a stamp). */
+  fileSetContent(file: number, offset: number, content: number): void;
+}
+
+/** Exports of mm/vmscan.ts. */
+export interface VmscanExports {
+  /**
+   * Clears the young bit of the i-th pte that maps a page. The result is its hvn, with bit 31 set when
+   * it was young.
+   */
+  pageReferencedOne(pfn: number, i: number): number;
+  /** Gives an anonymous page a swap slot and puts it into the swap cache; 0: no slot is free. */
+  addToSwap(pfn: number): number;
+  /**
+   * Replaces the oldest pte that maps the page by what finds the page again (a swap entry, or nothing
+   * for a file page); 0 when a lazily freed page turned out dirty and stays.
+   */
+  tryToUnmapOne(pfn: number): number;
+  /** Writes an unmapped, isolated page if it is dirty. Result: RECLAIM_WROTE, RECLAIM_PINNED or 0. */
+  pageout(pfn: number): number;
+  /**
+   * Takes a clean, unmapped, isolated page out of its cache and frees it (remove_mapping), leaving a
+   * shadow when `shadow` is not 0. Result: RECLAIM_FREED, or RECLAIM_PINNED and the page is as it was.
+   */
+  removeMapping(pfn: number, shadow: number): number;
+  /**
+   * Write-back and freeing of an unmapped page in one call, for reclaim that nothing can interrupt.
+   * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop.
+   */
+  pageoutFree(pfn: number, shadow: number): number;
+  /** True (1) when the hvn's pte was young; used where only the pte is asked. */
+  hpteYoung(mm: number, hvn: number): number;
+}
+
+/** Exports of mm/range.ts. */
+export interface RangeExports {
+  /** Frees what a task's zap gathered (tlb_finish_mmu); returns how many frames became free. */
+  gatherFree(task: number): number;
+  /**
+   * Clears the ptes of [hvn, end) until the task's gather buffer is full; returns where it stopped
+   * (`end`: all done). The caller frees the gathered pages with gatherFree().
+   */
+  zapRange(mm: number, hvn: number, end: number, task: number): number;
+  /**
+   * Copies what a child of fork() needs of [hvn, end): anonymous pages, shared read-only from now on in
+   * both; swap entries; zero-page ptes. File pages are left to the child's own faults. Returns how many
+   * ptes were copied.
+   */
+  copyRange(from: number, to: number, hvn: number, end: number): number;
+  /**
+   * Changes the write permission of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
+   * become writable at once, else at their next write fault. Returns how many ptes changed.
+   */
+  protectRange(mm: number, hvn: number, end: number, writable: number, upgrade: number): number;
+  /** Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). */
+  moveRange(mm: number, hvn: number, end: number, target: number): number;
+  /** Clears young and referenced without asking anyone (clear_refs, MADV_COLD's first half). */
+  clearRefsRange(mm: number, hvn: number, end: number): number;
+  /**
+   * MADV_FREE on one page: an anonymous page that only this pte maps becomes clean and lazily
+   * freeable; a swap entry goes. 1 when the page is lazily freeable now.
+   */
+  lazyFreeOne(mm: number, hvn: number): number;
 }
 
 /** All exports of the core. */
 export interface CoreExports
   extends
     BaseExports,
-    RunExports,
     FrameExports,
     PteExports,
     RmapExports,
-    LruExports,
     LockstepExports,
+    RunExports,
     VerifyExports,
     GuestWalkExports,
-    MemslotExports {}
+    MemslotExports,
+    LruExports,
+    MemoryExports,
+    SwapExports,
+    FilemapExports,
+    VmscanExports,
+    RangeExports {}

@@ -1,0 +1,317 @@
+// The pieces of a host page fault (cf. mm/memory.c). Which piece comes when, with which notifier calls
+// and locks around it, is src/mm/fault.ts; here is what each does to ptes, frames and lists.
+//
+// Reference rule: a function that returns a pfn gives the caller one reference; the map functions turn
+// that reference into the mapping's.
+
+import {
+  FAULT_NONE,
+  FAULT_PRESENT,
+  FAULT_SWAP,
+  FAULT_WP,
+  FRAME_FLAGS,
+  FRAME_PRIVATE,
+  FRAME_REFCOUNT,
+  HPTE_AUX,
+  HPTE_DIRTY,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_SWAP,
+  HPTE_WRITE,
+  HPTE_YOUNG,
+  IO_MAJOR,
+  MAP_CHARGED,
+  MAP_DIRTY_ALWAYS,
+  MAP_FREE_SWAP,
+  MAP_OLD,
+  MAP_SHARED,
+  MAP_UNEVICTABLE,
+  MAP_VM_WRITE,
+  MAP_WRITE_FAULT,
+  PG_ANON,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_KSM,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UNEVICTABLE,
+  ZERO_PFN,
+} from '../abi';
+import { COW_FAULTS, FILE_READS, MAJOR_FAULTS, MINOR_FAULTS, SWAP_INS } from '../counters';
+import { bump } from '../stats';
+import { Hpte, Hvn, Pfn } from '../types';
+import {
+  contentCopy,
+  frameAlloc,
+  frameCharge,
+  frameContent,
+  framePtr,
+  frameSetContent,
+  getPage,
+  putPage,
+} from './frame';
+import { fileRead, filemapAdd, filemapGet } from './filemap';
+import { lruCacheAdd } from './lru';
+import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
+import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
+import {
+  swapCacheAdd,
+  swapCacheDel,
+  swapCacheLookup,
+  swapCount,
+  swapDuplicate,
+  swapFree,
+  swapRead,
+} from './swap';
+
+const OUT: usize = memory.data(64, 8);
+
+/** Address of the scratch block of results. */
+export function mmOut(): usize {
+  return OUT;
+}
+
+/** Puts a second result where the host reads it. */
+export function outWord(i: u32, value: u32): void {
+  store<u32>(OUT + ((<usize>i) << 2), value);
+}
+
+/** What a fault at a page meets; FAULT_PRESENT has done what was to do. */
+export function faultClassify(mm: u32, hvn: Hvn, write: u32): u32 {
+  let ptep = hptep(mm, hvn);
+  if (ptep == 0) {
+    ptep = hpmdp(mm, hvn);
+    if (ptep == 0) return FAULT_NONE;
+  }
+  const pte = load<u32>(ptep);
+  if (pte & HPTE_PRESENT) {
+    if (write && (pte & HPTE_WRITE) == 0) return FAULT_WP;
+    store<u32>(ptep, pte | HPTE_YOUNG | (write ? HPTE_DIRTY : 0));
+    return FAULT_PRESENT;
+  }
+  if (pte == 0) return FAULT_NONE;
+  outWord(0, pte >> HPTE_PFN_SHIFT);
+  return FAULT_SWAP;
+}
+
+/** A frame for a new page of a vma, or 0. */
+function allocFor(args: u32, flags: u32): Pfn {
+  const pfn = frameAlloc();
+  if (pfn == 0) return 0;
+  if (args & MAP_CHARGED) frameCharge(pfn);
+  const page = framePtr(pfn);
+  const evictable: u32 = args & MAP_UNEVICTABLE ? PG_UNEVICTABLE : 0;
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | flags | evictable, FRAME_FLAGS);
+  return pfn;
+}
+
+/** Maps a zeroed page where no pte is; 0 when no frame is free. */
+export function doAnonymousPage(mm: u32, hvn: Hvn, args: u32): Pfn {
+  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED | PG_ANON_EXCLUSIVE);
+  if (pfn == 0) return 0;
+  let pte: Hpte = HPTE_PRESENT | HPTE_YOUNG | (pfn << HPTE_PFN_SHIFT);
+  if (args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;
+  else if (args & MAP_DIRTY_ALWAYS) pte |= HPTE_DIRTY;
+  hpteSet(mm, hvn, pte);
+  rmapAdd(pfn, mm, hvn);
+  lruCacheAdd(pfn);
+  bump(MINOR_FAULTS);
+  return pfn;
+}
+
+/** Maps the shared zero page read-only where no pte is. */
+export function mapZeroPage(mm: u32, hvn: Hvn): void {
+  hpteSet(mm, hvn, HPTE_PRESENT | HPTE_YOUNG | HPTE_SWAP | (ZERO_PFN << HPTE_PFN_SHIFT));
+  bump(MINOR_FAULTS);
+}
+
+/** The page of a swap slot, from the swap cache or (IO_MAJOR) the device; 0 when no frame is free. */
+export function swapinBegin(slot: u32, args: u32): u32 {
+  const cached = swapCacheLookup(slot);
+  if (cached != 0) {
+    getPage(cached);
+    bump(MINOR_FAULTS);
+    return cached;
+  }
+  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
+  if (pfn == 0) return 0;
+  swapDuplicate(slot);
+  swapCacheAdd(pfn, slot);
+  swapRead(pfn, slot);
+  lruCacheAdd(pfn);
+  bump(SWAP_INS);
+  bump(MAJOR_FAULTS);
+  return pfn | IO_MAJOR;
+}
+
+/**
+ * Maps a page of the swap cache in place of its swap entry (do_swap_page). 0 when the pte changed
+ * meanwhile (the reference is dropped), else 1. A write maps writable only if nobody shares the page.
+ */
+export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
+  const page = framePtr(pfn);
+  const entry = hpteGet(mm, hvn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const slot = load<u32>(page, FRAME_PRIVATE);
+  const same =
+    (entry & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP &&
+    (flags & PG_SWAPCACHE) != 0 &&
+    entry >> HPTE_PFN_SHIFT == slot;
+  if (!same) {
+    putPage(pfn);
+    return 0;
+  }
+  const write = args & MAP_WRITE_FAULT;
+  const alone = pageMapcount(pfn) == 0 && swapCount(slot) == 2;
+  const exclusive = (flags & PG_KSM) == 0 && ((entry & HPTE_AUX) != 0 || alone);
+  let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
+  if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
+  if (write && exclusive && args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;
+  hpteSet(mm, hvn, pte);
+  rmapAdd(pfn, mm, hvn);
+  swapFree(slot);
+  if (exclusive) {
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+  }
+  if ((write || args & MAP_FREE_SWAP) && swapCount(slot) == 1) tryToFreeSwap(pfn);
+  return 1;
+}
+
+/** Drops the slot of a page that only the swap cache still uses; the page is then dirty. */
+export function tryToFreeSwap(pfn: Pfn): u32 {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if ((flags & PG_SWAPCACHE) == 0) return 0;
+  if (swapCount(load<u32>(page, FRAME_PRIVATE)) != 1) return 0;
+  swapCacheDel(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+  putPage(pfn);
+  return 1;
+}
+
+/** The page of a file, from the page cache or (IO_MAJOR) the device; 0 when no frame is free. */
+export function filemapRead(file: u32, offset: u32, args: u32): u32 {
+  const cached = filemapGet(file, offset);
+  if (cached != 0) {
+    getPage(cached);
+    bump(MINOR_FAULTS);
+    return cached;
+  }
+  const pfn = allocFor(args, 0);
+  if (pfn == 0) return 0;
+  fileRead(pfn, file, offset);
+  filemapAdd(pfn, file, offset);
+  lruCacheAdd(pfn);
+  bump(FILE_READS);
+  bump(MAJOR_FAULTS);
+  return pfn | IO_MAJOR;
+}
+
+/**
+ * Maps a page of the page cache where no pte is; 0 when there is one by now (the reference is
+ * dropped). A shared page is writable from its first write on, so that it is dirty only then.
+ */
+export function filemapMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
+  if (hpteGet(mm, hvn) != 0) {
+    putPage(pfn);
+    return 0;
+  }
+  let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
+  if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
+  const writable: u32 = MAP_SHARED | MAP_WRITE_FAULT | MAP_VM_WRITE;
+  if ((args & writable) == writable) pte |= HPTE_WRITE | HPTE_DIRTY;
+  hpteSet(mm, hvn, pte);
+  rmapAdd(pfn, mm, hvn);
+  return 1;
+}
+
+/**
+ * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page). With
+ * MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of 6.1 (exclusive, or no
+ * reference but the mapping's).
+ */
+export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
+  const pte = hpteGet(mm, hvn);
+  if ((pte & HPTE_PRESENT) == 0) return 1;
+  if (pte & HPTE_SWAP) return 0;
+  const pfn = pte >> HPTE_PFN_SHIFT;
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if (flags & PG_ANON) {
+    if (flags & PG_KSM) return 0;
+    if ((flags & PG_ANON_EXCLUSIVE) == 0 && !wpMayReuse(pfn, args)) return 0;
+    tryToFreeSwap(pfn);
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+  } else if ((args & MAP_SHARED) == 0) {
+    return 0;
+  }
+  hpteSet(mm, hvn, pte | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG);
+  bump(MINOR_FAULTS);
+  return 1;
+}
+
+function wpMayReuse(pfn: Pfn, args: u32): bool {
+  const page = framePtr(pfn);
+  const cached = (load<u32>(page, FRAME_FLAGS) & PG_SWAPCACHE) != 0;
+  if (pageMapcount(pfn) != 1) return false;
+  if (cached && swapCount(load<u32>(page, FRAME_PRIVATE)) != 1) return false;
+  if (args & MAP_DIRTY_ALWAYS) return true;
+  return load<u32>(page, FRAME_REFCOUNT) == (cached ? 2 : 1);
+}
+
+/** The new page of a copy on write, content copied, not yet mapped; 0 when no frame is free. */
+export function wpCopyBegin(mm: u32, hvn: Hvn, args: u32): Pfn {
+  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
+  if (pfn == 0) return 0;
+  const pte = hpteGet(mm, hvn);
+  if (pte & HPTE_PRESENT) copyContent(pfn, pte >> HPTE_PFN_SHIFT);
+  return pfn;
+}
+
+/** The new page of a first write to a private file page. */
+export function cowFileBegin(source: Pfn, args: u32): Pfn {
+  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
+  if (pfn != 0) copyContent(pfn, source);
+  return pfn;
+}
+
+function copyContent(to: Pfn, from: Pfn): void {
+  const content = frameContent(from);
+  if (content != 0) frameSetContent(to, contentCopy(content));
+}
+
+/** Clears a pte and leaves rmap and references as they are (ptep_clear_flush); returns the pte. */
+export function ptepClear(mm: u32, hvn: Hvn): Hpte {
+  return hpteSet(mm, hvn, 0);
+}
+
+/** Maps the copy and drops the page that `old` (the cleared pte, or 0) mapped. */
+export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32): void {
+  let pte: Hpte = HPTE_PRESENT | HPTE_YOUNG | HPTE_DIRTY | (pfn << HPTE_PFN_SHIFT);
+  if (args & MAP_VM_WRITE) pte |= HPTE_WRITE;
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+  hpteSet(mm, hvn, pte);
+  rmapAdd(pfn, mm, hvn);
+  lruCacheAdd(pfn);
+  bump(MINOR_FAULTS);
+  bump(COW_FAULTS);
+  if (old == 0 || (old & (HPTE_PRESENT | HPTE_SWAP)) != HPTE_PRESENT) return;
+  const from = old >> HPTE_PFN_SHIFT;
+  if (old & HPTE_DIRTY) setPageDirty(from);
+  rmapRemove(from, mm, hvn);
+  tryToFreeSwapUnmapped(from);
+  putPage(from);
+}
+
+/** Frees the swap slot of a page that nobody maps any more (free_swap_cache). */
+export function tryToFreeSwapUnmapped(pfn: Pfn): void {
+  if (pageMapcount(pfn) == 0) tryToFreeSwap(pfn);
+}
+
+/** Marks a page dirty (set_page_dirty). */
+export function setPageDirty(pfn: Pfn): void {
+  if (pfn == ZERO_PFN) return;
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+}

@@ -1,0 +1,246 @@
+// Operations on ranges of host ptes: zap, fork, mprotect, mremap, ageing by madvise. They visit what is
+// mapped and cost nothing for the rest. Pages that lose their last mapping are gathered first and freed
+// afterwards (cf. struct mmu_gather), since the TLB flush and the notifiers stand between.
+//
+//   gather buffer (one a task): ┌───────┬──────────────────────────────┐
+//                               │ count │ pfn × GATHER_PAGES, 3 spare  │  one page
+//                               └───────┴──────────────────────────────┘
+
+import {
+  FRAME_FLAGS,
+  GATHER_BUFFERS,
+  GATHER_PAGES,
+  HPAGE_PMD_NR,
+  HPTE_AUX,
+  HPTE_DIRTY,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_SWAP,
+  HPTE_WRITE,
+  HPTE_YOUNG,
+  PG_ANON,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+} from '../abi';
+import { pageAlloc } from '../layout';
+import { Hpte, Hvn, Pfn } from '../types';
+import { framePtr, getPage, putPage } from './frame';
+import { markPageAccessed } from './lru';
+import { setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
+import { hpmdGet, hpmdSet, hpmdSplit, hpteGet, hpteNextMapped, hpteSet } from './pte';
+import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
+import { swapCacheLookup, swapCount, swapDuplicate, swapFree } from './swap';
+
+const GATHERS: usize = memory.data(64, 4);
+if (GATHER_BUFFERS * 4 != 64) ERROR('abi: GATHER_BUFFERS');
+
+function gatherOf(task: u32): usize {
+  const at = GATHERS + ((<usize>(task & (GATHER_BUFFERS - 1))) << 2);
+  if (load<u32>(at) == 0) store<u32>(at, <u32>pageAlloc());
+  return load<u32>(at);
+}
+
+function gatherAdd(gather: usize, pfn: Pfn): void {
+  const n = load<u32>(gather);
+  store<u32>(gather + ((<usize>n + 1) << 2), pfn);
+  store<u32>(gather, n + 1);
+}
+
+/** Frees what a task's zap gathered (tlb_finish_mmu); returns how many frames became free. */
+export function gatherFree(task: u32): u32 {
+  const gather = gatherOf(task);
+  const n = load<u32>(gather);
+  store<u32>(gather, 0);
+  let freed: u32 = 0;
+  for (let i: u32 = 0; i < n; i++) {
+    const pfn = load<u32>(gather + ((<usize>i + 1) << 2));
+    tryToFreeSwapUnmapped(pfn);
+    freed += putPage(pfn);
+  }
+  return freed;
+}
+
+function zapPresent(mm: u32, hvn: Hvn, pte: Hpte, gather: usize): void {
+  if (pte & HPTE_SWAP) return;
+  const pfn = pte >> HPTE_PFN_SHIFT;
+  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ANON) == 0) {
+    if (pte & HPTE_DIRTY) setPageDirty(pfn);
+    if (pte & HPTE_YOUNG) markPageAccessed(pfn);
+  }
+  rmapRemove(pfn, mm, hvn);
+  gatherAdd(gather, pfn);
+}
+
+/** A swap entry goes; its page leaves the swap cache when nobody else needs it. */
+function zapSwap(pte: Hpte): void {
+  const slot = pte >> HPTE_PFN_SHIFT;
+  const cached = swapCacheLookup(slot);
+  swapFree(slot);
+  if (cached != 0 && swapCount(slot) == 1 && pageMapcount(cached) == 0) tryToFreeSwap(cached);
+}
+
+/**
+ * Clears the ptes of [hvn, end) until the task's gather buffer is full; returns where it stopped
+ * (`end`: all done). The caller frees the gathered pages with gatherFree().
+ */
+export function zapRange(mm: u32, hvn: Hvn, end: Hvn, task: u32): Hvn {
+  const gather = gatherOf(task);
+  hvn = hpteNextMapped(mm, hvn, end);
+  while (hvn < end) {
+    if (load<u32>(gather) + HPAGE_PMD_NR > GATHER_PAGES) return hvn;
+    if (hpmdGet(mm, hvn) != 0) {
+      const whole = (hvn & (HPAGE_PMD_NR - 1)) == 0 && end - hvn >= HPAGE_PMD_NR;
+      if (!whole) {
+        splitAt(mm, hvn);
+        continue;
+      }
+      const pmd = hpmdGet(mm, hvn);
+      hpmdSet(mm, hvn, 0);
+      for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) {
+        zapPresent(mm, hvn + i, pmd + (i << HPTE_PFN_SHIFT), gather);
+      }
+      hvn = hpteNextMapped(mm, hvn + HPAGE_PMD_NR, end);
+      continue;
+    }
+    const pte = hpteSet(mm, hvn, 0);
+    if (pte & HPTE_PRESENT) zapPresent(mm, hvn, pte, gather);
+    else zapSwap(pte);
+    hvn = hpteNextMapped(mm, hvn + 1, end);
+  }
+  return end;
+}
+
+function splitAt(mm: u32, hvn: Hvn): void {
+  if (hpmdGet(mm, hvn) != 0) hpmdSplit(mm, hvn & ~(HPAGE_PMD_NR - 1));
+}
+
+/**
+ * Copies what a child of fork() needs of [hvn, end): anonymous pages, shared read-only from now on in
+ * both; swap entries; zero-page ptes. File pages are left to the child's own faults. Returns how many
+ * ptes were copied.
+ */
+export function copyRange(from: u32, to: u32, hvn: Hvn, end: Hvn): u32 {
+  let copied: u32 = 0;
+  hvn = hpteNextMapped(from, hvn, end);
+  while (hvn < end) {
+    splitAt(from, hvn);
+    let pte = hpteGet(from, hvn);
+    if ((pte & HPTE_PRESENT) == 0) {
+      // A shared slot is nobody's own any more.
+      pte &= ~HPTE_AUX;
+      hpteSet(from, hvn, pte);
+      swapDuplicate(pte >> HPTE_PFN_SHIFT);
+      hpteSet(to, hvn, pte);
+      copied++;
+    } else if (pte & HPTE_SWAP) {
+      hpteSet(to, hvn, pte);
+      copied++;
+    } else {
+      const pfn = pte >> HPTE_PFN_SHIFT;
+      const page = framePtr(pfn);
+      const flags = load<u32>(page, FRAME_FLAGS);
+      if (flags & PG_ANON) {
+        store<u32>(page, flags & ~PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+        pte &= ~HPTE_WRITE;
+        hpteSet(from, hvn, pte);
+        getPage(pfn);
+        // The child's pte starts old (copy_one_pte: pte_mkold).
+        hpteSet(to, hvn, pte & ~HPTE_YOUNG);
+        rmapAdd(pfn, to, hvn);
+        copied++;
+      }
+    }
+    hvn = hpteNextMapped(from, hvn + 1, end);
+  }
+  return copied;
+}
+
+/**
+ * Changes the write permission of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
+ * become writable at once, else at their next write fault. Returns how many ptes changed.
+ */
+export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade: u32): u32 {
+  let changed: u32 = 0;
+  hvn = hpteNextMapped(mm, hvn, end);
+  while (hvn < end) {
+    splitAt(mm, hvn);
+    const pte = hpteGet(mm, hvn);
+    let to = pte;
+    if (pte & HPTE_PRESENT) {
+      if (!writable) to &= ~HPTE_WRITE;
+      else if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE)) == 0) {
+        const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
+        if (flags & PG_ANON_EXCLUSIVE) to |= HPTE_WRITE;
+      }
+    }
+    if (to != pte) {
+      hpteSet(mm, hvn, to);
+      changed++;
+    }
+    hvn = hpteNextMapped(mm, hvn + 1, end);
+  }
+  return changed;
+}
+
+/** Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). */
+export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): u32 {
+  const shift = target - hvn;
+  let moved: u32 = 0;
+  hvn = hpteNextMapped(mm, hvn, end);
+  while (hvn < end) {
+    splitAt(mm, hvn);
+    const pte = hpteSet(mm, hvn, 0);
+    hpteSet(mm, hvn + shift, pte);
+    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
+      const pfn = pte >> HPTE_PFN_SHIFT;
+      rmapRemove(pfn, mm, hvn);
+      rmapAdd(pfn, mm, hvn + shift);
+    }
+    moved++;
+    hvn = hpteNextMapped(mm, hvn + 1, end);
+  }
+  return moved;
+}
+
+/** Clears young and referenced without asking anyone (clear_refs, MADV_COLD's first half). */
+export function clearRefsRange(mm: u32, hvn: Hvn, end: Hvn): u32 {
+  let seen: u32 = 0;
+  hvn = hpteNextMapped(mm, hvn, end);
+  while (hvn < end) {
+    splitAt(mm, hvn);
+    const pte = hpteGet(mm, hvn);
+    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
+      hpteSet(mm, hvn, pte & ~HPTE_YOUNG);
+      const page = framePtr(pte >> HPTE_PFN_SHIFT);
+      store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_REFERENCED, FRAME_FLAGS);
+      seen++;
+    }
+    hvn = hpteNextMapped(mm, hvn + 1, end);
+  }
+  return seen;
+}
+
+/**
+ * MADV_FREE on one page: an anonymous page that only this pte maps becomes clean and lazily
+ * freeable; a swap entry goes. 1 when the page is lazily freeable now.
+ */
+export function lazyFreeOne(mm: u32, hvn: Hvn): u32 {
+  splitAt(mm, hvn);
+  const pte = hpteGet(mm, hvn);
+  if (pte == 0) return 0;
+  if ((pte & HPTE_PRESENT) == 0) {
+    hpteSet(mm, hvn, 0);
+    zapSwap(pte);
+    return 0;
+  }
+  if (pte & HPTE_SWAP) return 0;
+  const pfn = pte >> HPTE_PFN_SHIFT;
+  const page = framePtr(pfn);
+  if ((load<u32>(page, FRAME_FLAGS) & PG_ANON) == 0 || pageMapcount(pfn) != 1) return 0;
+  tryToFreeSwap(pfn);
+  hpteSet(mm, hvn, pte & ~(HPTE_YOUNG | HPTE_DIRTY));
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~(PG_DIRTY | PG_SWAPBACKED), FRAME_FLAGS);
+  return 1;
+}

@@ -1,0 +1,178 @@
+// The pieces of reclaiming one page (cf. mm/vmscan.c, mm/rmap.c). The order of the pieces, the
+// notifier calls between them and the choice of the page are src/mm/vmscan/.
+
+import {
+  FRAME_FLAGS,
+  FRAME_PRIVATE,
+  FRAME_REFCOUNT,
+  HPTE_AUX,
+  HPTE_DIRTY,
+  HPTE_PFN_SHIFT,
+  HPTE_SWAP,
+  HPTE_YOUNG,
+  IO_MAJOR,
+  NO_SLOT,
+  PG_ANON,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_ISOLATED,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  RECLAIM_FREED,
+  RECLAIM_PINNED,
+  RECLAIM_SWAP_FULL,
+  RECLAIM_WROTE,
+} from '../abi';
+import {
+  CLEAN_DROPS,
+  EVICTIONS,
+  FILE_WRITEBACKS,
+  RMAP_NODES_VISITED,
+  SWAP_FULL,
+  SWAP_OUTS,
+} from '../counters';
+import { bump } from '../stats';
+import { Hvn, Pfn } from '../types';
+import { filemapDel, fileWrite } from './filemap';
+import { framePtr, putPage } from './frame';
+import { hpteGet, hptep, hpteSet } from './pte';
+import { pageMapcount, rmapHvn, rmapMm, rmapRemove } from './rmap';
+import {
+  swapAlloc,
+  swapCacheAdd,
+  swapCacheDel,
+  swapDuplicate,
+  swapSetShadow,
+  swapWrite,
+} from './swap';
+
+/** Result bit of pageReferencedOne(): the pte was young. */
+const YOUNG_BIT: u32 = 0x80000000;
+if (YOUNG_BIT != IO_MAJOR) ERROR('abi: IO_MAJOR is bit 31');
+
+/**
+ * Clears the young bit of the i-th pte that maps a page. The result is its hvn, with bit 31 set when
+ * it was young.
+ */
+export function pageReferencedOne(pfn: Pfn, i: u32): u32 {
+  bump(RMAP_NODES_VISITED);
+  const hvn = rmapHvn(pfn, i);
+  const ptep = hptep(rmapMm(pfn, i), hvn);
+  if (ptep == 0) return hvn;
+  const pte = load<u32>(ptep);
+  if ((pte & HPTE_YOUNG) == 0) return hvn;
+  store<u32>(ptep, pte & ~HPTE_YOUNG);
+  return hvn | YOUNG_BIT;
+}
+
+/** Gives an anonymous page a swap slot and puts it into the swap cache; 0: no slot is free. */
+export function addToSwap(pfn: Pfn): u32 {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if ((flags & (PG_ANON | PG_SWAPBACKED)) != (PG_ANON | PG_SWAPBACKED)) return 1;
+  if (flags & PG_SWAPCACHE) return 1;
+  const slot = swapAlloc();
+  if (slot == NO_SLOT) {
+    bump(SWAP_FULL);
+    return 0;
+  }
+  swapCacheAdd(pfn, slot);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+  return 1;
+}
+
+/**
+ * Replaces the oldest pte that maps the page by what finds the page again (a swap entry, or nothing
+ * for a file page); 0 when a lazily freed page turned out dirty and stays.
+ */
+export function tryToUnmapOne(pfn: Pfn): u32 {
+  const page = framePtr(pfn);
+  const mm = rmapMm(pfn, 0);
+  const hvn = rmapHvn(pfn, 0);
+  const pte = hpteGet(mm, hvn);
+  let flags = load<u32>(page, FRAME_FLAGS);
+  if (pte & HPTE_DIRTY) flags |= PG_DIRTY;
+  let entry: u32 = 0;
+  if (flags & PG_ANON) {
+    if (flags & PG_SWAPBACKED) {
+      assert((flags & PG_SWAPCACHE) != 0, 'an anonymous page has its slot before it is unmapped');
+      const slot = load<u32>(page, FRAME_PRIVATE);
+      swapDuplicate(slot);
+      entry = HPTE_SWAP | (flags & PG_ANON_EXCLUSIVE ? HPTE_AUX : 0) | (slot << HPTE_PFN_SHIFT);
+      flags &= ~PG_ANON_EXCLUSIVE;
+    } else if (flags & PG_DIRTY) {
+      store<u32>(page, flags | PG_SWAPBACKED, FRAME_FLAGS);
+      return 0;
+    }
+  }
+  store<u32>(page, flags, FRAME_FLAGS);
+  hpteSet(mm, hvn, entry);
+  rmapRemove(pfn, mm, hvn);
+  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
+  return 1;
+}
+
+/** True when nothing but reclaim and the cache (swap or page cache) holds the page. */
+function isCacheFreeable(page: usize, flags: u32, file: bool): bool {
+  const cached: u32 = file || flags & PG_SWAPCACHE ? 1 : 0;
+  return load<u32>(page, FRAME_REFCOUNT) == 1 + cached;
+}
+
+/** Writes an unmapped, isolated page if it is dirty. Result: RECLAIM_WROTE, RECLAIM_PINNED or 0. */
+export function pageout(pfn: Pfn): u32 {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const anon = (flags & PG_ANON) != 0;
+  if (pageMapcount(pfn) != 0 || !isCacheFreeable(page, flags, !anon)) return RECLAIM_PINNED;
+  if ((flags & PG_DIRTY) == 0) return 0;
+  if (!anon) {
+    fileWrite(pfn);
+    bump(FILE_WRITEBACKS);
+    return RECLAIM_WROTE;
+  }
+  if ((flags & PG_SWAPCACHE) == 0) return flags & PG_SWAPBACKED ? RECLAIM_SWAP_FULL : 0;
+  swapWrite(pfn, load<u32>(page, FRAME_PRIVATE));
+  store<u32>(page, flags & ~PG_DIRTY, FRAME_FLAGS);
+  bump(SWAP_OUTS);
+  return RECLAIM_WROTE;
+}
+
+/**
+ * Takes a clean, unmapped, isolated page out of its cache and frees it (remove_mapping), leaving a
+ * shadow when `shadow` is not 0. Result: RECLAIM_FREED, or RECLAIM_PINNED and the page is as it was.
+ */
+export function removeMapping(pfn: Pfn, shadow: u32): u32 {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const anon = (flags & PG_ANON) != 0;
+  if (!isCacheFreeable(page, flags, !anon) || flags & PG_DIRTY) return RECLAIM_PINNED;
+  store<u32>(page, flags & ~PG_ISOLATED, FRAME_FLAGS);
+  if (flags & PG_SWAPCACHE) {
+    if (shadow != 0) swapSetShadow(load<u32>(page, FRAME_PRIVATE), shadow);
+    swapCacheDel(pfn);
+    putPage(pfn);
+  } else if (!anon) {
+    filemapDel(pfn, shadow);
+    putPage(pfn);
+  }
+  putPage(pfn);
+  bump(EVICTIONS);
+  return RECLAIM_FREED;
+}
+
+/**
+ * Write-back and freeing of an unmapped page in one call, for reclaim that nothing can interrupt.
+ * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop.
+ */
+export function pageoutFree(pfn: Pfn, shadow: u32): u32 {
+  const wrote = pageout(pfn);
+  if (wrote & (RECLAIM_PINNED | RECLAIM_SWAP_FULL)) return wrote;
+  const freed = removeMapping(pfn, shadow);
+  if (freed == RECLAIM_FREED && wrote == 0) bump(CLEAN_DROPS);
+  return wrote | freed;
+}
+
+/** True (1) when the hvn's pte was young; used where only the pte is asked. */
+export function hpteYoung(mm: u32, hvn: Hvn): u32 {
+  return hpteGet(mm, hvn) & HPTE_YOUNG ? 1 : 0;
+}
