@@ -190,6 +190,8 @@ export interface MemslotExports {
     mm: number,
     flags: number,
   ): void;
+}
+
 /** Exports of mm/lru.ts. */
 export interface LruExports {
   /** Address of the list heads, for the host's audit. */
