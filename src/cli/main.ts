@@ -1,5 +1,99 @@
 #!/usr/bin/env node
-// Entry of the command line.
-import { COUNTERS } from '../stats/counters.ts';
+// Entry of the command line: finds the command, reports errors in one line, sets the exit status.
 
-console.log(`${COUNTERS.length} counters`);
+import { CoreBugError, DataError, KvmError, UsageError } from '../core/errors.ts';
+import { type Command, EXIT_STATUS, type Io, processIo } from './command.ts';
+
+/** Commands by name, in the order of the help text; each is loaded when it is used. */
+const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Command }>>> = {};
+
+async function helpText(): Promise<string> {
+  const lines = [
+    'shadowmmu: guest memory on shadow page tables, under every MMU-notifier aging protocol',
+    '',
+    'usage: shadowmmu COMMAND [OPTIONS]',
+    '       shadowmmu help COMMAND',
+    '',
+    'commands:',
+  ];
+  for (const [name, load] of Object.entries(COMMANDS)) {
+    const { command } = await load();
+    lines.push(`  ${name.padEnd(10)} ${command.summary}`);
+  }
+  lines.push(
+    '',
+    'exit status: 0 done, 1 unusable data, 2 wrong usage, 3 a property is violated',
+    '',
+  );
+  return lines.join('\n');
+}
+
+function nearest(word: string): string {
+  const hit = Object.keys(COMMANDS).find((name) => name.startsWith(word.slice(0, 3)));
+  return hit ? `; did you mean ${hit}?` : '; see shadowmmu help';
+}
+
+async function dispatch(args: readonly string[], io: Io): Promise<number> {
+  let [name, ...rest] = args;
+  if (name === undefined || name === '--help' || name === '-h' || (name === 'help' && !rest[0])) {
+    io.out(await helpText());
+    return name === undefined ? EXIT_STATUS.usage : EXIT_STATUS.ok;
+  }
+  if (name === '--version' || name === '-V') {
+    const { VERSION } = await import('../version.ts');
+    io.out(`${VERSION}\n`);
+    return EXIT_STATUS.ok;
+  }
+  if (name === 'help') [name, rest] = [rest[0] as string, ['--help']];
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!load) throw new UsageError(`unknown command ${JSON.stringify(name)}${nearest(name)}`);
+  const { command } = await load();
+  const end = rest.indexOf('--');
+  const own = end < 0 ? rest : rest.slice(0, end);
+  if (own.includes('--help') || own.includes('-h')) {
+    io.out(command.help.endsWith('\n') ? command.help : `${command.help}\n`);
+    return EXIT_STATUS.ok;
+  }
+  return command.run(rest, io);
+}
+
+/** One line for an error and the exit status that goes with it. */
+function explain(error: unknown): { line: string; status: number } {
+  const message = error instanceof Error ? error.message : String(error);
+  const line = `shadowmmu: ${message.split('\n')[0]}`;
+  if (error instanceof UsageError) return { line, status: EXIT_STATUS.usage };
+  if (error instanceof DataError || error instanceof KvmError) {
+    return { line, status: EXIT_STATUS.data };
+  }
+  // util.parseArgs: an unknown option, a missing value.
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (code.startsWith('ERR_PARSE_ARGS')) return { line, status: EXIT_STATUS.usage };
+  if (/^E[A-Z]+$/.test(code)) return { line, status: EXIT_STATUS.data };
+  const name = error instanceof CoreBugError ? 'broken invariant' : 'internal error';
+  return { line: `shadowmmu: ${name}: ${message.split('\n')[0]}`, status: EXIT_STATUS.bug };
+}
+
+async function main(): Promise<void> {
+  const io = processIo();
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // The reader has gone (`| head`): there is nobody left to tell.
+    if (error.code === 'EPIPE') process.exit(EXIT_STATUS.ok);
+    throw error;
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      io.progress('');
+      process.exit(EXIT_STATUS.interrupted);
+    });
+  }
+  try {
+    process.exitCode = await dispatch(process.argv.slice(2), io);
+  } catch (error) {
+    const { line, status } = explain(error);
+    io.err(line);
+    if (status === EXIT_STATUS.bug && process.env.SHADOWMMU_DEBUG) console.error(error);
+    process.exitCode = status;
+  }
+}
+
+await main();
