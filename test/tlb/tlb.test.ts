@@ -16,7 +16,6 @@ import { type Entry, type ModelAccess, ModelTlb } from './model.ts';
 const P = 1n;
 const W = 2n;
 const U = 4n;
-const D = 64n;
 const LARGE = 128n;
 const G = 256n;
 const NX = 1n << 63n;
