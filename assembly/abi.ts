@@ -756,3 +756,128 @@ export const GATHER_PAGES: u32 = 1020;
 
 /** No swap slot. */
 export const NO_SLOT: u32 = 0xffffffff;
+
+// ---- shadow PTEs (assembly/mmu/spte.ts; cf. arch/x86/kvm/mmu/spte.h, 6.1) -------------------------
+/** Host pte allows writes. */
+export const SPTE_HOST_WRITABLE_BIT: u32 = 9;
+/** KVM itself allows writes (not write-protected for a shadowed table). */
+export const SPTE_MMU_WRITABLE_BIT: u32 = 10;
+/** The spte is shadow-present, whatever the hardware bits say. */
+export const SPTE_MMU_PRESENT_BIT: u32 = 11;
+/** Two bits: 0 A/D enabled, 1 A/D disabled (access tracking). */
+export const SPTE_AD_DISABLED_BIT: u32 = 52;
+/** Where access tracking saves P and NX. */
+export const SPTE_SAVED_P_BIT: u32 = 54;
+export const SPTE_SAVED_NX_BIT: u32 = 55;
+
+// ---- struct kvm_mmu_page (assembly/mmu/shadow_page.ts): 256 bytes -----------------------------
+export const SP_SIZE: u32 = 256;
+export const SP_GFN: u32 = 0;
+export const SP_ROLE: u32 = 4;
+/** u32[512] at this address: gfn << 3 | ACC_* of each spte; 0 in a direct page. */
+export const SP_TRANSLATIONS: u32 = 8;
+export const SP_HASH_NEXT: u32 = 12;
+export const SP_ROOT_COUNT: u32 = 16;
+export const SP_UNSYNC: u32 = 20;
+export const SP_UNSYNC_CHILDREN: u32 = 24;
+export const SP_WRITE_FLOODING: u32 = 28;
+export const SP_VALID_GEN: u32 = 32;
+/** Head of the list of sptes that point to this page (rmap.ts). */
+export const SP_PARENT_PTES: u32 = 36;
+/** active_mmu_pages, newest first. */
+export const SP_LINK_NEXT: u32 = 40;
+export const SP_LINK_PREV: u32 = 44;
+/** Present sptes, leaf or not. */
+export const SP_PRESENT: u32 = 48;
+/** Chain of pages to free (kvm_mmu_commit_zap_page). */
+export const SP_INVALID_NEXT: u32 = 52;
+/** 512 bits: which children are, or contain, unsync pages. */
+export const SP_UNSYNC_BITMAP: u32 = 64;
+/** 512 bits: which sptes are shadow-present. */
+export const SP_PRESENT_BITMAP: u32 = 128;
+
+// Role of a shadow page: what it depends on besides the gfn (union kvm_mmu_page_role).
+export const ROLE_LEVEL_MASK: u32 = 0xf;
+export const ROLE_DIRECT: u32 = 0x10;
+export const ROLE_ACCESS_SHIFT: u32 = 5;
+export const ROLE_INVALID: u32 = 0x100;
+export const ROLE_EFER_NX: u32 = 0x200;
+export const ROLE_CR0_WP: u32 = 0x400;
+export const ROLE_SMEP_ANDNOT_WP: u32 = 0x800;
+export const ROLE_SMAP_ANDNOT_WP: u32 = 0x1000;
+export const ROLE_AD_DISABLED: u32 = 0x2000;
+export const ROLE_GUEST_MODE: u32 = 0x4000;
+/** Guest tables have 4-byte entries (legacy 32-bit paging). */
+export const ROLE_4_BYTE_GPTE: u32 = 0x8000;
+export const ROLE_QUADRANT_SHIFT: u32 = 16;
+
+// ---- struct kvm (assembly/mmu/kvm.ts): words of the block at kvmPtr() -----------------------------
+export const KVM_INVALIDATE_SEQ: u32 = 0;
+export const KVM_INVALIDATE_IN_PROGRESS: u32 = 4;
+export const KVM_INVALIDATE_RANGE_START: u32 = 8;
+export const KVM_INVALIDATE_RANGE_END: u32 = 12;
+/** KVM_FEATURE_* of the generation. */
+export const KVM_FEATURES: u32 = 16;
+/** Shadow pages whose gptes are write-protected. */
+export const KVM_INDIRECT_SHADOW_PAGES: u32 = 20;
+export const KVM_N_USED_MMU_PAGES: u32 = 24;
+/** Limit of shadow pages (KVM_SET_NR_MMU_PAGES). */
+export const KVM_N_MAX_MMU_PAGES: u32 = 28;
+export const KVM_MMU_VALID_GEN: u32 = 32;
+/** Write-flooding of 2008 is per vCPU: gfn of the last table written and how often in a row. */
+export const KVM_LAST_PT_WRITE_GFN: u32 = 36;
+export const KVM_LAST_PT_WRITE_COUNT: u32 = 40;
+
+/** Leaf tables may go out of sync (since 2.6.28). */
+export const KVM_FEATURE_UNSYNC: u32 = 1;
+/** Neighbours of a faulting pte are mapped too (pte_prefetch, since 2.6.37). */
+export const KVM_FEATURE_PREFETCH: u32 = 2;
+/** A spte holds a reference on its page (until 2.6.27). */
+export const KVM_FEATURE_SPTE_PINS: u32 = 4;
+/** Write flooding is counted per shadow page (since 2.6.39), else per vCPU. */
+export const KVM_FEATURE_FLOOD_PER_PAGE: u32 = 8;
+/** A guest #PF on a present pte invalidates the gva in the shadow first (5.7 on). */
+export const KVM_FEATURE_INVALIDATE_ON_INJECT: u32 = 16;
+/** Host faults ask for write access whatever the guest does (gfn_to_page until 2.6.36). */
+export const KVM_FEATURE_GUP_WRITE: u32 = 32;
+/** invlpg drops only sptes of unsync pages (5.x on), else always. */
+export const KVM_FEATURE_INVLPG_UNSYNC_ONLY: u32 = 64;
+
+// ---- results of the fault path (arch/x86/kvm/mmu/mmu_internal.h) -----------------------------
+export const RET_PF_CONTINUE: u32 = 0;
+export const RET_PF_RETRY: u32 = 1;
+export const RET_PF_EMULATE: u32 = 2;
+export const RET_PF_INVALID: u32 = 3;
+export const RET_PF_FIXED: u32 = 4;
+export const RET_PF_SPURIOUS: u32 = 5;
+/** Not of KVM: a guest table page went away under the fault; walk again. */
+export const RET_PF_REWALK: u32 = 6;
+
+// ---- what a notifier does to the sptes of an aged page ---------------------------------------
+export const AGE_NONE: u32 = 0;
+/** Drop them (v3's age_page; v4 without accessed bits). */
+export const AGE_DROP: u32 = 1;
+/** Clear the accessed bit. */
+export const AGE_CLEAR: u32 = 2;
+/** Only look. */
+export const AGE_TEST: u32 = 3;
+
+// ---- VCPU_REQUESTS (arch/x86/include/asm/kvm_host.h) --------------------------------------------
+/** Report a flush of everything (it was done when it was asked for). */
+export const REQ_TLB_FLUSH: u32 = 1;
+/** Let go of roots that are obsolete or invalid. */
+export const REQ_MMU_FREE_OBSOLETE_ROOTS: u32 = 2;
+/** Sync the unsync tables below the root. */
+export const REQ_MMU_SYNC: u32 = 4;
+/** Flush the current address space. */
+export const REQ_TLB_FLUSH_CURRENT: u32 = 8;
+/** The root was switched without loading it. */
+export const REQ_LOAD_MMU_PGD: u32 = 16;
+
+// ---- how a lookup of a host page tells the mm that it is used --------------------------------
+/** Makes the host pte young (v3's follow_page with FOLL_TOUCH). */
+export const TOUCH_PTE_YOUNG: u32 = 1;
+/** folio_set_referenced() (get_user_pages_fast, 6.1). */
+export const TOUCH_FOLIO_REFERENCED: u32 = 2;
+/** mark_page_accessed() (follow_page with FOLL_TOUCH before v3). */
+export const TOUCH_MARK_ACCESSED: u32 = 3;

@@ -98,7 +98,6 @@ export {
   runBatchVerified,
 } from './verify';
 export { guestWalk, loadPdptrs } from './mmu/guest_walk';
-export { memslotSet } from './mmu/memslot';
 export { accessRow, accessRowsWalk } from './conform/access';
 export {
   cowFileBegin,
@@ -162,3 +161,20 @@ export {
   protectRange,
   zapRange,
 } from './mm/range';
+export {
+  memslotSet,
+  memslotSetFlags,
+  gfnToSlotId,
+  gfnToHvn,
+  guestPagePtr,
+  guestPagePtrForWrite,
+  slotPtr,
+} from './mmu/memslot';
+export { kvmPtr, kvmInit, invalidateBegin, invalidateEnd, invalidateRetry } from './mmu/kvm';
+export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './mmu/shadow_page';
+export { getRoot, rootRole, shadowMap, shadowMapMmio, gfnWriteTracked } from './mmu/fault';
+export { hvaToPfnFast, releasePfn } from './mmu/pfn';
+export { mmuPteWrite, syncRoot, gfnShadowed } from './mmu/sync';
+export { putRoot, zapAllFast } from './mmu/zap';
+export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
+export { invalidateGva, clearFloodCounts } from './mmu/invlpg';

@@ -47,6 +47,20 @@ export function arenaAlloc(bytes: usize): usize {
   return reserve((bytes + PAGE_MASK) & ~PAGE_MASK);
 }
 
+/** `bytes` (a power of two ≥ 4 KiB) of zeroed memory, aligned to their size; the gap before them goes
+ *  to the chain of free pages. */
+export function arenaAllocAligned(bytes: usize): usize {
+  while (true) {
+    const page = reserve(<usize>PAGE_SIZE);
+    if ((page & (bytes - 1)) == 0) {
+      reserve(bytes - <usize>PAGE_SIZE);
+      return page;
+    }
+    store<u32>(page, <u32>freePages);
+    freePages = page;
+  }
+}
+
 /** A zeroed 4 KiB page. */
 export function pageAlloc(): usize {
   pagesInUse++;

@@ -27,6 +27,7 @@ import {
   PT_USER_BIT,
   PT_WRITABLE_BIT,
   RFLAGS_AC,
+  SPTE_AD_DISABLED_BIT,
   VCPU_CR4,
   VCPU_FAULT_CODE,
   VCPU_PKRU,
@@ -44,6 +45,8 @@ const DIRTY: u64 = (<u64>1) << (<u64>PT_DIRTY_BIT);
 const LARGE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
 const GLOBAL: u64 = (<u64>1) << (<u64>PT_GLOBAL_BIT);
 const NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
+/** The processor does not touch A and D of this entry (EPT without A/D bits). */
+const AD_DISABLED: u64 = (<u64>1) << (<u64>SPTE_AD_DISABLED_BIT);
 const BASE: u64 = 0x000f_ffff_ffff_f000;
 
 /**
@@ -119,15 +122,21 @@ export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
     rights &= spte;
     nx |= spte & NX;
     if (level == 1 || (spte & LARGE) != 0) break;
-    if ((spte & ACCESSED) == 0) store<u64>(sptep, spte | ACCESSED);
+    if ((spte & (ACCESSED | AD_DISABLED)) == 0) store<u64>(sptep, spte | ACCESSED);
     table = <usize>(spte & BASE);
   }
   const pkey = (<u32>(spte >> (<u64>PT64_PKEY_BIT))) & 15;
   const denied = violation(vcpu, rights | nx, pkey, flags);
   if (denied != 0) return fault(vcpu, denied, flags);
-  let set = spte | ACCESSED;
-  if ((flags & ACCESS_KIND_MASK) == ACCESS_WRITE) set |= DIRTY;
-  if (set != spte) store<u64>(sptep, set);
+  let set = spte;
+  if ((spte & AD_DISABLED) == 0) {
+    set |= ACCESSED;
+    if ((flags & ACCESS_KIND_MASK) == ACCESS_WRITE) set |= DIRTY;
+    if (set != spte) store<u64>(sptep, set);
+  } else {
+    // Without A/D bits nothing has to be set before a write may hit in the TLB.
+    set |= DIRTY;
+  }
   walkBits = rights | nx | (set & (DIRTY | GLOBAL));
   walkLevel = level;
   walkPkey = pkey;

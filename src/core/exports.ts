@@ -179,9 +179,9 @@ export interface GuestWalkExports {
   accessRowsWalk(job: number, ids: number, out: number, n: number): void;
 }
 
-/** Exports of mmu/memslot.ts. */
-export interface MemslotExports {
-  /** Creates memslot `id`, or deletes it (`npages` = 0). */
+/** Exports of mmu/memslot.ts and mmu/kvm.ts. */
+export interface KvmExports {
+  /** Creates memslot `id` or deletes it (`npages` = 0). */
   memslotSet(
     id: number,
     baseGfn: number,
@@ -190,6 +190,76 @@ export interface MemslotExports {
     mm: number,
     flags: number,
   ): void;
+  /** Changes KVM_MEM_* of a live slot. */
+  memslotSetFlags(id: number, flags: number): void;
+  /** Id of the slot of a gfn, or 0xffffffff. */
+  gfnToSlotId(gfn: number): number;
+  /** hvn behind a gfn, or 0xffffffff. */
+  gfnToHvn(gfn: number): number;
+  /** Content of a guest page for reading; 0 when the host page is not present. */
+  guestPagePtr(gfn: number): number;
+  /** Content of a guest page for writing; 0 when the host page is not present and writable. */
+  guestPagePtrForWrite(gfn: number): number;
+  /** Byte address of slot `id` (SLOT_*). */
+  slotPtr(id: number): number;
+  /** Byte address of the VM's words (KVM_*). */
+  kvmPtr(): number;
+  /** Sets KVM_FEATURE_* and the limit of shadow pages (0: none). */
+  kvmInit(features: number, maxShadowPages: number): void;
+  /** kvm_mmu_invalidate_begin for a range of hvns. */
+  invalidateBegin(start: number, end: number): void;
+  /** kvm_mmu_invalidate_end. */
+  invalidateEnd(): void;
+  /** Whether a fault that sampled `seq` is stale for a hvn. */
+  invalidateRetry(seq: number, hvn: number): number;
+}
+
+/** Exports of the shadow MMU: mmu/{shadow_page,fault,sync,zap,age,invlpg,pfn,guest_walk}.ts. */
+export interface ShadowExports {
+  /** Sizes the hash of shadow pages: 2^shift chains. */
+  shadowPageInit(shift: number): void;
+  /** Newest active shadow page, or 0. */
+  activeFirst(): number;
+  /** Oldest active shadow page, or 0. */
+  activeLast(): number;
+  /** The next newer active page, or 0. */
+  activePrev(sp: number): number;
+  /** Table of a shadow page. */
+  spTable(sp: number): number;
+  /** Root shadow page for a cr3 (its gfn), with a reference. */
+  getRoot(vcpu: number, gfn: number): number;
+  /** Role of a vCPU's root (ROLE_*). */
+  rootRole(vcpu: number): number;
+  /** Maps the walked access to a host page; RET_PF_*. */
+  shadowMap(vcpu: number, pfn: number, hostWritable: number): number;
+  /** Marks the access as outside all slots; RET_PF_*. */
+  shadowMapMmio(vcpu: number): number;
+  /** Whether writes to a gfn are always intercepted. */
+  gfnWriteTracked(gfn: number): number;
+  /** Frame of a page that the host maps writable, with a reference, or 0xffffffff. */
+  hvaToPfnFast(mm: number, hvn: number, touch: number): number;
+  /** Drops a fault's reference on a page. */
+  releasePfn(pfn: number, markAccessed: number): void;
+  /** An emulated write of `bytes` at entry `index` of a shadowed table. */
+  mmuPteWrite(gfn: number, index: number, bytes: number): void;
+  /** Syncs the unsync tables below a root. */
+  syncRoot(vcpu: number, root: number): void;
+  /** 1 when the gfn is a guest table that is shadowed. */
+  gfnShadowed(gfn: number): number;
+  /** Gives a root's reference back. */
+  putRoot(sp: number): void;
+  /** Zaps every shadow page of the VM. */
+  zapAllFast(): void;
+  /** Zaps the sptes of a range of hvns; 1: flush. */
+  unmapHvaRange(mm: number, start: number, end: number): number;
+  /** Ages a range of hvns (AGE_*); 1: some page was young. */
+  ageHvaRange(mm: number, start: number, end: number, action: number): number;
+  /** kvm_flush_remote_tlbs. */
+  flushTlbs(): void;
+  /** INVLPG of VCPU_FAULT_GVA below a root table. */
+  invalidateGva(vcpu: number, rootTable: number): void;
+  /** The guest uses the tables on the way to VCPU_FAULT_GVA: their write counts start over. */
+  clearFloodCounts(vcpu: number, rootTable: number): void;
 }
 
 /** Exports of mm/lru.ts. */
@@ -406,10 +476,11 @@ export interface CoreExports
     RunExports,
     VerifyExports,
     GuestWalkExports,
-    MemslotExports,
     LruExports,
     MemoryExports,
     SwapExports,
     FilemapExports,
     VmscanExports,
-    RangeExports {}
+    RangeExports,
+    KvmExports,
+    ShadowExports {}

@@ -1,0 +1,70 @@
+// State of the VM that the MMU reads on its paths (cf. struct kvm and struct kvm_arch), in one block
+// that the host sees through kvmPtr().
+
+import {
+  KVM_FEATURES,
+  KVM_INVALIDATE_IN_PROGRESS,
+  KVM_INVALIDATE_RANGE_END,
+  KVM_INVALIDATE_RANGE_START,
+  KVM_INVALIDATE_SEQ,
+  KVM_N_MAX_MMU_PAGES,
+} from '../abi';
+import { Hvn } from '../types';
+
+/** Address of the block. */
+export const KVM: usize = memory.data(64, 8);
+
+/** Address of the block, for the host. */
+export function kvmPtr(): u32 {
+  return <u32>KVM;
+}
+
+/** Sets what a generation can do (KVM_FEATURE_*) and how many shadow pages it may use. */
+export function kvmInit(features: u32, maxShadowPages: u32): void {
+  store<u32>(KVM, features, KVM_FEATURES);
+  store<u32>(KVM, maxShadowPages, KVM_N_MAX_MMU_PAGES);
+}
+
+/** Whether the generation has a feature. */
+export function hasFeature(feature: u32): bool {
+  return (load<u32>(KVM, KVM_FEATURES) & feature) != 0;
+}
+
+/** kvm_mmu_invalidate_begin: faults that are under way for the range become stale. */
+export function invalidateBegin(start: Hvn, end: Hvn): void {
+  const count = load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) + 1;
+  store<u32>(KVM, count, KVM_INVALIDATE_IN_PROGRESS);
+  if (count == 1) {
+    store<u32>(KVM, start, KVM_INVALIDATE_RANGE_START);
+    store<u32>(KVM, end, KVM_INVALIDATE_RANGE_END);
+    return;
+  }
+  // Several at once: keep one range that covers them all.
+  if (start < load<u32>(KVM, KVM_INVALIDATE_RANGE_START)) {
+    store<u32>(KVM, start, KVM_INVALIDATE_RANGE_START);
+  }
+  if (end > load<u32>(KVM, KVM_INVALIDATE_RANGE_END)) {
+    store<u32>(KVM, end, KVM_INVALIDATE_RANGE_END);
+  }
+}
+
+/** kvm_mmu_invalidate_end: the sequence is bumped before the count falls, so that a fault that
+ *  began inside the window sees one or the other. */
+export function invalidateEnd(): void {
+  store<u32>(KVM, load<u32>(KVM, KVM_INVALIDATE_SEQ) + 1, KVM_INVALIDATE_SEQ);
+  const count = load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS);
+  assert(count > 0, 'an invalidation that ends has begun');
+  store<u32>(KVM, count - 1, KVM_INVALIDATE_IN_PROGRESS);
+}
+
+/** mmu_invalidate_retry_hva: whether a fault that looked the page up at `seq` must be retried. */
+export function invalidateRetry(seq: u32, hvn: Hvn): bool {
+  if (
+    load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) != 0 &&
+    hvn >= load<u32>(KVM, KVM_INVALIDATE_RANGE_START) &&
+    hvn < load<u32>(KVM, KVM_INVALIDATE_RANGE_END)
+  ) {
+    return true;
+  }
+  return load<u32>(KVM, KVM_INVALIDATE_SEQ) != seq;
+}

@@ -1,0 +1,68 @@
+// make_spte(): the spte for a translation (cf. arch/x86/kvm/mmu/spte.c, 6.1).
+
+import { ACC_EXEC_MASK, ACC_USER_MASK, ACC_WRITE_MASK, ROLE_AD_DISABLED, SP_ROLE } from '../abi';
+import { Gfn, Pfn, Spte } from '../types';
+import { markPageDirty } from './memslot';
+import { spLevel } from './shadow_page';
+import {
+  isWritablePte,
+  markSpteForAccessTrack,
+  PT64_NX,
+  PT_ACCESSED,
+  PT_DIRTY,
+  PT_PAGE_SIZE_MASK,
+  PT_PRESENT,
+  PT_USER,
+  PT_WRITABLE,
+  SPTE_AD_DISABLED,
+  SPTE_HOST_WRITABLE,
+  SPTE_MMU_PRESENT,
+  SPTE_MMU_WRITABLE,
+} from './spte';
+import { tryToUnsyncPages } from './sync';
+
+/** Set by makeSpte(): the page is write-protected although the access asked for more. */
+export let wrprot: bool = false;
+
+/**
+ * The spte that maps `pfn` in a table of `sp` with the rights `access`, as far as the host
+ * (`hostWritable`) and the shadowing of guest tables allow. `prefetch`: made ahead of an access, so
+ * the accessed bit stays clear. `wrprot` says whether writes were refused for a shadowed table.
+ */
+export function makeSpte(
+  sp: usize,
+  slot: usize,
+  access: u32,
+  gfn: Gfn,
+  pfn: Pfn,
+  old: Spte,
+  prefetch: bool,
+  canUnsync: bool,
+  hostWritable: bool,
+): Spte {
+  wrprot = false;
+  const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
+  let spte = SPTE_MMU_PRESENT | PT_PRESENT | ((<u64>pfn) << 12);
+  if (adDisabled) spte |= SPTE_AD_DISABLED;
+  else if (!prefetch) spte |= PT_ACCESSED;
+  if ((access & ACC_EXEC_MASK) == 0) spte |= PT64_NX;
+  if ((access & ACC_USER_MASK) != 0) spte |= PT_USER;
+  if (spLevel(sp) > 1) spte |= PT_PAGE_SIZE_MASK;
+  if (hostWritable) spte |= SPTE_HOST_WRITABLE;
+  else access &= ~ACC_WRITE_MASK;
+  if ((access & ACC_WRITE_MASK) != 0) {
+    spte |= PT_WRITABLE | SPTE_MMU_WRITABLE;
+    // A spte that was writable is no shadowed table's; its D bit is not set anew.
+    if (!isWritablePte(old)) {
+      if (tryToUnsyncPages(slot, gfn, canUnsync, prefetch)) {
+        wrprot = true;
+        spte &= ~(PT_WRITABLE | SPTE_MMU_WRITABLE);
+      } else if (!adDisabled) {
+        spte |= PT_DIRTY;
+      }
+    }
+  }
+  if (prefetch) spte = markSpteForAccessTrack(spte);
+  if ((spte & PT_WRITABLE) != 0) markPageDirty(slot, gfn);
+  return spte;
+}

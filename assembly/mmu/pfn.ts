@@ -1,0 +1,53 @@
+// From a host virtual page to its frame, on KVM's side (cf. virt/kvm/kvm_main.c, hva_to_pfn_fast and
+// kvm_release_pfn_clean, 6.1).
+
+import {
+  EVENT_HVA_TO_PFN,
+  EVENT_HVA_TO_PFN_RET,
+  FRAME_FLAGS,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_SWAP,
+  HPTE_WRITE,
+  HPTE_YOUNG,
+  PG_REFERENCED,
+  TOUCH_FOLIO_REFERENCED,
+  TOUCH_PTE_YOUNG,
+} from '../abi';
+import { trace } from '../events';
+import { framePtr, getPage, putPage } from '../mm/frame';
+import { folioMarkAccessed } from '../mm/mark_accessed';
+import { hpteGet, hpteOr } from '../mm/pte';
+import { Hvn, Pfn } from '../types';
+
+/** No page could be had without a host fault. */
+const NO_PFN: u32 = 0xffffffff;
+
+/**
+ * The frame of a page that the host maps writable, with a reference; 0xffffffff otherwise. `touch`
+ * (TOUCH_*) is how the lookup tells the mm that the page is used.
+ */
+export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
+  trace(EVENT_HVA_TO_PFN, hvn);
+  const hpte = hpteGet(mm, hvn);
+  if ((hpte & (HPTE_PRESENT | HPTE_WRITE | HPTE_SWAP)) != (HPTE_PRESENT | HPTE_WRITE))
+    return NO_PFN;
+  const pfn = hpte >> HPTE_PFN_SHIFT;
+  if (touch == TOUCH_PTE_YOUNG) {
+    if ((hpte & HPTE_YOUNG) == 0) hpteOr(mm, hvn, HPTE_YOUNG);
+  } else if (touch == TOUCH_FOLIO_REFERENCED) {
+    const page = framePtr(pfn);
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
+  } else {
+    folioMarkAccessed(pfn);
+  }
+  getPage(pfn);
+  trace(EVENT_HVA_TO_PFN_RET, hvn, pfn, 0);
+  return pfn;
+}
+
+/** kvm_release_pfn_clean: drops the fault's reference; since 2.6.26 it marks the page accessed. */
+export function releasePfn(pfn: Pfn, markAccessed: u32): void {
+  if (markAccessed != 0) folioMarkAccessed(pfn);
+  putPage(pfn);
+}

@@ -1,0 +1,346 @@
+// Keeping shadow tables coherent with the guest tables that they shadow (cf. mmu.c and
+// paging_tmpl.h: mmu_try_to_unsync_pages, sync_page, mmu_sync_children, kvm_mmu_pte_write).
+//
+// A guest table that is shadowed at an upper level is always write-protected. A leaf table may go
+// *unsync*: it is written freely, its sptes go stale, and they are brought up to date when the guest
+// does what makes real hardware look again (CR3 load, INVLPG). Without KVM_FEATURE_UNSYNC every
+// shadowed table is write-protected.
+
+import {
+  ACC_ALL,
+  ACC_WRITE_MASK,
+  EVENT_KVM_MMU_PTE_WRITE,
+  EVENT_SPTE_UPDATE,
+  EVENT_SP_UNSYNC,
+  KVM_FEATURE_FLOOD_PER_PAGE,
+  KVM_FEATURE_UNSYNC,
+  KVM_INDIRECT_SHADOW_PAGES,
+  KVM_LAST_PT_WRITE_COUNT,
+  KVM_LAST_PT_WRITE_GFN,
+  ROLE_ACCESS_SHIFT,
+  ROLE_LEVEL_MASK,
+  ROLE_QUADRANT_SHIFT,
+  SPTE_BY_PAGING64_SYNC_PAGE,
+  SPTE_BY_RMAP_WRITE_PROTECT,
+  SP_GFN,
+  SP_HASH_NEXT,
+  SP_PARENT_PTES,
+  SP_ROLE,
+  SP_UNSYNC,
+  SP_UNSYNC_BITMAP,
+  SP_UNSYNC_CHILDREN,
+  SP_WRITE_FLOODING,
+  VCPU_ROOT,
+} from '../abi';
+import { GUEST_PTE_WRITES, SHADOW_PAGES_FLOODED, SHADOW_PAGES_UNSYNC } from '../counters';
+import { trace } from '../events';
+import { bump } from '../stats';
+import { Gfn, Spte, Sptep } from '../types';
+import { flushRemoteTlbs } from './flush';
+import {
+  gpteAccess,
+  gpteToFrame,
+  isLastGpte,
+  pagingRootLevel,
+  reservedGpteBits,
+} from './guest_pte';
+import { hasFeature, KVM } from './kvm';
+import { gfnToMemslot, gfnToRmap, gfnTrack, guestPagePtr, slotPages } from './memslot';
+import { makeSpte } from './make_spte';
+import { rmapIterFirst, rmapIterNext } from './rmap';
+import {
+  hashFirst,
+  nextValidSpWithGptes,
+  spAccess,
+  spGfnOf,
+  spLevel,
+  spSetTranslation,
+  spTable,
+  spteIndex,
+  sptepToSp,
+  tableToSp,
+} from './shadow_page';
+import {
+  isAccessedSpte,
+  isDirtySpte,
+  isLastSpte,
+  isMmioSpte,
+  isShadowPresentPte,
+  isWritablePte,
+  PT_ACCESSED,
+  PT_DIRTY,
+  PT_PRESENT,
+  PT_WRITABLE,
+  SPTE_HOST_WRITABLE,
+  SPTE_MMU_WRITABLE,
+  spteToPfn,
+} from './spte';
+import {
+  clearUnsyncChild,
+  commitZapPage,
+  dropSpte,
+  kvmSetPfnAccessed,
+  kvmSetPfnDirty,
+  nextUnsyncChild,
+  prepareZapPage,
+  remoteFlushOrZap,
+  spteToChild,
+  unlinkUnsyncPage,
+  zapPte,
+} from './zap';
+
+/** Guest writes in a row to one table that make KVM give its shadow up. */
+const WRITE_FLOODING_LIMIT: u32 = 3;
+
+/** mmu_spte_update: changes a present leaf spte in place; says whether TLBs must be flushed, and
+ *  hands A and D bits that are lost to the mm. */
+export function spteUpdate(sptep: Sptep, spte: Spte, by: u32, always: bool): bool {
+  const old = load<u64>(sptep);
+  store<u64>(sptep, spte);
+  let flush = (old & SPTE_MMU_WRITABLE) != 0 && !isWritablePte(spte);
+  if (isAccessedSpte(old) && !isAccessedSpte(spte)) {
+    flush = true;
+    kvmSetPfnAccessed(spteToPfn(old));
+  }
+  if (isDirtySpte(old) && !isDirtySpte(spte)) {
+    flush = true;
+    kvmSetPfnDirty(spteToPfn(old));
+  }
+  if (always || flush) {
+    trace(EVENT_SPTE_UPDATE, <u32>spte, <u32>(spte >> 32), flush ? 1 : 0, by);
+  }
+  return flush;
+}
+
+/** rmap_write_protect: no spte of the rmap allows writes any more. */
+export function rmapWriteProtect(head: usize, ptProtect: bool): bool {
+  let flush = false;
+  for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
+    const spte = load<u64>(sptep);
+    if (!isWritablePte(spte) && !(ptProtect && (spte & SPTE_MMU_WRITABLE) != 0)) continue;
+    const mask = ptProtect ? PT_WRITABLE | SPTE_MMU_WRITABLE : PT_WRITABLE;
+    if (spteUpdate(sptep, spte & ~mask, SPTE_BY_RMAP_WRITE_PROTECT, true)) flush = true;
+  }
+  return flush;
+}
+
+/** kvm_mmu_slot_gfn_write_protect: at every mapping size from `minLevel` up. */
+export function writeProtectGfn(slot: usize, gfn: Gfn, minLevel: u32): bool {
+  let flush = false;
+  for (let level = minLevel; level <= 3; level++) {
+    if (rmapWriteProtect(gfnToRmap(slot, gfn, level), true)) flush = true;
+  }
+  return flush;
+}
+
+/** kvm_mmu_mark_parents_unsync: every table above remembers the way to an unsync one. */
+export function markParentsUnsync(sp: usize): void {
+  const parents = sp + <usize>SP_PARENT_PTES;
+  const single = load<u32>(parents);
+  if ((single & 1) == 0) {
+    if (single != 0) markUnsync(<usize>single);
+    return;
+  }
+  // A recursion would overwrite the rmap iterator, so the chain is walked by hand.
+  for (let desc = <usize>(single & ~1); desc != 0; desc = <usize>load<u32>(desc)) {
+    const count = load<u32>(desc, 4);
+    for (let i: u32 = 0; i < count; i++) markUnsync(<usize>load<u32>(desc + ((<usize>i) << 2), 8));
+  }
+}
+
+/** mark_unsync. */
+export function markUnsync(parentPte: Sptep): void {
+  const parent = sptepToSp(parentPte);
+  const index = spteIndex(parentPte);
+  const at = parent + ((<usize>(index >> 5)) << 2);
+  const bit = (<u32>1) << (index & 31);
+  const word = load<u32>(at, SP_UNSYNC_BITMAP);
+  if ((word & bit) != 0) return;
+  store<u32>(at, word | bit, SP_UNSYNC_BITMAP);
+  const children = load<u32>(parent, SP_UNSYNC_CHILDREN);
+  store<u32>(parent, children + 1, SP_UNSYNC_CHILDREN);
+  if (children == 0) markParentsUnsync(parent);
+}
+
+/**
+ * mmu_try_to_unsync_pages: whether a writable spte for `gfn` must be refused, because the page is a
+ * guest table that is shadowed. Leaf tables are let go unsync instead, where that is allowed.
+ */
+export function tryToUnsyncPages(slot: usize, gfn: Gfn, canUnsync: bool, prefetch: bool): bool {
+  if (load<u8>(gfnTrack(slot, gfn)) != 0) return true;
+  let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
+  for (; sp != 0; sp = nextValidSpWithGptes(<usize>load<u32>(sp, SP_HASH_NEXT), gfn)) {
+    if (!canUnsync || !hasFeature(KVM_FEATURE_UNSYNC)) return true;
+    if (load<u32>(sp, SP_UNSYNC) != 0) continue;
+    if (prefetch) return true;
+    const role = load<u32>(sp, SP_ROLE);
+    trace(EVENT_SP_UNSYNC, gfn, role & ROLE_LEVEL_MASK, role);
+    bump(SHADOW_PAGES_UNSYNC);
+    store<u32>(sp, 1, SP_UNSYNC);
+    markParentsUnsync(sp);
+  }
+  return false;
+}
+
+/** protect_clean_gpte: no write through a guest pte whose D bit the guest must still see set. */
+export function protectCleanGpte(access: u32, gpte: u64): u32 {
+  return (gpte & PT_DIRTY) != 0 ? access : access & ~ACC_WRITE_MASK;
+}
+
+/** prefetch_invalid_gpte: the entry can't be mapped ahead of an access; what was there goes. */
+export function prefetchInvalidGpte(vcpu: usize, sptep: Sptep, gpte: u64): bool {
+  const present = PT_PRESENT | PT_ACCESSED;
+  const root = pagingRootLevel(vcpu);
+  if ((gpte & present) == present && (gpte & reservedGpteBits(vcpu, root, 1, gpte)) == 0)
+    return false;
+  dropSpte(sptep);
+  if (isMmioSpte(load<u64>(sptep))) store<u64>(sptep, 0);
+  return true;
+}
+
+/** sync_page: brings every spte of a leaf table up to date. -1: it can't be, zap the page. */
+function syncPageSptes(vcpu: usize, sp: usize): i32 {
+  const rootTable = <usize>load<u32>(vcpu, VCPU_ROOT);
+  const root = rootTable == 0 ? 0 : tableToSp(rootTable);
+  const ignore =
+    ROLE_LEVEL_MASK | (ACC_ALL << ROLE_ACCESS_SHIFT) | ((<u32>3) << ROLE_QUADRANT_SHIFT);
+  if (root != 0 && ((load<u32>(sp, SP_ROLE) ^ load<u32>(root, SP_ROLE)) & ~ignore) != 0) return -1;
+  const gptes = guestPagePtr(load<u32>(sp, SP_GFN));
+  if (gptes == 0) return -1;
+  const table = spTable(sp);
+  const rootLevel = pagingRootLevel(vcpu);
+  let flush: i32 = 0;
+  for (let i: u32 = 0; i < 512; i++) {
+    const sptep = table + ((<usize>i) << 3);
+    const spte = load<u64>(sptep);
+    if (spte == 0) continue;
+    const gpte = load<u64>(gptes + ((<usize>i) << 3));
+    if (prefetchInvalidGpte(vcpu, sptep, gpte)) {
+      flush = 1;
+      continue;
+    }
+    const gfn = <u32>gpteToFrame(rootLevel, 1, gpte, isLastGpte(vcpu, rootLevel, 1, gpte));
+    const access = protectCleanGpte(spAccess(sp) & gpteAccess(gpte), gpte);
+    if (isMmioSpte(spte)) {
+      // The next access finds out anew whether a slot is there.
+      store<u64>(sptep, 0);
+      continue;
+    }
+    if (gfn != spGfnOf(sp, i)) {
+      dropSpte(sptep);
+      flush = 1;
+      continue;
+    }
+    spSetTranslation(sp, i, gfn, access);
+    const slot = gfnToMemslot(gfn);
+    const writable = (spte & SPTE_HOST_WRITABLE) != 0;
+    const fresh = makeSpte(sp, slot, access, gfn, spteToPfn(spte), spte, true, false, writable);
+    if (spteUpdate(sptep, fresh, SPTE_BY_PAGING64_SYNC_PAGE, true)) flush = 1;
+  }
+  return flush;
+}
+
+/** kvm_sync_page: true when TLBs must be flushed. */
+export function syncPage(vcpu: usize, sp: usize): bool {
+  const result = syncPageSptes(vcpu, sp);
+  if (result < 0) prepareZapPage(sp);
+  return result > 0;
+}
+
+/** Collects unsync pages below `sp`, write-protects them or syncs them; clears the way to them. */
+function forUnsyncChildren(vcpu: usize, sp: usize, protect: bool): bool {
+  let result = false;
+  const table = spTable(sp);
+  for (let i = nextUnsyncChild(sp, 0); i < 512; i = nextUnsyncChild(sp, i + 1)) {
+    const spte = load<u64>(table + ((<usize>i) << 3));
+    if (!isShadowPresentPte(spte) || isLastSpte(spte, spLevel(sp))) {
+      if (!protect) clearUnsyncChild(sp, i);
+      continue;
+    }
+    const child = spteToChild(spte);
+    if (load<u32>(child, SP_UNSYNC_CHILDREN) != 0) {
+      if (forUnsyncChildren(vcpu, child, protect)) result = true;
+    }
+    if (load<u32>(child, SP_UNSYNC) != 0) {
+      if (protect) {
+        const slot = gfnToMemslot(load<u32>(child, SP_GFN));
+        if (slot != 0 && writeProtectGfn(slot, load<u32>(child, SP_GFN), 1)) result = true;
+      } else {
+        unlinkUnsyncPage(child);
+        if (syncPage(vcpu, child)) result = true;
+      }
+    }
+    if (!protect) clearUnsyncChild(sp, i);
+  }
+  return result;
+}
+
+/** mmu_sync_children: all tables below `parent` are write-protected and up to date afterwards. */
+export function syncChildren(vcpu: usize, parent: usize): void {
+  if (forUnsyncChildren(vcpu, parent, true)) flushRemoteTlbs();
+  const flush = forUnsyncChildren(vcpu, parent, false);
+  remoteFlushOrZap(flush);
+}
+
+/** kvm_mmu_sync_roots for one root. */
+export function syncRoot(vcpu: usize, root: usize): void {
+  if (load<u32>(root, SP_UNSYNC) == 0 && load<u32>(root, SP_UNSYNC_CHILDREN) == 0) return;
+  syncChildren(vcpu, root);
+}
+
+/** detect_write_flooding, as the generation counts. */
+function detectWriteFlooding(sp: usize, gfn: Gfn): bool {
+  if (hasFeature(KVM_FEATURE_FLOOD_PER_PAGE)) {
+    if (spLevel(sp) == 1) return false;
+    const count = load<u32>(sp, SP_WRITE_FLOODING) + 1;
+    store<u32>(sp, count, SP_WRITE_FLOODING);
+    return count >= WRITE_FLOODING_LIMIT;
+  }
+  return (
+    load<u32>(KVM, KVM_LAST_PT_WRITE_GFN) == gfn &&
+    load<u32>(KVM, KVM_LAST_PT_WRITE_COUNT) >= WRITE_FLOODING_LIMIT
+  );
+}
+
+/** Until 2.6.38: how often in a row the same table was written. */
+function countPtWrite(gfn: Gfn): void {
+  const again = load<u32>(KVM, KVM_LAST_PT_WRITE_GFN) == gfn;
+  store<u32>(KVM, again ? load<u32>(KVM, KVM_LAST_PT_WRITE_COUNT) + 1 : 1, KVM_LAST_PT_WRITE_COUNT);
+  store<u32>(KVM, gfn, KVM_LAST_PT_WRITE_GFN);
+}
+
+/** kvm_mmu_pte_write: an emulated write of `bytes` at entry `index` of a shadowed guest table. */
+export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
+  if (load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) == 0) return;
+  trace(EVENT_KVM_MMU_PTE_WRITE, gfn, index);
+  bump(GUEST_PTE_WRITES);
+  countPtWrite(gfn);
+  let flush = false;
+  let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
+  while (sp != 0) {
+    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
+    if (bytes < 8 || detectWriteFlooding(sp, gfn)) {
+      bump(SHADOW_PAGES_FLOODED);
+      prepareZapPage(sp);
+    } else {
+      const sptep = spTable(sp) + ((<usize>index) << 3);
+      if (isShadowPresentPte(load<u64>(sptep))) flush = true;
+      zapPte(sp, sptep);
+    }
+    sp = nextValidSpWithGptes(next, gfn);
+  }
+  remoteFlushOrZap(flush);
+}
+
+/** Zaps what prepareZapPage() chained; a flush comes with it. */
+export function commitZaps(): void {
+  commitZapPage();
+}
+
+/** Whether writes to `gfn` are intercepted because it is a shadowed table: 0 no, 1 yes. */
+export function gfnShadowed(gfn: Gfn): u32 {
+  const slot = gfnToMemslot(gfn);
+  if (slot == 0 || slotPages(slot) == 0) return 0;
+  if (load<u8>(gfnTrack(slot, gfn)) != 0) return 1;
+  return nextValidSpWithGptes(hashFirst(gfn), gfn) != 0 ? 1 : 0;
+}
