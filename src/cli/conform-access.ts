@@ -5,20 +5,8 @@ import { readAccessTable } from '../conform/access-table.ts';
 import { checkAccessTable } from '../conform/access.ts';
 import type { AccessReport, AccessWay } from '../conform/access.ts';
 import { UsageError } from '../core/errors.ts';
-
-/** Help text. */
-export const CONFORM_ACCESS_HELP = `shadowmmu conform access FILE [options]
-
-Checks the outcomes of memory accesses (fault, error code, accessed and dirty bits) against a table:
-CSV or the binary format ACX1, gzip or not.
-
-  --way WAY     walker: the software walk of the guest's tables; shadow: a vCPU's access through
-                shadow paging; both (default)
-  --limit N     failures to print for each way (default 10)
-  --json        one JSON document instead of text
-
-Exit status: 0 nothing failed, 1 a row failed or the file can't be used, 2 wrong usage.
-`;
+import { EXIT_STATUS } from './command.ts';
+import type { Io } from './command.ts';
 
 const WAYS: Readonly<Record<string, readonly AccessWay[]>> = {
   walker: ['walker'],
@@ -26,35 +14,42 @@ const WAYS: Readonly<Record<string, readonly AccessWay[]>> = {
   both: ['walker', 'shadow'],
 };
 
-function printReport(report: AccessReport): void {
-  console.log(`${report.way}: ${report.passed} passed, ${report.failed} failed`);
-  for (const failure of report.failures) {
-    console.log(`\n  id ${failure.id}: ${failure.access}`);
-    console.log(`    mapping:  ${failure.mapping}`);
-    console.log(`    expected: ${failure.expected}`);
-    console.log(`    found:    ${failure.found}`);
+function reportText(report: AccessReport, io: Io): string {
+  const { way, passed, failed, failures } = report;
+  const verdict = `${passed} passed, ${failed} failed`;
+  const lines = [`${way}: ${io.style(failed === 0 ? 'green' : 'red', verdict)}`];
+  for (const failure of failures) {
+    lines.push('', `  id ${failure.id}: ${failure.access}`);
+    lines.push(`    mapping:  ${failure.mapping}`);
+    lines.push(`    expected: ${failure.expected}`, `    found:    ${failure.found}`);
   }
-  const more = report.failed - report.failures.length;
-  if (more > 0 && report.failures.length > 0) console.log(`\n  … and ${more} more`);
+  const more = failed - failures.length;
+  if (more > 0 && failures.length > 0) lines.push('', `  and ${more} more`);
+  return `${lines.join('\n')}\n`;
 }
 
-/** A progress line on a terminal, for checks that take longer than a second. */
-function progressOf(way: AccessWay, rows: number): (done: number) => void {
+/** Progress for checks that take longer than a second. */
+function progressOf(way: AccessWay, rows: number, io: Io): (done: number) => void {
   const start = performance.now();
   return (done) => {
-    if (!process.stderr.isTTY || performance.now() - start < 1000) return;
-    const text = `${way}: ${Math.floor((100 * done) / rows)} % of ${rows} rows`;
-    process.stderr.write(done === rows ? '\r\x1b[K' : `\r${text}`);
+    if (performance.now() - start < 1000) return;
+    io.progress(
+      done === rows ? '' : `${way}: ${Math.floor((100 * done) / rows)} % of ${rows} rows`,
+    );
   };
 }
 
 /** Runs the command; returns the exit status. */
-export function conformAccess(args: readonly string[]): number {
-  const { values, positionals } = parse(args);
-  if (values.help === true) {
-    console.log(CONFORM_ACCESS_HELP);
-    return 0;
-  }
+export function conformAccess(args: readonly string[], io: Io): number {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      way: { type: 'string', default: 'both' },
+      limit: { type: 'string', default: '10' },
+      json: { type: 'boolean', default: false },
+    },
+  });
   if (positionals.length !== 1) {
     throw new UsageError(`conform access takes one FILE, not ${positionals.length}`);
   }
@@ -69,33 +64,14 @@ export function conformAccess(args: readonly string[]): number {
   const file = positionals[0] as string;
   const table = readAccessTable(file);
   const reports = ways.map((way) => {
-    const progress = progressOf(way, table.ids.length);
+    const progress = progressOf(way, table.ids.length, io);
     const report = checkAccessTable(table, way, { limit, progress });
-    if (values.json !== true) printReport(report);
+    if (!values.json) io.out(reportText(report, io));
     return report;
   });
-  if (values.json === true) {
-    console.log(JSON.stringify({ file, rows: table.ids.length, reports }, null, 2));
+  if (values.json) {
+    io.out(`${JSON.stringify({ file, rows: table.ids.length, reports }, null, 2)}\n`);
   }
-  return reports.every((report) => report.failed === 0) ? 0 : 1;
-}
-
-function parse(args: readonly string[]): {
-  values: { way: string; limit: string; json?: boolean; help?: boolean };
-  positionals: string[];
-} {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        way: { type: 'string', default: 'both' },
-        limit: { type: 'string', default: '10' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    });
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
+  const ok = reports.every((report) => report.failed === 0);
+  return ok ? EXIT_STATUS.ok : EXIT_STATUS.violated;
 }

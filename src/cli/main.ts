@@ -5,7 +5,9 @@ import { CoreBugError, DataError, KvmError, UsageError } from '../core/errors.ts
 import { type Command, EXIT_STATUS, type Io, processIo } from './command.ts';
 
 /** Commands by name, in the order of the help text; each is loaded when it is used. */
-const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Command }>>> = {};
+const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Command }>>> = {
+  conform: () => import('./conform.ts'),
+};
 
 async function helpText(): Promise<string> {
   const lines = [
