@@ -684,6 +684,8 @@ export const LOCKSTEP_RESIDENT: u32 = 1;
 export const LOCKSTEP_DIRTY: u32 = 2;
 /** Node flag: accessed at least once. */
 export const LOCKSTEP_SEEN: u32 = 4;
+/** Node flag: reclaim took the page and it was not read again yet. */
+export const LOCKSTEP_EVICTED: u32 = 8;
 
 // ---- TLB (assembly/tlb.ts) ---------------------------------------------------------------------
 /** Address-space numbers (PCIDs) run from 0 to TLB_SPACES - 1. */

@@ -19,6 +19,9 @@ export {
   lockstepRun,
   lockstepResident,
   lockstepLast,
+  lockstepTested,
+  lockstepEvicted,
+  lockstepRefault,
   lockstepState,
 } from './lockstep';
 export { setTracing } from './events';

@@ -21,6 +21,7 @@ import {
   ACCESS_KIND_MASK,
   ACCESS_WRITE,
   LOCKSTEP_DIRTY,
+  LOCKSTEP_EVICTED,
   LOCKSTEP_FAULTS,
   LOCKSTEP_NOW,
   LOCKSTEP_RESIDENT,
@@ -30,7 +31,9 @@ import {
   LOCKSTEP_WRITEBACKS,
   PAGE_SHIFT,
 } from './abi';
+import { FALSE_OLD, FALSE_YOUNG, SPURIOUS_SWAP_OUTS, YOUNG_TESTS } from './counters';
 import { arenaAlloc, pageAlloc, pageFree } from './layout';
+import { bump } from './stats';
 import { Gfn } from './types';
 
 const NODE_SHIFT: usize = 4;
@@ -50,6 +53,8 @@ const RADIX_MASK: u32 = 1023;
 const MAX_SPACES: u32 = 4096;
 
 let nodes: usize = 0;
+/** When each page was tested last: one reference index a gfn. */
+let tested: usize = 0;
 let ngfns: u32 = 0;
 let frames: u32 = 0;
 /** Roots of the radix trees, one u32 an address space. */
@@ -64,6 +69,7 @@ export function lockstepInit(gfns: u32, limit: u32): void {
   frames = limit;
   // One node more: the list head, at index `gfns`.
   nodes = arenaAlloc((<usize>gfns + 1) << NODE_SHIFT);
+  tested = arenaAlloc((<usize>gfns) << 2);
   roots = arenaAlloc((<usize>MAX_SPACES) << 2);
   const head = nodes + ((<usize>gfns) << NODE_SHIFT);
   store<u32>(head + NEXT, gfns);
@@ -230,6 +236,37 @@ export function lockstepResident(gfn: Gfn): u32 {
 export function lockstepLast(gfn: Gfn): u32 {
   if (gfn >= ngfns) return 0;
   return load<u32>(nodes + ((<usize>gfn) << NODE_SHIFT) + LAST);
+}
+
+/**
+ * Reclaim tested a page and called it young or old. It was really accessed since its last test when
+ * its last reference is later. The host replays the references up to now before it asks.
+ */
+export function lockstepTested(gfn: Gfn, young: u32): void {
+  if (gfn >= ngfns) return;
+  const at = tested + ((<usize>gfn) << 2);
+  const accessed = lockstepLast(gfn) > load<u32>(at);
+  store<u32>(at, now);
+  bump(YOUNG_TESTS);
+  if (young != 0 && !accessed) bump(FALSE_YOUNG);
+  if (young == 0 && accessed) bump(FALSE_OLD);
+}
+
+/** Reclaim took a page from the guest. */
+export function lockstepEvicted(gfn: Gfn): void {
+  if (gfn >= ngfns) return;
+  const flags = nodes + ((<usize>gfn) << NODE_SHIFT) + FLAGS;
+  store<u32>(flags, load<u32>(flags) | LOCKSTEP_EVICTED);
+}
+
+/** An evicted page is read again. Spurious when the exact LRU still has it: it would never have left. */
+export function lockstepRefault(gfn: Gfn): void {
+  if (gfn >= ngfns) return;
+  const at = nodes + ((<usize>gfn) << NODE_SHIFT) + FLAGS;
+  const flags = load<u32>(at);
+  if ((flags & LOCKSTEP_EVICTED) == 0) return;
+  store<u32>(at, flags & ~LOCKSTEP_EVICTED);
+  if ((flags & LOCKSTEP_RESIDENT) != 0) bump(SPURIOUS_SWAP_OUTS);
 }
 
 /** Address of the LOCKSTEP_* counters. */

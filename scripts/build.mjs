@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { instrumentCore } from './explore-core.mjs';
+import { exportGlobals } from './export-globals.mjs';
 
 // asc reads an option of this name off the command line when it is loaded, so it goes first.
 const onlyWasm = process.argv.includes('--wasm');
@@ -22,6 +23,9 @@ for (const target of ['release', 'profile', 'debug', 'explore']) {
     console.error(`core (${target}): ${error.message}`);
     process.exit(1);
   }
+}
+for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm']) {
+  writeFileSync(`build/${name}`, exportGlobals(readFileSync(`build/${name}`)));
 }
 const explored = 'build/core.explore.wasm';
 writeFileSync(explored, instrumentCore(readFileSync(explored)));

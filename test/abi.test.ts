@@ -7,5 +7,7 @@ test('the typed interface lists exactly the exports of the core', () => {
   const declared = [...source.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)]
     .map((m) => m[1])
     .toSorted();
-  expect(declared).toEqual(Object.keys(loadCore().x).toSorted());
+  // Mutable globals are exported for snapshots by scripts/export-globals.mjs.
+  const found = Object.keys(loadCore().x).filter((name) => !name.startsWith('global:'));
+  expect(declared).toEqual(found.toSorted());
 });

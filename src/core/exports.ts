@@ -118,6 +118,12 @@ export interface LockstepExports {
   lockstepResident(gfn: number): number;
   /** Index of the last reference of a page; 0: none. */
   lockstepLast(gfn: number): number;
+  /** Reclaim tested a page and called it young (1) or old (0). */
+  lockstepTested(gfn: number, young: number): void;
+  /** Reclaim took a page from the guest. */
+  lockstepEvicted(gfn: number): void;
+  /** An evicted page is read again. */
+  lockstepRefault(gfn: number): void;
   /** Address of the LOCKSTEP_* counters. */
   lockstepState(): number;
 }
