@@ -1,0 +1,48 @@
+// Names of the locks that protocols take, as the integers that Task.lock() wants. Lock order, outermost
+// first: mmap_lock, page lock, notifier chain, pte lock, mmu_lock, LRU lock.
+
+/** KVM's mmu_lock: an exclusive spinlock in 2008, a reader-writer lock since 5.13. */
+export const LOCK_MMU = 1;
+/** zone->lru_lock. */
+export const LOCK_LRU = 2;
+/** slots_lock and the SRCU domain of KVM's memslots. */
+export const LOCK_SLOTS = 3;
+/** The RCU domain of the kernel. */
+export const LOCK_RCU = 4;
+
+const LOCK_NOTIFIER_FIRST = 0x1000;
+const LOCK_MMAP_FIRST = 0x2000;
+const LOCK_PTE_FIRST = 0x3000;
+const LOCK_PAGE_FIRST = 0x10000;
+
+/** The lock (or the SRCU domain) of an mm's notifier chain. */
+export function lockNotifier(mm: number): number {
+  return LOCK_NOTIFIER_FIRST + mm;
+}
+
+/** mm->mmap_lock: shared by faults, exclusive for changes of the vmas. */
+export function lockMmap(mm: number): number {
+  return LOCK_MMAP_FIRST + mm;
+}
+
+/** The page-table lock of an mm (mm->page_table_lock; split locks are modelled as one). */
+export function lockPte(mm: number): number {
+  return LOCK_PTE_FIRST + mm;
+}
+
+/** The lock bit of a page. */
+export function lockPage(pfn: number): number {
+  return LOCK_PAGE_FIRST + pfn;
+}
+
+/** Kernel name of a lock id. */
+export function lockName(lock: number): string {
+  if (lock === LOCK_MMU) return 'mmu_lock';
+  if (lock === LOCK_LRU) return 'lru_lock';
+  if (lock === LOCK_SLOTS) return 'slots_lock';
+  if (lock === LOCK_RCU) return 'rcu';
+  if (lock >= LOCK_PAGE_FIRST) return `page_lock(${lock - LOCK_PAGE_FIRST})`;
+  if (lock >= LOCK_PTE_FIRST) return `page_table_lock(mm ${lock - LOCK_PTE_FIRST})`;
+  if (lock >= LOCK_MMAP_FIRST) return `mmap_lock(mm ${lock - LOCK_MMAP_FIRST})`;
+  return `mmu_notifier_lock(mm ${lock - LOCK_NOTIFIER_FIRST})`;
+}
