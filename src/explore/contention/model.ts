@@ -6,9 +6,9 @@
 //   rwlock    v3 as posted: read_lock and read_unlock are atomic operations on one word
 //   spinlock  the walk under a ticket spinlock
 //   rcu       the review's proposal: no shared write at all
-//   srcu      2.6.27 and later: a counter of this CPU and a full barrier, at entry and at exit
+//   srcu      3.7 and later (commit 21a92735f660): a counter of this CPU and a full barrier, at entry and at exit
 //   mmu_lock  rcu for the chain, and the op takes the VM's one mmu_lock, a ticket spinlock
-//   mmu_lock-mcs  the same with a queued spinlock (4.2 and later): each waiter spins on its own line
+//   mmu_lock-mcs  the same with a queued spinlock (4.2 and later): a waiter spins on its own line
 //
 // A cache line serves one request at a time, in the order of arrival; a request takes the transfer
 // time from the CPU that had the line last. A released ticket lock is re-read by all its waiters one

@@ -25,7 +25,7 @@ const LABELS: Record<Scheme, string> = {
   rwlock: 'rwlock (v3 as posted)',
   spinlock: 'ticket spinlock',
   rcu: 'RCU (the review)',
-  srcu: 'SRCU (2.6.27 …)',
+  srcu: 'SRCU (3.7 …)',
   mmu_lock: 'RCU + mmu_lock (ticket)',
   'mmu_lock-mcs': 'RCU + mmu_lock (queued)',
 };
@@ -101,6 +101,11 @@ export function plotContention(
     labels.push({ y: y(last.callsPerSecond) + 4, text: LABELS[scheme], colour });
   }
   spread(labels, 17);
+  // The lowest label stays above the axis and pushes those above it up.
+  for (let i = labels.length - 1, floor = HEIGHT - BOTTOM; i >= 0; i--, floor -= 17) {
+    const label = labels[i] as { y: number };
+    label.y = Math.min(label.y, floor);
+  }
   for (const label of labels) {
     out.push(
       `<text x="${WIDTH - RIGHT + 10}" y="${label.y.toFixed(1)}" fill="${label.colour}">${label.text}</text>`,
