@@ -502,8 +502,10 @@ export const EVENT_VMSCAN_LRU_ISOLATE: u32 = 85;
 export const EVENT_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 86;
 /** No arguments. */
 export const EVENT_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 87;
+/** A frame starts a new life. A: pfn. */
+export const EVENT_FRAME_ALLOC: u32 = 88;
 /** Number of event ids, 0 unused. */
-export const EVENT_COUNT: u32 = 88;
+export const EVENT_COUNT: u32 = 89;
 
 // Reasons of EVENT_VMEXIT.
 export const VMEXIT_PF_EXCP: u32 = 1;
@@ -883,3 +885,19 @@ export const TOUCH_PTE_YOUNG: u32 = 1;
 export const TOUCH_FOLIO_REFERENCED: u32 = 2;
 /** mark_page_accessed() (follow_page with FOLL_TOUCH before v3). */
 export const TOUCH_MARK_ACCESSED: u32 = 3;
+
+// ---- two-dimensional paging (assembly/mmu/tdp.ts, nested_walk.ts) ------------------------------
+/** u64 in struct vcpu: gpa of the last nested page fault. */
+export const VCPU_FAULT_GPA: u32 = 336;
+/** Error code bits 63:32 of the last nested page fault: 1 final gpa, 2 a guest table's. */
+export const VCPU_FAULT_CODE_HIGH: u32 = 344;
+/** Not 0: the vCPU runs on nested tables, VCPU_ROOT is theirs and VCPU_CR3 the guest's own. */
+export const VCPU_TDP: u32 = 348;
+/** In struct kvm: shadow page of the nested root, 0 none. */
+export const KVM_TDP_ROOT: u32 = 44;
+/** The processor has no A and D bits in nested tables (EPT before Haswell): access tracking. */
+export const KVM_FEATURE_TDP_NO_AD: u32 = 0x100;
+/** Nested page fault: VCPU_FAULT_GPA, VCPU_FAULT_CODE, VCPU_FAULT_CODE_HIGH. */
+export const EXIT_NPF: u32 = 5;
+/** No vmexit: the processor delivers a #PF with VCPU_WALK_ERROR to the guest. */
+export const EXIT_GUEST_FAULT: u32 = 6;

@@ -181,3 +181,15 @@ export { mmuPteWrite, syncRoot, gfnShadowed } from './mmu/sync';
 export { putRoot, zapAllFast } from './mmu/zap';
 export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva, clearFloodCounts } from './mmu/invlpg';
+export {
+  tdpAgeHvaRange,
+  tdpFastPageFault,
+  tdpFind,
+  tdpGetRoot,
+  tdpMap,
+  tdpMapMmio,
+  tdpPutRoot,
+  tdpUnmapHvaRange,
+  tdpWriteProtect,
+  tdpZapAll,
+} from './mmu/tdp';

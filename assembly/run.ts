@@ -10,7 +10,9 @@ import {
   ACCESS_WRITE,
   EXIT_CONTROL,
   EXIT_DONE,
+  EXIT_GUEST_FAULT,
   EXIT_NONCANONICAL,
+  EXIT_NPF,
   EXIT_PAGE_FAULT,
   PT64_NX_BIT,
   PT_DIRTY_BIT,
@@ -22,6 +24,7 @@ import {
   VCPU_FAULT_GVA,
   VCPU_RECORD,
   VCPU_ROOT_LEVEL,
+  VCPU_TDP,
   VCPU_TLB_TAG,
 } from './abi';
 import {
@@ -35,6 +38,16 @@ import {
   WALK_STEPS,
   WRITES,
 } from './counters';
+import {
+  NESTED_GUEST_FAULT,
+  NESTED_OK,
+  nestedBits,
+  nestedLevel,
+  nestedPfn,
+  nestedPkey,
+  nestedSteps,
+  nestedWalk,
+} from './mmu/nested_walk';
 import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
 import {
@@ -77,10 +90,22 @@ function denyBits(bits: u64): u64 {
   return deny;
 }
 
+/** The same on nested tables. */
+function nestedWalkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
+  const result = nestedWalk(vcpu, want & TLB_PAGE_MASK, flags);
+  bumpBy(WALK_STEPS, nestedSteps);
+  if (result == NESTED_GUEST_FAULT) return EXIT_GUEST_FAULT;
+  if (result != NESTED_OK) return EXIT_NPF;
+  const global = ((nestedBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
+  tlbFill(vcpu, want, denyBits(nestedBits), nestedLevel, nestedPfn, nestedPkey, global);
+  return EXIT_DONE;
+}
+
 /** An access that missed every level: walk and fill, or report why not. Returns EXIT_*. */
 function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   const gva = want & TLB_PAGE_MASK;
   if (!isCanonical(vcpu, gva)) return EXIT_NONCANONICAL;
+  if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
   const sptep = shadowWalk(vcpu, gva, flags);
   bumpBy(WALK_STEPS, walkSteps);
   if (sptep == 0) return EXIT_PAGE_FAULT;

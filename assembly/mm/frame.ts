@@ -12,6 +12,7 @@
 
 import {
   CONTENT_PAGE,
+  EVENT_FRAME_ALLOC,
   FRAME_CONTENT,
   FRAME_FLAGS,
   FRAME_LRU_NEXT,
@@ -27,6 +28,7 @@ import {
   PG_LRU,
   ZERO_PFN,
 } from '../abi';
+import { trace } from '../events';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Pfn } from '../types';
 import { lruDel } from './lru';
@@ -97,6 +99,7 @@ export function frameAlloc(): Pfn {
   }
   freeCount--;
   store<u32>(framePtr(pfn), 1, FRAME_REFCOUNT);
+  trace(EVENT_FRAME_ALLOC, pfn);
   return pfn;
 }
 

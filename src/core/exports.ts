@@ -471,6 +471,30 @@ export interface RangeExports {
   lazyFreeOne(mm: number, hvn: number): number;
 }
 
+/** Exports of mmu/tdp.ts: the two-dimensional backend. */
+export interface TdpExports {
+  /** The nested root's shadow page, made if there is none. */
+  tdpGetRoot(vcpu: number): number;
+  /** Frees the root; its tables are empty. */
+  tdpPutRoot(): void;
+  /** Address of the leaf entry of a gfn, or of the last present one above; 0 without a root. */
+  tdpFind(gfn: number): number;
+  /** Maps a gfn for the access in VCPU_FAULT_FLAGS; RET_PF_*. */
+  tdpMap(vcpu: number, gfn: number, pfn: number, hostWritable: number): number;
+  /** Marks a gfn outside all slots; RET_PF_EMULATE. */
+  tdpMapMmio(vcpu: number, gfn: number): number;
+  /** Gives back what access tracking or dirty logging took; RET_PF_CONTINUE: not that. */
+  tdpFastPageFault(vcpu: number, gfn: number): number;
+  /** Unmaps [start, end) of an address space; 1: TLBs must be flushed. */
+  tdpUnmapHvaRange(mm: number, start: number, end: number): number;
+  /** Ages [start, end) (AGE_*); 1: young. */
+  tdpAgeHvaRange(mm: number, start: number, end: number, action: number): number;
+  /** Write-protects a gfn range for dirty logging; 1: TLBs must be flushed. */
+  tdpWriteProtect(first: number, npages: number): number;
+  /** Zaps everything below the root; 1: other CPUs may be in it. */
+  tdpZapAll(shared: number): void;
+}
+
 /** All exports of the core. */
 export interface CoreExports
   extends
@@ -489,4 +513,5 @@ export interface CoreExports
     VmscanExports,
     RangeExports,
     KvmExports,
-    ShadowExports {}
+    ShadowExports,
+    TdpExports {}

@@ -1,0 +1,134 @@
+// Checks recordings against the emulator: which levels agree, the first step that differs, and the
+// totals of runs under memory pressure.
+
+import { countEvents, LEVELS, StepComparer } from './compare.ts';
+import type { Difference, Level, OurStep } from './compare.ts';
+import type { Recording } from './recording.ts';
+
+/** Runs the steps of a recording's script; null: there is no such step on the emulator. */
+export interface StepRunner {
+  /** The warm-up (step -1), then each step of the script, then the teardown. */
+  next(): OurStep | null;
+}
+
+/** What a level of a recording came to. */
+export interface LevelResult {
+  readonly level: Level;
+  readonly passed: boolean;
+  readonly steps: number;
+  readonly agreeing: number;
+  /** First step that differs, and how. */
+  readonly first: {
+    readonly step: number;
+    readonly op: string;
+    readonly differences: readonly Difference[];
+  } | null;
+}
+
+/** A total of a run under pressure. */
+export interface Total {
+  readonly name: string;
+  readonly recorded: number;
+  readonly emulated: number;
+  readonly within: boolean;
+}
+
+/** What a recording came to. */
+export interface RecordingResult {
+  readonly file: string;
+  readonly name: string;
+  readonly npt: 0 | 1;
+  /** Quiet steps under a memory limit: L2 allows 5 % of the steps to differ, L3 compares totals. */
+  readonly pressure: boolean;
+  readonly levels: readonly LevelResult[];
+  readonly totals: readonly Total[];
+  /** Why the emulator could not run the script to its end. */
+  readonly error: string | null;
+}
+
+/** Share of steps that must agree at L2 under pressure. */
+const PRESSURE_STEPS = 0.95;
+/** Allowed deviation of totals under pressure. */
+const PRESSURE_TOTALS = 0.05;
+
+const TOTALS: readonly [name: string, events: readonly string[]][] = [
+  ['swap-outs', ['swap_writepage']],
+  ['refaults', ['workingset_refault']],
+  [
+    'notifier calls',
+    ['mn_invalidate_range_start', 'mn_clear_flush_young', 'mn_clear_young', 'mn_test_young'],
+  ],
+];
+
+function add(into: Record<string, number>, counts: Readonly<Record<string, number>>): void {
+  for (const [key, n] of Object.entries(counts)) into[key] = (into[key] ?? 0) + n;
+}
+
+function totals(recorded: Record<string, number>, emulated: Record<string, number>): Total[] {
+  return TOTALS.map(([name, events]) => {
+    const sum = (counts: Record<string, number>): number =>
+      events.reduce((n, event) => n + (counts[event] ?? 0), 0);
+    const a = sum(recorded);
+    const b = sum(emulated);
+    return { name, recorded: a, emulated: b, within: Math.abs(a - b) <= PRESSURE_TOTALS * a };
+  });
+}
+
+class LevelTally {
+  readonly level: Level;
+  steps = 0;
+  agreeing = 0;
+  first: LevelResult['first'] = null;
+
+  constructor(level: Level) {
+    this.level = level;
+  }
+
+  add(step: number, op: string, differences: readonly Difference[]): void {
+    this.steps++;
+    const mine = differences.filter((d) => d.level === this.level);
+    if (mine.length === 0) this.agreeing++;
+    else this.first ??= { step, op, differences: mine };
+  }
+
+  result(passed: boolean): LevelResult {
+    const { level, steps, agreeing, first } = this;
+    return { level, passed, steps, agreeing, first };
+  }
+}
+
+/** Runs a recording's script and compares every step. */
+export function checkRecording(
+  recording: Recording,
+  start: (recording: Recording) => StepRunner,
+): RecordingResult {
+  const comparer = new StepComparer(recording);
+  const tallies = LEVELS.map((level) => new LevelTally(level));
+  const pressure = recording.steps.some((step) => step.event_counts !== undefined && step.i >= 0);
+  const recorded: Record<string, number> = {};
+  const emulated: Record<string, number> = {};
+  let error: string | null = null;
+  try {
+    const runner = start(recording);
+    for (const step of recording.steps) {
+      const ours = runner.next();
+      if (ours === null) throw new Error(`the emulator has no step ${step.i}`);
+      const differences = comparer.compare(step, ours);
+      for (const tally of tallies) tally.add(step.i, step.op, differences);
+      add(recorded, step.event_counts ?? countEvents(step.events ?? []));
+      add(emulated, countEvents(ours.events));
+    }
+  } catch (thrown) {
+    error = thrown instanceof Error ? thrown.message : String(thrown);
+  }
+  const sums = pressure ? totals(recorded, emulated) : [];
+  const levels = tallies.map((tally) => {
+    const all = tally.agreeing === tally.steps;
+    const most = tally.agreeing >= PRESSURE_STEPS * tally.steps;
+    const passed =
+      !pressure || tally.level === 1 ? all : tally.level === 2 ? most : sums.every((t) => t.within);
+    return tally.result(error === null && passed);
+  });
+  const { file, name, npt } = recording;
+  return { file, name, npt, pressure, levels, totals: sums, error };
+}

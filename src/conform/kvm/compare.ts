@@ -1,0 +1,299 @@
+// Compares one step of a recording with the same step on the emulator, level by level.
+//
+//   L1  what the guest and the VMM see: results, guest ptes with A and D, the dirty bitmap
+//   L2  what KVM does: faults, injections, notifier calls, sptes, shadow pages, flushes, counters
+//   L3  what the host mm does: faults, LRU and swap activity, page states
+//
+// A field of a step that a repeat of the recording did differently is not compared; nothing else is
+// left out but memory.stat, which the kernel flushes late.
+
+import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
+
+/** Level of a comparison. */
+export type Level = 1 | 2 | 3;
+export const LEVELS: readonly Level[] = [1, 2, 3];
+
+/** What the emulator did in a step, in the recording's form. */
+export interface OurStep {
+  readonly result: readonly JsonObject[];
+  readonly events: readonly KvmEvent[];
+  readonly counters: Readonly<Record<string, number>>;
+  /** State of every data page. */
+  readonly pages: readonly PageState[];
+  readonly shadowPages: readonly JsonObject[];
+  readonly age?: Step['age'];
+  readonly dirty?: Step['dirty'];
+}
+
+/** One disagreement: what was compared, and both sides in lines of words. */
+export interface Difference {
+  readonly level: Level;
+  readonly what: string;
+  readonly recorded: readonly string[];
+  readonly emulated: readonly string[];
+}
+
+const L1_EVENTS = new Set(['guest_pte_set_A', 'guest_pte_set_D']);
+const L3_EVENTS = new Set(
+  (
+    'host_fault host_fault_ret wp_page_copy folio_mark_accessed folio_activate folio_referenced ' +
+    'folio_referenced_one folio_referenced_ret try_to_unmap_one swap_writepage swap_read ' +
+    'vmscan_write workingset_eviction workingset_refault lru_insert lru_activate ' +
+    'lru_gen_look_around vmscan_lru_isolate vmscan_lru_shrink_active ' +
+    'vmscan_lru_shrink_inactive mm_collapse_huge_page mm_khugepaged_scan_pmd'
+  ).split(' '),
+);
+
+/** Level at which an event is compared. */
+export function eventLevel(t: string): Level {
+  return L1_EVENTS.has(t) ? 1 : L3_EVENTS.has(t) ? 3 : 2;
+}
+
+/** Pairs the recording's frame names with ours; a frame that is freed gets a new name of ours. */
+export class FramePairs {
+  readonly #toRecorded = new Map<string, string>();
+
+  /** The recorded name for one of ours; `expected` is bound to it if ours is still new. */
+  recorded(ours: string, expected: string | undefined): string {
+    if (ours === 'zero') return 'zero';
+    const bound = this.#toRecorded.get(ours);
+    if (bound !== undefined) return bound;
+    if (expected === undefined || expected === 'zero' || !expected.startsWith('f')) return ours;
+    this.#toRecorded.set(ours, expected);
+    return expected;
+  }
+
+  /** Binds anew, after a disagreement was reported. */
+  rebind(ours: string, recorded: string): void {
+    if (ours !== 'zero' && recorded !== 'zero') this.#toRecorded.set(ours, recorded);
+  }
+}
+
+/** An event in words: name, then its arguments. */
+export function eventText(event: KvmEvent): string {
+  const parts: string[] = [event.t];
+  for (const [key, value] of Object.entries(event)) {
+    if (key === 't' || value === undefined) continue;
+    if (key === 'by' && !event.t.startsWith('spte_')) continue;
+    parts.push(`${key}=${Array.isArray(value) ? value.join(',') : String(value)}`);
+  }
+  return parts.join(' ');
+}
+
+const FRAME_KEYS = ['pfn', 'ret'] as const;
+
+/** Our events with the recording's frame names, paired in order with the recorded ones. */
+function withFrames(
+  ours: readonly KvmEvent[],
+  recorded: readonly KvmEvent[],
+  pairs: FramePairs,
+): KvmEvent[] {
+  return ours.map((event, i) => {
+    let out = event;
+    const twin = recorded[i];
+    for (const key of FRAME_KEYS) {
+      const name = event[key];
+      if (typeof name !== 'string' || !(name.startsWith('#') || name === 'zero')) continue;
+      const other = twin?.t === event.t ? twin[key] : undefined;
+      out = { ...out, [key]: pairs.recorded(name, typeof other === 'string' ? other : undefined) };
+    }
+    return out;
+  });
+}
+
+function objectText(object: JsonObject): string {
+  return Object.entries(object)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => {
+      if (typeof value !== 'object' || value === null) return `${key}=${String(value)}`;
+      if (Array.isArray(value)) return `${key}=${value.join('+')}`;
+      return `${key}={${objectText(value as JsonObject)}}`;
+    })
+    .join(' ');
+}
+
+/** Keys in one order, so that two objects compare as text. */
+function sorted(object: JsonObject): JsonObject {
+  const out: Record<string, JsonObject[string]> = {};
+  for (const key of Object.keys(object).toSorted()) {
+    const value = object[key];
+    const nested = typeof value === 'object' && value !== null && !Array.isArray(value);
+    out[key] = nested ? sorted(value as JsonObject) : value;
+  }
+  return out;
+}
+
+function sameLines(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((line, i) => line === b[i]);
+}
+
+/** Fields of a result that carry no fact: EFAULT's exit is a stale field of the run page. */
+function resultText(result: JsonObject): string {
+  const { exit, ...rest } = result;
+  return objectText(sorted(rest.err === undefined && exit !== undefined ? result : rest));
+}
+
+function counterLines(counters: Readonly<Record<string, number>>): string[] {
+  return Object.entries(counters)
+    .filter(([, v]) => v !== 0)
+    .map(([k, v]) => `${k} ${v > 0 ? '+' : ''}${v}`)
+    .toSorted();
+}
+
+function ageLines(age: Step['age']): string[] {
+  return Object.entries(age ?? {}).map(
+    ([page, { host, kvm }]) => `page ${page}: host ${host} kvm ${kvm}`,
+  );
+}
+
+function shadowPageText(sp: JsonObject): string {
+  return objectText(sorted(sp));
+}
+
+/** Follows the recording's page states and compares each step. */
+export class StepComparer {
+  readonly #recording: Recording;
+  readonly #pairs = new FramePairs();
+  readonly #pages: PageState[] = [];
+  #shadowPages: readonly JsonObject[] = [];
+
+  constructor(recording: Recording) {
+    this.#recording = recording;
+  }
+
+  #compared(field: string, step: Step): boolean {
+    return !(this.#recording.differing[field] ?? []).includes(step.i);
+  }
+
+  /** All disagreements of a step. */
+  compare(step: Step, ours: OurStep): Difference[] {
+    const out: Difference[] = [];
+    const check = (level: Level, what: string, recorded: string[], emulated: string[]): void => {
+      if (!sameLines(recorded, emulated)) out.push({ level, what, recorded, emulated });
+    };
+    if (this.#compared('result', step) && step.result !== undefined) {
+      check(1, 'result', step.result.map(resultText), ours.result.map(resultText));
+    }
+    if (step.dirty !== undefined) {
+      check(1, 'dirty bitmap', [step.dirty.join(' ')], [(ours.dirty ?? []).join(' ')]);
+    }
+    if (step.age !== undefined && this.#compared('age', step)) this.#age(step, ours, check);
+    if (step.events !== undefined) this.#events(step, ours, check);
+    else this.#counts(step, ours, check);
+    if (step.kvm_counters_delta !== undefined && this.#compared('kvm_counters_delta', step)) {
+      check(2, 'counters', counterLines(step.kvm_counters_delta), counterLines(ours.counters));
+    }
+    this.#pageStates(step, ours, check);
+    if (step.shadow_pages !== undefined) this.#shadowPages = step.shadow_pages;
+    if (step.kvm_counters_delta !== undefined && this.#recording.npt === 0) {
+      if (this.#compared('shadow_pages', step)) {
+        check(
+          2,
+          'shadow pages',
+          this.#shadowPages.map(shadowPageText),
+          ours.shadowPages.map(shadowPageText),
+        );
+      }
+    }
+    return out;
+  }
+
+  #age(step: Step, ours: OurStep, check: Check): void {
+    check(2, 'young', ageLines(step.age), ageLines(ours.age));
+  }
+
+  #events(step: Step, ours: OurStep, check: Check): void {
+    if (!this.#compared('events', step)) return;
+    const recorded = step.events ?? [];
+    for (const level of [1, 2, 3] as const) {
+      const theirs = recorded.filter((e) => eventLevel(e.t) === level);
+      const mine = ours.events.filter((e) => eventLevel(e.t) === level);
+      const named = withFrames(mine, theirs, this.#pairs);
+      check(level, 'events', theirs.map(eventText), named.map(eventText));
+    }
+  }
+
+  /** Quiet steps: counts by kind of event. */
+  #counts(step: Step, ours: OurStep, check: Check): void {
+    if (step.event_counts === undefined || !this.#compared('event_counts', step)) return;
+    const mine = countEvents(ours.events);
+    for (const level of [1, 2, 3] as const) {
+      const lines = (counts: Readonly<Record<string, number>>): string[] =>
+        Object.entries(counts)
+          .filter(([key]) => eventLevel((key.split(':') as [string])[0]) === level)
+          .map(([key, n]) => `${key} ${n}`)
+          .toSorted();
+      check(level, 'event counts', lines(step.event_counts), lines(mine));
+    }
+  }
+
+  #pageStates(step: Step, ours: OurStep, check: Check): void {
+    for (const group of step.pages_initial ?? []) {
+      const { pages, ...state } = group;
+      const list = pages as readonly (number | string)[];
+      const ends = list.filter((p) => typeof p === 'number');
+      const numbers =
+        list[1] === '..'
+          ? Array.from(
+              { length: (ends[1] as number) - (ends[0] as number) + 1 },
+              (_, i) => (ends[0] as number) + i,
+            )
+          : ends;
+      for (const i of numbers) this.#pages[i] = state as unknown as PageState;
+    }
+    for (const [i, state] of Object.entries(step.pages_changed ?? {}))
+      this.#pages[Number(i)] = state;
+    if (step.pages_initial === undefined && step.pages_changed === undefined) return;
+    if (!this.#compared('pages_changed', step)) return;
+    const lines: Record<Level, [string[], string[]]> = { 1: [[], []], 2: [[], []], 3: [[], []] };
+    const put = (level: Level, i: number, a: string, b: string): void => {
+      if (a === b) return;
+      lines[level][0].push(`page ${i}: ${a}`);
+      lines[level][1].push(`page ${i}: ${b}`);
+    };
+    this.#pages.forEach((theirs, i) => {
+      const mine = ours.pages[i];
+      if (mine === undefined) return;
+      put(1, i, `gpte ${theirs.gpte}`, `gpte ${mine.gpte}`);
+      put(
+        2,
+        i,
+        objectText(sorted(theirs.shadow)),
+        objectText(sorted(this.#named(mine.shadow, theirs.shadow))),
+      );
+      put(
+        3,
+        i,
+        objectText(sorted(theirs.host)),
+        objectText(sorted(this.#named(mine.host, theirs.host))),
+      );
+      const name = mine.host.pfn;
+      const recorded = theirs.host.pfn;
+      if (typeof name === 'string' && typeof recorded === 'string')
+        this.#pairs.rebind(name, recorded);
+    });
+    check(1, 'guest ptes', ...lines[1]);
+    check(2, 'sptes', ...lines[2]);
+    check(3, 'host pages', ...lines[3]);
+  }
+
+  #named(mine: JsonObject, theirs: JsonObject): JsonObject {
+    if (typeof mine.pfn !== 'string') return mine;
+    const other = typeof theirs.pfn === 'string' ? theirs.pfn : undefined;
+    return { ...mine, pfn: this.#pairs.recorded(mine.pfn, other) };
+  }
+}
+
+type Check = (level: Level, what: string, recorded: string[], emulated: string[]) => void;
+
+/** Counts events as quiet steps of recordings do. */
+export function countEvents(events: readonly KvmEvent[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const event of events) {
+    const suffix =
+      event.t.endsWith('_ret') && event.t !== 'hva_to_pfn_ret' ? `:${String(event.ret)}` : '';
+    const key = event.t + suffix;
+    counts[key] = (counts[key] ?? 0) + 1;
+  }
+  return counts;
+}

@@ -1,0 +1,318 @@
+// The guest of a recording: what each stub of the driver does to memory, instruction by instruction,
+// and what the processor does when it delivers a #PF.
+
+import {
+  ACCESS_FETCH,
+  ACCESS_IMPLICIT,
+  ACCESS_READ,
+  ACCESS_SUPERVISOR,
+  ACCESS_WRITE,
+} from '../../../assembly/abi.ts';
+import { DataError } from '../../core/errors.ts';
+import { CODE_GFN, gvaName, pfecText, STUB, TABLES } from './layout.ts';
+import type { JsonObject } from './recording.ts';
+import { directory, leafTable, parseGva, parseNumber, parsePte } from './script.ts';
+import type { Gva, Pte } from './script.ts';
+
+/** How one access ended. */
+export type AccessOutcome =
+  | { readonly kind: 'done' }
+  | { readonly kind: 'fault'; readonly code: number }
+  | { readonly kind: 'mmio'; readonly gpa: number; readonly value: number }
+  | { readonly kind: 'error'; readonly errno: string };
+
+/** Value that a store writes: up to 8 bytes in two words. */
+export interface Store {
+  readonly bytes: number;
+  readonly lo: number;
+  readonly hi: number;
+}
+
+/** What the guest's instructions need of the machine. */
+export interface GuestPort {
+  /** One memory access at CPL 0 or 3; a store's value goes where the translation leads. */
+  access(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+  ): AccessOutcome;
+  /** Bytes at the place that the last access translated to. */
+  loaded(bytes: number): Pte;
+  /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
+  delivering(code: number | null): void;
+  cr3(gfn: number): AccessOutcome;
+  cr0(value: number): AccessOutcome;
+  cr4(value: number): AccessOutcome;
+  invlpg(vpn: number, offset: number): AccessOutcome;
+  /** The stub is through: an I/O exit. */
+  ioExit(): void;
+}
+
+const CR0_WP1 = 0x80050033;
+const CR0_WP0 = 0x80040033;
+const SUPERVISOR_STACK = { vpn: 4, offset: 0xef8 };
+const EXCEPTION_STACK = { vpn: 4, offset: 0xff0 };
+const USER_STACK = { vpn: 3, offset: 0xfe8 };
+const IDT_VPN = 2;
+const GDT_VPN = 1;
+const IDT_PF_OFFSET = 14 * 16;
+const TSS_OFFSET = 0x804;
+const GDT_CS_OFFSET = 8;
+
+class Ended extends Error {
+  readonly outcome: AccessOutcome;
+  readonly gva: Gva;
+
+  constructor(outcome: AccessOutcome, gva: Gva) {
+    super('the instruction did not complete');
+    this.outcome = outcome;
+    this.gva = gva;
+  }
+}
+
+function hex(lo: number, hi: number): string {
+  return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
+}
+
+/** One run of a stub. */
+class StubRun {
+  readonly #port: GuestPort;
+  readonly #cpl: number;
+  readonly results: JsonObject[] = [];
+  #rax: Pte = { lo: 0, hi: 0 };
+
+  constructor(port: GuestPort, user: boolean) {
+    this.#port = port;
+    this.#cpl = user ? 0 : ACCESS_SUPERVISOR;
+  }
+
+  #check(outcome: AccessOutcome, gva: Gva, bytes: number, write: boolean): void {
+    if (outcome.kind === 'mmio') {
+      const gpa = `0x${outcome.gpa.toString(16)}`;
+      this.results.push({ mmio: true, gpa, len: String(bytes), write: write ? '1' : '0' });
+    } else if (outcome.kind !== 'done') throw new Ended(outcome, gva);
+  }
+
+  fetch(offset: number): void {
+    const gva = { vpn: CODE_GFN, offset };
+    this.#check(
+      this.#port.access(CODE_GFN, offset, ACCESS_FETCH | this.#cpl, 1, null),
+      gva,
+      1,
+      false,
+    );
+  }
+
+  load(gva: Gva, bytes: number): void {
+    const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_READ | this.#cpl, bytes, null);
+    this.#check(outcome, gva, bytes, false);
+    if (outcome.kind === 'mmio') this.#rax = { lo: outcome.value, hi: 0 };
+    else this.#rax = this.#port.loaded(bytes);
+  }
+
+  store(gva: Gva, bytes: number, value: Pte): void {
+    const store = { bytes, lo: value.lo, hi: value.hi };
+    const flags = ACCESS_WRITE | this.#cpl;
+    this.#check(this.#port.access(gva.vpn, gva.offset, flags, bytes, store), gva, bytes, true);
+  }
+
+  /** `lock inc`: one access that reads and writes. */
+  increment(gva: Gva): void {
+    const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl, 1, null);
+    this.#check(outcome, gva, 1, true);
+    const old = this.#port.loaded(1).lo;
+    this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });
+  }
+
+  call(gva: Gva): void {
+    const stack = this.#cpl ? SUPERVISOR_STACK : USER_STACK;
+    this.store(stack, 8, { lo: CODE_GFN * 4096 + STUB.exec + 2, hi: 0 });
+    const flags = ACCESS_FETCH | this.#cpl;
+    this.#check(this.#port.access(gva.vpn, gva.offset, flags, 1, null), gva, 1, false);
+    const opcode = this.#port.loaded(1).lo & 0xff;
+    if (opcode !== 0xc3) {
+      throw new DataError(`exec of byte 0x${opcode.toString(16)}: only ret (0xc3) is emulated`);
+    }
+    const rax = this.#rax;
+    this.load(stack, 8);
+    this.#rax = rax;
+    this.fetch(STUB.exec + 2);
+  }
+
+  check(outcome: AccessOutcome): void {
+    this.#check(outcome, { vpn: 0, offset: 0 }, 0, false);
+  }
+
+  done(): void {
+    this.#port.ioExit();
+    this.results.push({ ok: true, rax: hex(this.#rax.lo, this.#rax.hi) });
+  }
+}
+
+function table(gfn: number, index: number): Gva {
+  return { vpn: gfn, offset: index * 8 };
+}
+
+function byte(value: number): Pte {
+  return { lo: value & 0xff, hi: 0 };
+}
+
+function word(value: number): Pte {
+  return { lo: value >>> 0, hi: Math.floor(value / 4294967296) };
+}
+
+/** The body of each stub; `words` are the operation's. */
+function runStub(run: StubRun, op: string, words: readonly string[], port: GuestPort): void {
+  const arg = (i: number, fallback: number): number =>
+    words[i] === undefined ? fallback : parseNumber(words[i]);
+  const gva = (): Gva => parseGva(words[1] ?? '');
+  switch (op) {
+    case 'read':
+    case 'read8':
+      run.fetch(STUB[op]);
+      return run.load(gva(), op === 'read' ? 1 : 8);
+    case 'write':
+    case 'write8':
+      run.fetch(STUB[op]);
+      return run.store(
+        gva(),
+        op === 'write' ? 1 : 8,
+        op === 'write' ? byte(arg(2, 0x77)) : word(arg(2, 0x77)),
+      );
+    case 'rw':
+      run.fetch(STUB.rw);
+      run.load(gva(), 1);
+      run.fetch(STUB.rw + 2);
+      return run.store(gva(), 1, byte(0x66));
+    case 'lock':
+      run.fetch(STUB.lock);
+      return run.increment(gva());
+    case 'exec':
+      run.fetch(STUB.exec);
+      return run.call(gva());
+    case 'reads':
+    case 'writes':
+      return runLoop(run, op, gva(), arg(2, 0), arg(3, 1));
+    case 'invlpg':
+      run.fetch(STUB.invlpg);
+      run.check(port.invlpg(gva().vpn, gva().offset));
+      return run.fetch(STUB.invlpg + 3);
+    case 'cr3':
+      run.fetch(STUB.cr3);
+      run.check(port.cr3(words[1] === 'B' ? TABLES.B_PML4 : TABLES.A_PML4));
+      return run.fetch(STUB.cr3 + 3);
+    case 'wp':
+    case 'cr0':
+      run.fetch(STUB.cr0);
+      run.check(port.cr0(op === 'cr0' ? arg(1, 0) : words[1] === '0' ? CR0_WP0 : CR0_WP1));
+      return run.fetch(STUB.cr0 + 3);
+    case 'cr4':
+      run.fetch(STUB.cr4);
+      run.check(port.cr4(arg(1, 0)));
+      return run.fetch(STUB.cr4 + 3);
+    case 'nop':
+      return run.fetch(STUB.nop);
+    default:
+      return runTableStub(run, op, words);
+  }
+}
+
+function runTableStub(run: StubRun, op: string, words: readonly string[]): void {
+  const [, space, indexText] = words as [string, string, string];
+  const index = parseNumber(indexText);
+  if (op === 'setpde') {
+    run.fetch(STUB.write8);
+    return run.store(table(directory(space), index), 8, parsePte(words[3] ?? '', words[4]));
+  }
+  const at = leafTable(space, index);
+  if (op === 'getpte') {
+    run.fetch(STUB.read8);
+    return run.load(table(at.table, at.index), 8);
+  }
+  run.fetch(STUB.write8);
+  return run.store(table(at.table, at.index), 8, parsePte(words[3] ?? '', words[4] ?? '0'));
+}
+
+function runLoop(
+  run: StubRun,
+  op: 'reads' | 'writes',
+  from: Gva,
+  count: number,
+  stride: number,
+): void {
+  for (let i = 0; i < count; i++) {
+    run.fetch(STUB[op]);
+    const gva = { vpn: from.vpn + i * stride, offset: from.offset };
+    if (op === 'reads') run.load(gva, 1);
+    else run.store(gva, 1, { lo: 0x55, hi: 0 });
+  }
+}
+
+/** The processor delivers a #PF: gate, segment, stack, then the handler runs to its I/O exit. */
+function deliver(port: GuestPort, code: number, user: boolean): AccessOutcome {
+  const implicit = ACCESS_SUPERVISOR | ACCESS_IMPLICIT;
+  const stack = user ? EXCEPTION_STACK : SUPERVISOR_STACK;
+  const steps: readonly [number, number, number][] = [
+    [IDT_VPN, IDT_PF_OFFSET, ACCESS_READ | implicit],
+    [GDT_VPN, user ? TSS_OFFSET : GDT_CS_OFFSET, ACCESS_READ | implicit],
+    [stack.vpn, stack.offset, ACCESS_WRITE | implicit],
+    [CODE_GFN, STUB.pf, ACCESS_FETCH | ACCESS_SUPERVISOR],
+    [stack.vpn, stack.offset, ACCESS_READ | ACCESS_SUPERVISOR],
+  ];
+  port.delivering(code);
+  for (const [i, [vpn, offset, flags]] of steps.entries()) {
+    if (i === 3) port.delivering(null);
+    const outcome = port.access(vpn, offset, flags, 1, null);
+    if (outcome.kind !== 'done') {
+      port.delivering(null);
+      return outcome;
+    }
+  }
+  return { kind: 'done' };
+}
+
+/** A guest operation of a script. */
+export class RecordedGuest {
+  readonly #port: GuestPort;
+
+  constructor(port: GuestPort) {
+    this.#port = port;
+  }
+
+  /** Runs an operation (`read 3`, `uwrite 4`, …) and returns its results. */
+  run(words: readonly string[]): JsonObject[] {
+    const [name] = words as [string];
+    const user = name.length > 1 && name.startsWith('u');
+    return this.#run(user ? name.slice(1) : name, words, user);
+  }
+
+  /** A read at any address, as the warm-up makes one. */
+  readAt(gva: number): JsonObject[] {
+    return this.#run('read', ['read', `0x${gva.toString(16)}`], false);
+  }
+
+  #run(op: string, words: readonly string[], user: boolean): JsonObject[] {
+    const run = new StubRun(this.#port, user);
+    try {
+      runStub(run, op, words, this.#port);
+      run.done();
+    } catch (ended) {
+      if (!(ended instanceof Ended)) throw ended;
+      run.results.push(this.#end(ended, user));
+    }
+    return run.results;
+  }
+
+  #end(ended: Ended, user: boolean): JsonObject {
+    const { outcome, gva } = ended;
+    if (outcome.kind === 'error') return { err: outcome.errno };
+    if (outcome.kind !== 'fault') throw new Error('an access ended without a reason');
+    const delivered = deliver(this.#port, outcome.code, user);
+    if (delivered.kind === 'error') return { err: delivered.errno };
+    this.#port.ioExit();
+    const fault = gvaName(gva.vpn, gva.offset);
+    return { guest_fault: fault, code: outcome.code, bits: pfecText(outcome.code) };
+  }
+}

@@ -1,0 +1,375 @@
+// Turns our event stream into the form of a recording's events, with the same names, bit strings
+// and host pages relative to the slots.
+
+import * as abi from '../../../assembly/abi.ts';
+import { EVENT_NAMES } from '../../events/names.ts';
+import { gfnName, gpteText, gvaName, hvnName, pfecText, spteText } from './layout.ts';
+import type { KvmEvent } from './recording.ts';
+
+/** An event as it came from the stream: id and four words. */
+export type RawEvent = readonly [id: number, a: number, b: number, c: number, d: number];
+
+/** Names a frame; the comparison pairs these names with the recording's. */
+export type FrameName = (pfn: number) => string;
+
+const MMU_NOTIFY = [
+  'UNMAP',
+  'CLEAR',
+  'PROTECTION_VMA',
+  'PROTECTION_PAGE',
+  'SOFT_DIRTY',
+  'RELEASE',
+  'MIGRATE',
+  'EXCLUSIVE',
+];
+const VMEXIT = [
+  '',
+  'PF excp',
+  'npf',
+  'io',
+  'invlpg',
+  'write_cr0',
+  'cr0_sel_write',
+  'write_cr3',
+  'write_cr4',
+];
+const SPTE_BY = [
+  '',
+  'drop_spte',
+  'kvm_zap_all_rmap_sptes',
+  'mmu_set_spte',
+  'paging64_sync_page',
+  'rmap_write_protect',
+  'age',
+];
+const FAULT_FLAGS = [
+  'WRITE',
+  'MKWRITE',
+  'ALLOW_RETRY',
+  'RETRY_NOWAIT',
+  'KILLABLE',
+  'TRIED',
+  'USER',
+  'REMOTE',
+  'INSTRUCTION',
+  'INTERRUPTIBLE',
+  'UNSHARE',
+];
+const VM_FAULTS: readonly [bit: number, name: string][] = [
+  [0, 'OOM'],
+  [1, 'SIGBUS'],
+  [2, 'MAJOR'],
+  [5, 'HWPOISON_LARGE'],
+  [6, 'SIGSEGV'],
+  [8, 'NOPAGE'],
+  [9, 'LOCKED'],
+  [10, 'RETRY'],
+  [11, 'FALLBACK'],
+  [12, 'DONE_COW'],
+  [3, 'WRITE'],
+];
+
+function bitNames(value: number, names: readonly string[]): string {
+  return names.filter((_, bit) => (value >>> bit) & 1).join('|');
+}
+
+/** Role word of a shadow page as KVM's tracepoint prints it (mmutrace.h). */
+export function roleText(role: number): string {
+  const access = (role >>> abi.ROLE_ACCESS_SHIFT) & 7;
+  const a =
+    (access & abi.ACC_WRITE_MASK ? 'w' : '-') +
+    (access & abi.ACC_USER_MASK ? 'u' : '-') +
+    (access & abi.ACC_EXEC_MASK ? 'x' : '-');
+  return (
+    `8-byte q${(role >>> abi.ROLE_QUADRANT_SHIFT) & 3}` +
+    `${role & abi.ROLE_DIRECT ? ' direct' : ''} ${a}` +
+    `${role & abi.ROLE_INVALID ? ' invalid' : ''}` +
+    ` ${role & abi.ROLE_EFER_NX ? '' : '!'}nxe` +
+    ` ${role & abi.ROLE_AD_DISABLED ? '!' : ''}ad`
+  );
+}
+
+/** `rwxu`: what an spte permits, as the tracepoint kvm_mmu_set_spte prints it. */
+function permText(lo: number, hi: number): string {
+  return `r${lo & 2 ? 'w' : '-'}${hi >>> 31 ? '-' : 'x'}${lo & 4 ? 'u' : '-'}`;
+}
+
+/** pfn of an spte's two words. */
+function sptePfn(lo: number, hi: number): number {
+  return ((lo >>> 12) | ((hi & 0xfff) << 20)) >>> 0;
+}
+
+/** A page number in the canonical half or above 32 bits never occurs in a recording's machine. */
+function isLeaf(level: number, lo: number): boolean {
+  return level === 1 || (lo & 0x80) !== 0;
+}
+
+const range = (t: string, a: number, b: number): KvmEvent | null => {
+  const start = hvnName(a);
+  return start === undefined ? null : { t, start, pages: b };
+};
+
+/** Makes recording events out of raw ones. */
+export class EventWriter {
+  readonly #frame: FrameName;
+  readonly #npt: boolean;
+  /** Depth of host faults outside the slots: what happens inside them is not shown. */
+  #foreign: boolean[] = [];
+  #hidden = 0;
+  #walk: string[] | null = null;
+  #gup: (string | undefined)[] = [];
+  #mine = new Map<string, boolean>();
+
+  constructor(npt: boolean, frame: FrameName) {
+    this.#npt = npt;
+    this.#frame = frame;
+  }
+
+  /** The recording's events of a step. */
+  write(raw: readonly RawEvent[]): KvmEvent[] {
+    const out: KvmEvent[] = [];
+    let oldTdp = '';
+    for (const [id, a, b, c, d] of raw) {
+      const t = EVENT_NAMES[id] ?? `event ${id}`;
+      if (id === abi.EVENT_TDP_SPTE_OLD) {
+        oldTdp = spteText(c, d);
+        continue;
+      }
+      const event =
+        this.#host(id, t, a, b) ??
+        (this.#hidden > 0 ? null : this.#kvm(id, t, a, b, c, d, oldTdp)) ??
+        null;
+      if (event !== null && event.t !== '') out.push(event);
+    }
+    return out;
+  }
+
+  /** Host faults; `t` empty: swallowed. undefined: another kind of event. */
+  #host(id: number, t: string, a: number, b: number): KvmEvent | undefined {
+    if (id === abi.EVENT_HOST_FAULT) {
+      const page = hvnName(a);
+      this.#foreign.push(page === undefined);
+      if (page === undefined) this.#hidden++;
+      if (this.#hidden > 0) return { t: '' };
+      return { t, page, flags: bitNames(b, FAULT_FLAGS) };
+    }
+    if (id === abi.EVENT_HOST_FAULT_RET) {
+      if (this.#foreign.pop() === true) {
+        this.#hidden--;
+        return { t: '' };
+      }
+      if (this.#hidden > 0) return { t: '' };
+      const ret = VM_FAULTS.filter(([bit]) => (b >>> bit) & 1).map(([, name]) => name);
+      return { t, page: hvnName(a), ret: ret.join('|') || '0' };
+    }
+    return undefined;
+  }
+
+  #kvm(
+    id: number,
+    t: string,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    oldTdp: string,
+  ): KvmEvent | null {
+    switch (id) {
+      case abi.EVENT_VMEXIT: {
+        const reason = VMEXIT[a] ?? String(a);
+        if (a !== abi.VMEXIT_PF_EXCP && a !== abi.VMEXIT_NPF) return { t, reason };
+        const addr = a === abi.VMEXIT_NPF ? gfnName(b) : gvaName(b, c);
+        const info1 =
+          a === abi.VMEXIT_NPF
+            ? `0x${((this.#npfHigh << 4) | 0).toString(16)}${(d >>> 0).toString(16).padStart(8, '0')}`
+            : `0x${d.toString(16)}`;
+        return { t, reason, info1, addr };
+      }
+      case abi.EVENT_KVM_PAGE_FAULT:
+        return {
+          t,
+          addr: this.#npt ? gfnName(a) : gvaName(a, b),
+          code: c + d * 4294967296,
+          bits: pfecText(c, d),
+        };
+      case abi.EVENT_GUEST_WALK: {
+        this.#walk = [];
+        return { t, gva: gvaName(a, b), pferr: c.toString(16), ptes: this.#walk };
+      }
+      case abi.EVENT_GUEST_PTE: {
+        const pfn = sptePfn(b, c);
+        this.#walk?.push(`L${a}:${gfnName(pfn)}:${gpteText(b, c)}`);
+        return null;
+      }
+      case abi.EVENT_GUEST_PTE_SET_A:
+      case abi.EVENT_GUEST_PTE_SET_D:
+        return { t: t.slice(0, -1) + t.slice(-1).toUpperCase(), table: gfnName(a), index: b };
+      case abi.EVENT_GUEST_WALK_ERROR:
+        return { t, code: a, bits: pfecText(a) };
+      case abi.EVENT_INJECT:
+        return { t, what: `#PF (0x${b.toString(16)})` };
+      case abi.EVENT_MMIO:
+        return null;
+      case abi.EVENT_FLUSH_TLB_GVA:
+      case abi.EVENT_MMU_INVALIDATE_GVA:
+        return { t, gva: gvaName(a, b) };
+      case abi.EVENT_NEW_CR3:
+        return { t, pgd: gfnName(a) };
+      case abi.EVENT_LOAD_ROOT:
+        return { t, level: a };
+      default:
+        return this.#mmu(id, t, a, b, c, d, oldTdp);
+    }
+  }
+
+  /** High word of an NPF's error code, as the last fault carried it. */
+  #npfHigh = 0;
+
+  #mmu(
+    id: number,
+    t: string,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    oldTdp: string,
+  ): KvmEvent | null {
+    switch (id) {
+      case abi.EVENT_HVA_TO_PFN: {
+        const page = hvnName(a);
+        this.#gup.push(page);
+        return { t, ...(page === undefined ? {} : { page }) };
+      }
+      case abi.EVENT_HVA_TO_PFN_RET: {
+        const page = this.#gup.pop();
+        const ret = c ? `err:7ff${(c - 1).toString(16).padStart(13, '0')}` : this.#frame(b);
+        return { t, ...(page === undefined ? {} : { page }), ret };
+      }
+      case abi.EVENT_SPTE_REQUESTED:
+        return { t, gfn: gfnName(a), level: b };
+      case abi.EVENT_SPTE_SET:
+        return {
+          t,
+          gfn: gfnName(a),
+          pfn: this.#frame(sptePfn(b, c)),
+          spte: spteText(b, c),
+          perm: permText(b, c),
+          level: d,
+        };
+      case abi.EVENT_SPTE_ZAP:
+        return {
+          t,
+          old: spteText(a, b),
+          pfn: a & 1 ? this.#frame(sptePfn(a, b)) : null,
+          by: SPTE_BY[c] ?? '',
+        };
+      case abi.EVENT_SPTE_UPDATE: {
+        const by = SPTE_BY[d] ?? '';
+        if (d === abi.SPTE_BY_MMU_SET_SPTE && c === 0) return null;
+        return { t, new: spteText(a, b), flush: c, by };
+      }
+      case abi.EVENT_TDP_SPTE_NEW: {
+        const event = { gfn: gfnName(a), level: b, old: oldTdp, new: spteText(c, d) };
+        const leaf = (c & 1) !== 0 && isLeaf(b, c);
+        return { t: 'tdp_spte', ...event, ...(leaf ? { pfn: this.#frame(sptePfn(c, d)) } : {}) };
+      }
+      case abi.EVENT_SP_GET: {
+        const state = d & 1 ? 'unsync' : 'sync';
+        return { t, gfn: gfnName(a), level: b, role: roleText(c), state, created: (d & 2) !== 0 };
+      }
+      case abi.EVENT_SP_ZAP:
+      case abi.EVENT_SP_UNSYNC:
+      case abi.EVENT_SP_SYNC:
+        return { t, gfn: gfnName(a), level: b, role: roleText(c) };
+      case abi.EVENT_KVM_MMU_PTE_WRITE:
+        return { t, table: gfnName(a), index: b };
+      case abi.EVENT_FLUSH_REMOTE_TLBS_RANGE:
+        return { t, gfn: gfnName(a), pages: b };
+      case abi.EVENT_FAST_PAGE_FAULT: {
+        const result = c ? 'fixed' : d ? 'spurious' : '';
+        return { t, old: spteText(a, 0), new: spteText(b, 0), result };
+      }
+      case abi.EVENT_MARK_MMIO_SPTE:
+      case abi.EVENT_CHECK_MMIO_SPTE:
+      case abi.EVENT_HANDLE_MMIO_PAGE_FAULT:
+        return { t };
+      default:
+        return this.#notifier(id, t, a, b, c);
+    }
+  }
+
+  #notifier(id: number, t: string, a: number, b: number, c: number): KvmEvent | null {
+    switch (id) {
+      case abi.EVENT_MN_INVALIDATE_RANGE_START:
+      case abi.EVENT_MN_INVALIDATE_RANGE_END:
+      case abi.EVENT_KVM_INVALIDATE_RANGE_START:
+      case abi.EVENT_KVM_INVALIDATE_RANGE_END: {
+        const event = range(t, a, b);
+        return event && { ...event, event: MMU_NOTIFY[c] ?? String(c) };
+      }
+      case abi.EVENT_MN_INVALIDATE_RANGE:
+      case abi.EVENT_KVM_INVALIDATE_RANGE:
+      case abi.EVENT_TP_KVM_UNMAP_HVA_RANGE:
+      case abi.EVENT_TP_KVM_AGE_HVA:
+        return range(t, a, b);
+      case abi.EVENT_MN_CLEAR_FLUSH_YOUNG:
+      case abi.EVENT_KVM_CLEAR_FLUSH_YOUNG:
+      case abi.EVENT_MN_CLEAR_YOUNG:
+      case abi.EVENT_KVM_CLEAR_YOUNG: {
+        const event = range(t, a, b);
+        this.#mine.set(t, event !== null);
+        return event;
+      }
+      case abi.EVENT_MN_TEST_YOUNG:
+      case abi.EVENT_KVM_TEST_YOUNG:
+      case abi.EVENT_MN_CHANGE_PTE:
+      case abi.EVENT_KVM_CHANGE_PTE: {
+        const page = hvnName(a);
+        this.#mine.set(t, page !== undefined);
+        return page === undefined ? null : { t, page };
+      }
+      case abi.EVENT_TP_KVM_TEST_AGE_HVA:
+      case abi.EVENT_TP_KVM_SET_SPTE_HVA: {
+        const start = hvnName(a);
+        return start === undefined ? null : { t, start };
+      }
+      case abi.EVENT_MN_CLEAR_FLUSH_YOUNG_RET:
+      case abi.EVENT_KVM_CLEAR_FLUSH_YOUNG_RET:
+      case abi.EVENT_MN_CLEAR_YOUNG_RET:
+      case abi.EVENT_KVM_CLEAR_YOUNG_RET:
+      case abi.EVENT_MN_TEST_YOUNG_RET:
+      case abi.EVENT_KVM_TEST_YOUNG_RET:
+        return this.#mine.get(t.slice(0, -4)) === false ? null : { t, ret: a };
+      default:
+        return this.#mm(id, t, a, b);
+    }
+  }
+
+  #mm(id: number, t: string, a: number, b: number): KvmEvent | null {
+    switch (id) {
+      case abi.EVENT_KVM_SET_PFN_ACCESSED:
+      case abi.EVENT_KVM_SET_PFN_DIRTY:
+      case abi.EVENT_FOLIO_MARK_ACCESSED:
+      case abi.EVENT_FOLIO_ACTIVATE:
+      case abi.EVENT_FOLIO_REFERENCED:
+      case abi.EVENT_SWAP_WRITEPAGE:
+      case abi.EVENT_SWAP_READ:
+      case abi.EVENT_VMSCAN_WRITE:
+      case abi.EVENT_WORKINGSET_EVICTION:
+      case abi.EVENT_WORKINGSET_REFAULT:
+      case abi.EVENT_LRU_ACTIVATE:
+        return { t, pfn: this.#frame(a) };
+      case abi.EVENT_LRU_INSERT:
+        return { t, pfn: this.#frame(a), lru: String(b) };
+      case abi.EVENT_FOLIO_REFERENCED_ONE:
+      case abi.EVENT_TRY_TO_UNMAP_ONE: {
+        const page = hvnName(a);
+        return page === undefined ? null : { t, page };
+      }
+      case abi.EVENT_FOLIO_REFERENCED_RET:
+        return { t, ret: a };
+      default:
+        return { t };
+    }
+  }
+}
