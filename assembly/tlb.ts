@@ -18,8 +18,9 @@
 //       │ global epoch  │ 0          │ pkey │ pfn                         │  epoch 0: not global
 //       └───────────────┴────────────┴──────┴─────────────────────────────┘
 //
-// A set of the L1 and of the large array keeps its ways in recency order, so the common hit, in way
-// 0, is one load and one compare and updates nothing. A set of the L2 keeps one age byte a way.
+// A set of the L1 and of the large array keeps its ways, key and value in one v128 each, in recency
+// order: the common hit, in way 0, is one load and one compare and updates nothing. A set of the L2
+// keeps one age byte a way, then all keys, then all values.
 //
 // Flushing a space retires its tag; flushing all retires every tag and starts a new global epoch.
 // Neither touches an entry: dead ways are purged when their set is filled next (a set remembers the
@@ -81,24 +82,26 @@ const TAG_DEAD: u8 = 2;
 // The TLB block: byte offsets.
 /** u64[16]: mask by access flags (bits 3:0 of a record). */
 export const TLB_MASKS: usize = 0;
+/** u64[16]: by access flags, 1 for a write, 1 << 32 for a fetch: counts of both in one add. */
+export const TLB_KINDS: usize = 128;
 /** Registers for which the masks were made. */
-const TLB_STATE: usize = 128;
+const TLB_STATE: usize = 256;
 /** Space that the current tag belongs to. */
-const TLB_SPACE: usize = 132;
-const TLB_EPOCH: usize = 136;
+const TLB_SPACE: usize = 260;
+const TLB_EPOCH: usize = 264;
 /** Counts flushes; a set that was purged at this count holds no dead way. */
-const TLB_FLUSH_COUNT: usize = 140;
-const TLB_NEXT_TAG: usize = 144;
+const TLB_FLUSH_COUNT: usize = 268;
+const TLB_NEXT_TAG: usize = 272;
 /** Large entries may be live: lookups must try them. */
-export const TLB_HAS_LARGE: usize = 148;
+export const TLB_HAS_LARGE: usize = 276;
 /** Three arrays: base, set mask, ways, log2 of the stride, purge counts (L1, L2, large). */
-export const TLB_L1: usize = 160;
-export const TLB_L2: usize = 192;
-export const TLB_LARGE: usize = 224;
-const TLB_TAG_STATE: usize = 256;
-const TLB_TAG_SPACE: usize = 384;
-const TLB_SPACE_TAG: usize = 640;
-const TLB_BLOCK: usize = 640 + <usize>TLB_SPACES;
+export const TLB_L1: usize = 288;
+export const TLB_L2: usize = 320;
+export const TLB_LARGE: usize = 352;
+const TLB_TAG_STATE: usize = 384;
+const TLB_TAG_SPACE: usize = 512;
+const TLB_SPACE_TAG: usize = 768;
+const TLB_BLOCK: usize = 768 + <usize>TLB_SPACES;
 
 if (TLB_TAG_STATE + <usize>TAGS > TLB_TAG_SPACE) ERROR('tlb: tag states overlap');
 if (TLB_TAG_SPACE + 2 * <usize>TAGS > TLB_SPACE_TAG) ERROR('tlb: tag spaces overlap');
@@ -143,6 +146,12 @@ export function tlbInit(vcpu: usize, l1Sets: u32, l1Ways: u32, l2Sets: u32, l2Wa
     const at = <usize>l2 + ((<usize>set) << load<u32>(tlb + TLB_L2, ARRAY_SHIFT));
     v128.store(at, i8x16.splat(-1));
     for (let way: u32 = 0; way < l2Ways; way++) store<u8>(at + <usize>way, <u8>way);
+  }
+  for (let flags: u32 = 0; flags < 16; flags++) {
+    const kind = flags & ACCESS_KIND_MASK;
+    let one: u64 = kind == ACCESS_WRITE ? 1 : 0;
+    if (kind == ACCESS_FETCH) one = (<u64>1) << 32;
+    store<u64>(tlb + ((<usize>flags) << 3), one, TLB_KINDS);
   }
   store<u32>(tlb + TLB_EPOCH, 1);
   store<u32>(tlb + TLB_NEXT_TAG, 1);
@@ -240,27 +249,14 @@ function isDead(tlb: usize, key: u64, value: u64): bool {
 }
 
 function removeOrdered(set: usize, ways: u32, way: u32): void {
-  const values = set + ((<usize>ways) << 3);
-  for (let i = way; i + 1 < ways; i++) {
-    const at = (<usize>i) << 3;
-    store<u64>(set + at, load<u64>(set + at, 8));
-    store<u64>(values + at, load<u64>(values + at, 8));
-  }
-  const last = (<usize>(ways - 1)) << 3;
-  store<u64>(set + last, 0);
-  store<u64>(values + last, 0);
+  const last = set + ((<usize>(ways - 1)) << 4);
+  for (let at = set + ((<usize>way) << 4); at < last; at += 16) v128.store(at, v128.load(at, 16));
+  v128.store(last, i64x2.splat(0));
 }
 
-/** Puts an entry into way 0; ways 0 .. `way` - 1 move one back over way `way`. */
-function moveToFront(set: usize, ways: u32, way: u32, key: u64, value: u64): void {
-  const values = set + ((<usize>ways) << 3);
-  for (let i = way; i > 0; i--) {
-    const at = (<usize>i) << 3;
-    store<u64>(set + at, load<u64>(set + at - 8));
-    store<u64>(values + at, load<u64>(values + at - 8));
-  }
-  store<u64>(set, key);
-  store<u64>(values, value);
+/** Moves the ways in front of `at` one back, over it; way 0 is then free to be stored. */
+function makeRoom(set: usize, at: usize): void {
+  for (; at > set; at -= 16) v128.store(at, v128.load(at - 16));
 }
 
 /** Before a set is filled: removes what died since its last purge. True when it is up to date. */
@@ -274,11 +270,10 @@ function needsPurge(tlb: usize, array: usize, page: u64): bool {
 }
 
 function purgeOrdered(tlb: usize, set: usize, ways: u32): void {
-  const values = set + ((<usize>ways) << 3);
-  for (let i = ways; i > 0; i--) {
-    const at = (<usize>(i - 1)) << 3;
-    const key = load<u64>(set + at);
-    if (key != 0 && isDead(tlb, key, load<u64>(values + at))) removeOrdered(set, ways, i - 1);
+  for (let way = ways; way > 0; way--) {
+    const at = set + ((<usize>(way - 1)) << 4);
+    const key = load<u64>(at);
+    if (key != 0 && isDead(tlb, key, load<u64>(at, 8))) removeOrdered(set, ways, way - 1);
   }
 }
 
@@ -286,10 +281,12 @@ function fillOrdered(tlb: usize, array: usize, page: u64, key: u64, value: u64):
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
   if (needsPurge(tlb, array, page)) purgeOrdered(tlb, set, ways);
-  moveToFront(set, ways, ways - 1, key, value);
+  makeRoom(set, set + ((<usize>(ways - 1)) << 4));
+  store<u64>(set, key);
+  store<u64>(set, value, 8);
 }
 
-/** Result of a probe: the matching entry's value. */
+/** Result of a lookup or fill that translated an access: the pfn in bits 31:0. */
 export let tlbValue: u64 = 0;
 /** Result of a probe: the matching entry's key. */
 let tlbKey: u64 = 0;
@@ -309,12 +306,11 @@ function probeOrdered(
 ): i32 {
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
-  const values = set + ((<usize>ways) << 3);
   for (let way: u32 = 0; way < ways; way++) {
-    const at = (<usize>way) << 3;
-    const key = load<u64>(set + at);
+    const at = set + ((<usize>way) << 4);
+    const key = load<u64>(at);
     if (((key ^ want) & TLB_PAGE_MASK) != 0) continue;
-    const value = load<u64>(values + at);
+    const value = load<u64>(at, 8);
     if (key == 0 || !matches(tlb, key, value, want)) continue;
     if (!entryAllows(vcpu, key, value, flags)) {
       removeOrdered(set, ways, way);
@@ -322,7 +318,9 @@ function probeOrdered(
     }
     tlbKey = (key & ~TLB_TAG_MASK) | (want & TLB_TAG_MASK);
     tlbValue = value;
-    moveToFront(set, ways, way, tlbKey, value);
+    makeRoom(set, at);
+    store<u64>(set, tlbKey);
+    store<u64>(set, value, 8);
     return PROBE_HIT;
   }
   return PROBE_MISS;
@@ -414,6 +412,34 @@ function largeWant(want: u64, gigabyte: bool): u64 {
 }
 
 /**
+ * The L2 lookup of the fast path: an entry of the current space that allows the access. Its key and
+ * value move to the L1 as well.
+ */
+export function tlbLookupL2(tlb: usize, want: u64, mask: u64): bool {
+  const array = tlb + TLB_L2;
+  const set = setOf(array, want >> 12);
+  const keys = set + 16;
+  const bytes = (<usize>load<u32>(array, ARRAY_WAYS)) << 3;
+  const wants = i64x2.splat(want);
+  const masks = i64x2.splat(mask);
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const diff = v128.and(v128.xor(v128.load(keys + at), wants), masks);
+    const equal = i64x2.bitmask(i64x2.eq(diff, i64x2.splat(0)));
+    if (equal == 0) continue;
+    const way = (equal & 1) != 0 ? at : at + 8;
+    if (way >= bytes) return false;
+    const value = load<u64>(keys + way + bytes);
+    // The L1 may hold a global translation under the tag of another space: not for the fast path.
+    if (value >> EPOCH_SHIFT != 0) return false;
+    touchAged(set, way >> 3);
+    tlbValue = value;
+    fillOrdered(tlb, tlb + TLB_L1, want >> 12, load<u64>(keys + way), value);
+    return true;
+  }
+  return false;
+}
+
+/**
  * The lookup behind the fast path, exact for every entry. An entry that denies the access is
  * removed everywhere, as a page fault and an assist to set D do, so that the walk fills afresh.
  */
@@ -425,18 +451,31 @@ export function tlbLookup(vcpu: usize, tlb: usize, want: u64, flags: u32): i32 {
     removePage(tlb, want);
     return TLB_MISS;
   }
-  if (load<u32>(tlb + TLB_HAS_LARGE) != 0) {
-    const large = tlb + TLB_LARGE;
-    if (probeOrdered(tlb, large, want >> 21, largeWant(want, false), vcpu, flags) == PROBE_HIT) {
-      return TLB_HIT;
-    }
-    if (probeOrdered(tlb, large, want >> 30, largeWant(want, true), vcpu, flags) == PROBE_HIT) {
+  const l2 = probeAged(tlb, tlb + TLB_L2, page, want, vcpu, flags);
+  if (l2 == PROBE_HIT) {
+    fillOrdered(tlb, tlb + TLB_L1, page, tlbKey, tlbValue);
+    return TLB_L2_HIT;
+  }
+  if (l2 == PROBE_DENIED) {
+    removePage(tlb, want);
+    return TLB_MISS;
+  }
+  if (load<u32>(tlb + TLB_HAS_LARGE) == 0) return TLB_MISS;
+  const large = tlb + TLB_LARGE;
+  const mega = probeOrdered(tlb, large, want >> 21, largeWant(want, false), vcpu, flags);
+  if (mega == PROBE_HIT) {
+    tlbValue += (want >> 12) & 0x1ff;
+    return TLB_HIT;
+  }
+  if (mega == PROBE_MISS) {
+    const giga = probeOrdered(tlb, large, want >> 30, largeWant(want, true), vcpu, flags);
+    if (giga == PROBE_HIT) {
+      tlbValue += (want >> 12) & 0x3ffff;
       return TLB_HIT;
     }
   }
-  if (probeAged(tlb, tlb + TLB_L2, page, want, vcpu, flags) != PROBE_HIT) return TLB_MISS;
-  fillOrdered(tlb, tlb + TLB_L1, page, tlbKey, tlbValue);
-  return TLB_L2_HIT;
+  removePage(tlb, want);
+  return TLB_MISS;
 }
 
 /**
@@ -464,7 +503,8 @@ export function tlbFill(
   }
   store<u32>(tlb + TLB_HAS_LARGE, 1);
   const key = largeWant(want, level == 3) | deny;
-  fillOrdered(tlb, tlb + TLB_LARGE, level == 3 ? want >> 30 : want >> 21, key, value);
+  const inside = (want >> 12) & (level == 3 ? 0x3ffff : 0x1ff);
+  fillOrdered(tlb, tlb + TLB_LARGE, want >> (level == 3 ? 30 : 21), key, value - inside);
 }
 
 // ---- flushes -----------------------------------------------------------------------------------
@@ -472,13 +512,11 @@ export function tlbFill(
 function removeFrom(tlb: usize, array: usize, page: u64, want: u64): void {
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
-  const values = set + ((<usize>ways) << 3);
   for (let way: u32 = 0; way < ways;) {
-    const at = (<usize>way) << 3;
-    const key = load<u64>(set + at);
-    if (key != 0 && matches(tlb, key, load<u64>(values + at), want)) {
-      removeOrdered(set, ways, way);
-    } else way++;
+    const at = set + ((<usize>way) << 4);
+    const key = load<u64>(at);
+    if (key != 0 && matches(tlb, key, load<u64>(at, 8), want)) removeOrdered(set, ways, way);
+    else way++;
   }
 }
 
@@ -610,18 +648,17 @@ function sweep(tlb: usize): void {
 function sweepArray(tlb: usize, array: usize): void {
   const sets = load<u32>(array, ARRAY_SETS) + 1;
   const ways = load<u32>(array, ARRAY_WAYS);
-  const aged = load<u32>(array, ARRAY_AGES) != 0;
+  const ages = <usize>load<u32>(array, ARRAY_AGES);
+  const stride: usize = ages != 0 ? 8 : 16;
   for (let i: u32 = 0; i < sets; i++) {
     const set = setOf(array, <u64>i);
-    if (aged) purgeAged(tlb, set, ways);
+    if (ages != 0) purgeAged(tlb, set, ways);
     else purgeOrdered(tlb, set, ways);
-    const keys = set + <usize>load<u32>(array, ARRAY_AGES);
     for (let way: usize = 0; way < <usize>ways; way++) {
-      const key = load<u64>(keys + (way << 3));
+      const at = set + ages + way * stride;
+      const key = load<u64>(at);
       const tag = <usize>(key & TLB_TAG_MASK);
-      if (load<u8>(tlb + TLB_TAG_STATE + tag) != TAG_LIVE) {
-        store<u64>(keys + (way << 3), key & ~TLB_TAG_MASK);
-      }
+      if (load<u8>(tlb + TLB_TAG_STATE + tag) != TAG_LIVE) store<u64>(at, key & ~TLB_TAG_MASK);
     }
   }
 }

@@ -30,7 +30,7 @@ import { VMEXITS } from './counters';
 import { arenaAlloc } from './layout';
 import { lockstepGfn } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
-import { account, beginBatch, slowAccess } from './run';
+import { account, beginBatch, kindOf, slowAccess } from './run';
 import { bump } from './stats';
 import { TLB_PAGE_MASK, tlbEnter, tlbValue } from './tlb';
 import { Gfn, Pfn } from './types';
@@ -110,6 +110,7 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
   const tlb = tlbEnter(vcpu);
   const end = records + ((<usize>count) << 3);
   let exit = EXIT_DONE;
+  let kinds: u64 = 0;
   let at = records;
   beginBatch();
   for (; at < end; at += 8) {
@@ -130,9 +131,11 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
       bump(VMEXITS);
       break;
     }
+    kinds += kindOf(tlb, record);
   }
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
   store<u32>(vcpu, exit, VCPU_EXIT_REASON);
-  account(records, at);
-  return <u32>((at - records) >> 3);
+  const done = <u32>((at - records) >> 3);
+  account(done, kinds);
+  return done;
 }

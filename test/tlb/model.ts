@@ -97,27 +97,23 @@ export class ModelTlb {
       this.counts.l1++;
       return true;
     }
-    const denied = (entry: Entry | undefined): boolean => {
-      if (entry === undefined || this.#allowed(entry, access)) return false;
-      this.flushPage(this.space, vpn);
-      return true;
-    };
-    if (!denied(l1)) {
-      for (const size of [512, 262144]) {
-        const entry = this.#large.find(this.space, Math.floor(vpn / size), size);
-        if (entry && this.#allowed(entry, access)) {
-          this.counts.l1++;
-          return true;
-        }
-        denied(entry);
-      }
+    if (!l1) {
       const l2 = this.#l2.find(this.space, vpn, 1);
-      if (l2 && !denied(l2)) {
+      if (l2 && this.#allowed(l2, access)) {
         this.counts.l2++;
         this.#l1.insert(l2);
         return true;
       }
+      for (const size of l2 ? [] : [512, 262144]) {
+        const entry = this.#large.find(this.space, Math.floor(vpn / size), size);
+        if (!entry) continue;
+        if (!this.#allowed(entry, access)) break;
+        this.counts.l1++;
+        return true;
+      }
     }
+    // An entry that denies the access goes, with every other translation of the page.
+    this.flushPage(this.space, vpn);
     const entry = walk();
     if (!entry) return false;
     this.counts.miss++;

@@ -254,3 +254,18 @@ test('hundreds of flushes recycle the tags without a wrong hit', () => {
   }
   machine.check();
 });
+
+test('a translation left alone while every tag was used again does not come back', () => {
+  const machine = new Machine([16, 4, 128, 12]);
+  for (let space = 0; space < 3; space++) {
+    for (let vpn = 0; vpn < 40; vpn++) machine.map(space, vpn);
+  }
+  const read = (vpn: number): void => machine.access({ vpn, kind: 0, supervisor: true });
+  for (let vpn = 0; vpn < 40; vpn++) read(vpn);
+  for (let flush = 0; flush < 1000; flush++) {
+    machine.model.flushSpace(0);
+    machine.core.x.tlbFlushSpace(machine.vcpu, 0);
+    read(flush % 40);
+    machine.check();
+  }
+});
