@@ -76,6 +76,8 @@ export const ACC_EXEC_MASK: u32 = 1;
 export const ACC_WRITE_MASK: u32 = 2;
 export const ACC_USER_MASK: u32 = 4;
 export const ACC_ALL: u32 = 7;
+/** Ours: where the protection key of a leaf stands above its ACC_* on the way into a spte. */
+export const ACC_PKEY_SHIFT: u32 = 3;
 
 // ---- struct vcpu (assembly/vcpu.ts): byte offsets ------------------------------------------------
 export const VCPU_SIZE: u32 = 512;
@@ -814,6 +816,10 @@ export const ROLE_GUEST_MODE: u32 = 0x4000;
 /** Guest tables have 4-byte entries (legacy 32-bit paging). */
 export const ROLE_4_BYTE_GPTE: u32 = 0x8000;
 export const ROLE_QUADRANT_SHIFT: u32 = 16;
+/** Ours: protection key of a direct page, four bits. */
+export const ROLE_PKEY_SHIFT: u32 = 18;
+/** Ours: CR4.PKE without CR0.WP, as ROLE_SMAP_ANDNOT_WP. */
+export const ROLE_PKE_ANDNOT_WP: u32 = 0x400000;
 
 // ---- struct kvm (assembly/mmu/kvm.ts): words of the block at kvmPtr() -----------------------------
 export const KVM_INVALIDATE_SEQ: u32 = 0;

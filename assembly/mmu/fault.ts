@@ -7,9 +7,11 @@ import {
   ACCESS_WRITE,
   ACC_ALL,
   ACC_EXEC_MASK,
+  ACC_PKEY_SHIFT,
   ACC_USER_MASK,
   ACC_WRITE_MASK,
   CR0_WP,
+  CR4_PKE,
   CR4_SMAP,
   CR4_SMEP,
   EFER_NXE,
@@ -40,6 +42,8 @@ import {
   ROLE_DIRECT,
   ROLE_EFER_NX,
   ROLE_LEVEL_MASK,
+  ROLE_PKEY_SHIFT,
+  ROLE_PKE_ANDNOT_WP,
   ROLE_SMAP_ANDNOT_WP,
   ROLE_SMEP_ANDNOT_WP,
   SLOT_BASE_GFN,
@@ -60,11 +64,13 @@ import {
   VCPU_EFER,
   VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
+  VCPU_PKRU,
   VCPU_ROOT,
   VCPU_WALK_GFN,
   VCPU_WALK_INDEX,
   VCPU_WALK_LEVEL,
   VCPU_WALK_LEVEL_ACCESS,
+  VCPU_WALK_PKEY,
   VCPU_WALK_PTE,
   VCPU_WALK_PTE_ACCESS,
   VCPU_WALK_TABLE_GFN,
@@ -83,7 +89,7 @@ import { hpmdp, hpteGet } from '../mm/pte';
 import { bump } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
 import { flushRemoteTlbs } from './flush';
-import { gpteAccess, gpteToFrame, isUserAccess, pagingRootLevel } from './guest_pte';
+import { gpteToFrame, isUserAccess, pagingRootLevel } from './guest_pte';
 import { hasFeature, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import {
@@ -102,9 +108,9 @@ import {
   activePrev,
   hashFirst,
   nextValidSp,
-  spAccess,
   spAlloc,
   spDirect,
+  spDirectAccess,
   spLevel,
   spNotePresent,
   spSetTranslation,
@@ -117,10 +123,10 @@ import { isLargePte, isShadowPresentPte, makeNonleafSpte, SPTE_MMIO, spteToPfn }
 import {
   markUnsync,
   prefetchInvalidGpte,
-  protectCleanGpte,
   spteUpdate,
   syncChildren,
   syncPage,
+  syncedAccess,
   writeProtectGfn,
 } from './sync';
 import { commitZapPage, dropParentPte, dropSpte, prepareZapPage, spteToChild } from './zap';
@@ -145,6 +151,7 @@ export function rootRole(vcpu: usize): u32 {
   if (wp) role |= ROLE_CR0_WP;
   if (!wp && (cr4 & CR4_SMEP) != 0) role |= ROLE_SMEP_ANDNOT_WP;
   if (!wp && (cr4 & CR4_SMAP) != 0) role |= ROLE_SMAP_ANDNOT_WP;
+  if (!wp && (cr4 & CR4_PKE) != 0) role |= ROLE_PKE_ANDNOT_WP;
   return role;
 }
 
@@ -213,10 +220,12 @@ function linkShadowPage(sptep: Sptep, sp: usize): void {
 function getChildSp(vcpu: usize, sptep: Sptep, gfn: Gfn, direct: bool, access: u32): usize {
   const spte = load<u64>(sptep);
   if (isShadowPresentPte(spte) && !isLargePte(spte)) return 0;
-  const mask = ROLE_LEVEL_MASK | ROLE_DIRECT | (ACC_ALL << ROLE_ACCESS_SHIFT);
+  const mask =
+    ROLE_LEVEL_MASK | ROLE_DIRECT | (ACC_ALL << ROLE_ACCESS_SHIFT) | ((<u32>15) << ROLE_PKEY_SHIFT);
   const parent = load<u32>(sptepToSp(sptep), SP_ROLE);
-  let role = (parent & ~mask) | ((parent & ROLE_LEVEL_MASK) - 1) | (access << ROLE_ACCESS_SHIFT);
-  if (direct) role |= ROLE_DIRECT;
+  let role = (parent & ~mask) | ((parent & ROLE_LEVEL_MASK) - 1);
+  role |= (access & ACC_ALL) << ROLE_ACCESS_SHIFT;
+  if (direct) role |= ROLE_DIRECT | ((access >> ACC_PKEY_SHIFT) << ROLE_PKEY_SHIFT);
   return getShadowPage(vcpu, gfn, role);
 }
 
@@ -322,6 +331,23 @@ function wpAdjust(vcpu: usize, access: u32, flags: u32): u32 {
   return access;
 }
 
+/**
+ * Ours: whether an access that the guest allows is one that no spte can allow without allowing too
+ * much, so that it is emulated and nothing is mapped. Only with CR0.WP=0, where the hardware's WP
+ * stays 1: a user page made a supervisor one by wpAdjust() would escape SMAP (EFLAGS.AC changes
+ * without an exit) and protection keys (so does PKRU), and a write-disabled key would still deny the
+ * supervisor's write. KVM maps the page in the first case and hides PKU from the guest in the others.
+ */
+function mustEmulate(vcpu: usize, access: u32, flags: u32): bool {
+  if ((flags & ACCESS_KIND_MASK) != ACCESS_WRITE || isUserAccess(flags)) return false;
+  if ((load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0 || (access & ACC_USER_MASK) == 0) return false;
+  const cr4 = load<u32>(vcpu, VCPU_CR4);
+  if ((access & ACC_WRITE_MASK) == 0) return (cr4 & (CR4_SMAP | CR4_PKE)) != 0;
+  if ((cr4 & CR4_PKE) == 0) return false;
+  const key = load<u32>(vcpu, VCPU_PKRU) >> ((access >> ACC_PKEY_SHIFT) << 1);
+  return (key & 2) != 0;
+}
+
 /** make_mmu_pages_available: stays under the limit by zapping the oldest tables. */
 function makeMmuPagesAvailable(): void {
   const limit = load<u32>(KVM, KVM_N_MAX_MMU_PAGES);
@@ -376,7 +402,7 @@ function fetchDirect(vcpu: usize, gva: u64, sptep: Sptep, gfn: Gfn, goal: u32, a
     // validate_direct_spte: a table made for other rights is another table.
     if (isShadowPresentPte(spte) && !isLargePte(spte)) {
       const child = spteToChild(spte);
-      if (spAccess(child) != access || !spDirect(child)) {
+      if (spDirectAccess(child) != access || !spDirect(child)) {
         dropParentPte(child, sptep);
         flushRemoteTlbs();
       }
@@ -394,7 +420,7 @@ function fetchDirect(vcpu: usize, gva: u64, sptep: Sptep, gfn: Gfn, goal: u32, a
 function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64): bool {
   if (prefetchInvalidGpte(vcpu, sptep, gpte)) return false;
   const gfn = <u32>gpteToFrame(pagingRootLevel(vcpu), 1, gpte, true);
-  const access = protectCleanGpte(spAccess(sp) & gpteAccess(gpte), gpte);
+  const access = syncedAccess(sp, gpte);
   const slot = gfnToMemslot(gfn);
   if (slot == 0) return false;
   if (
@@ -455,7 +481,9 @@ export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
   const write = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE;
   const slot = gfnToMemslot(gfn);
-  const walked = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
+  const walked =
+    load<u32>(vcpu, VCPU_WALK_PTE_ACCESS) | (load<u32>(vcpu, VCPU_WALK_PKEY) << ACC_PKEY_SHIFT);
+  if (mustEmulate(vcpu, walked, flags)) return RET_PF_EMULATE;
   const selfChange = isSelfChangeMapping(vcpu, gfn, walked, flags);
   const access = wpAdjust(vcpu, walked, flags);
   const leaf = load<u32>(vcpu, VCPU_WALK_LEVEL);

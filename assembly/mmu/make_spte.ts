@@ -1,6 +1,14 @@
 // make_spte(): the spte for a translation (cf. arch/x86/kvm/mmu/spte.c, 6.1).
 
-import { ACC_EXEC_MASK, ACC_USER_MASK, ACC_WRITE_MASK, ROLE_AD_DISABLED, SP_ROLE } from '../abi';
+import {
+  ACC_EXEC_MASK,
+  ACC_PKEY_SHIFT,
+  ACC_USER_MASK,
+  ACC_WRITE_MASK,
+  PT64_PKEY_BIT,
+  ROLE_AD_DISABLED,
+  SP_ROLE,
+} from '../abi';
 import { Gfn, Pfn, Spte } from '../types';
 import { markPageDirty } from './memslot';
 import { spLevel } from './shadow_page';
@@ -25,7 +33,8 @@ import { tryToUnsyncPages } from './sync';
 export let wrprot: bool = false;
 
 /**
- * The spte that maps `pfn` in a table of `sp` with the rights `access`, as far as the host
+ * The spte that maps `pfn` in a table of `sp` with the rights `access` (and the protection key above
+ * them, which KVM has no use for: it hides PKU from guests on shadow tables), as far as the host
  * (`hostWritable`) and the shadowing of guest tables allow. `prefetch`: made ahead of an access, so
  * the accessed bit stays clear. `wrprot` says whether writes were refused for a shadowed table.
  */
@@ -43,6 +52,7 @@ export function makeSpte(
   wrprot = false;
   const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
   let spte = SPTE_MMU_PRESENT | PT_PRESENT | ((<u64>pfn) << 12);
+  spte |= (<u64>((access >> ACC_PKEY_SHIFT) & 15)) << (<u64>PT64_PKEY_BIT);
   if (adDisabled) spte |= SPTE_AD_DISABLED;
   else if (!prefetch) spte |= PT_ACCESSED;
   if ((access & ACC_EXEC_MASK) == 0) spte |= PT64_NX;

@@ -12,6 +12,8 @@
 //                  └────────────────────────────────────┘
 
 import {
+  ACC_ALL,
+  ACC_PKEY_SHIFT,
   KVM_MMU_VALID_GEN,
   KVM_N_USED_MMU_PAGES,
   PAGE_SIZE,
@@ -19,6 +21,7 @@ import {
   ROLE_DIRECT,
   ROLE_INVALID,
   ROLE_LEVEL_MASK,
+  ROLE_PKEY_SHIFT,
   SP_GFN,
   SP_HASH_NEXT,
   SP_LINK_NEXT,
@@ -64,6 +67,12 @@ export function spAccess(sp: usize): u32 {
   return (load<u32>(sp, SP_ROLE) >> ROLE_ACCESS_SHIFT) & 7;
 }
 
+/** The same for a direct page, whose role holds all rights of the guest's leaf and its key. */
+export function spDirectAccess(sp: usize): u32 {
+  const pkey = (load<u32>(sp, SP_ROLE) >> ROLE_PKEY_SHIFT) & 15;
+  return spAccess(sp) | (pkey << ACC_PKEY_SHIFT);
+}
+
 /** A direct page has no guest table: it maps gfns from SP_GFN on. */
 export function spDirect(sp: usize): bool {
   return (load<u32>(sp, SP_ROLE) & ROLE_DIRECT) != 0;
@@ -101,7 +110,8 @@ export function spGfnOf(sp: usize, index: u32): Gfn {
 /** kvm_mmu_page_set_translation. */
 export function spSetTranslation(sp: usize, index: u32, gfn: Gfn, access: u32): void {
   const translations = <usize>load<u32>(sp, SP_TRANSLATIONS);
-  if (translations != 0) store<u32>(translations + ((<usize>index) << 2), (gfn << 3) | access);
+  if (translations != 0)
+    store<u32>(translations + ((<usize>index) << 2), (gfn << 3) | (access & ACC_ALL));
 }
 
 /** Notes that spte `index` became shadow-present. */

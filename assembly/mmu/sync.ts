@@ -8,6 +8,7 @@
 
 import {
   ACC_ALL,
+  ACC_PKEY_SHIFT,
   ACC_WRITE_MASK,
   EVENT_KVM_MMU_PTE_WRITE,
   EVENT_SPTE_UPDATE,
@@ -39,6 +40,7 @@ import { Gfn, Spte, Sptep } from '../types';
 import { flushRemoteTlbs } from './flush';
 import {
   gpteAccess,
+  gptePkey,
   gpteToFrame,
   isLastGpte,
   pagingRootLevel,
@@ -182,8 +184,15 @@ export function tryToUnsyncPages(slot: usize, gfn: Gfn, canUnsync: bool, prefetc
   return false;
 }
 
+/** Rights with which a leaf table's entry is mapped, and its protection key above them. */
+export function syncedAccess(sp: usize, gpte: u64): u32 {
+  return (
+    protectCleanGpte(spAccess(sp) & gpteAccess(gpte), gpte) | (gptePkey(gpte) << ACC_PKEY_SHIFT)
+  );
+}
+
 /** protect_clean_gpte: no write through a guest pte whose D bit the guest must still see set. */
-export function protectCleanGpte(access: u32, gpte: u64): u32 {
+function protectCleanGpte(access: u32, gpte: u64): u32 {
   return (gpte & PT_DIRTY) != 0 ? access : access & ~ACC_WRITE_MASK;
 }
 
@@ -220,7 +229,7 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
       continue;
     }
     const gfn = <u32>gpteToFrame(rootLevel, 1, gpte, isLastGpte(vcpu, rootLevel, 1, gpte));
-    const access = protectCleanGpte(spAccess(sp) & gpteAccess(gpte), gpte);
+    const access = syncedAccess(sp, gpte);
     if (isMmioSpte(spte)) {
       // The next access finds out anew whether a slot is there.
       store<u64>(sptep, 0);
