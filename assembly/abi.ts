@@ -34,6 +34,112 @@ export const ACCESS_SUPERVISOR: u32 = 4;
 /** An implicit supervisor access (descriptor tables and the like; EFLAGS.AC is ignored). */
 export const ACCESS_IMPLICIT: u32 = 8;
 
+// ---- random generator (assembly/random.ts) -----------------------------------------------------
+/** Bytes of one generator's state. */
+export const RNG_STATE_SIZE: u32 = 32;
+
+// ---- trace decoders and encoders (assembly/trace/decoder.ts): byte offsets ---------------------
+/** TRACE_FORMAT_*. */
+export const TRACE_FORMAT: u32 = 0;
+/** TRACE_* status of the last call. */
+export const TRACE_STATUS: u32 = 4;
+/** Input bytes that the last call consumed. */
+export const TRACE_CONSUMED: u32 = 8;
+/** TRACE_ERR_* when the status is TRACE_ERROR. */
+export const TRACE_ERROR_CODE: u32 = 12;
+/** u64: lines (text) or records (binary) consumed so far. */
+export const TRACE_LINES: u32 = 16;
+/** u64: input bytes consumed so far. */
+export const TRACE_BYTES: u32 = 24;
+/** u64: accesses that crossed a page boundary so far. */
+export const TRACE_CROSSINGS: u32 = 32;
+/** u64: references announced by the header of our own format (0: not said). */
+export const TRACE_ANNOUNCED: u32 = 40;
+/** u64: records decoded or encoded so far. */
+export const TRACE_RECORDS: u32 = 48;
+/** u64: lines so far that were neither records nor messages (the traced program's own output). */
+export const TRACE_FOREIGN: u32 = 56;
+/** Format's own state from here to the end of the page. */
+export const TRACE_PRIVATE: u32 = 64;
+
+export const TRACE_FORMAT_LACKEY: u32 = 1;
+export const TRACE_FORMAT_CLASSIC: u32 = 2;
+export const TRACE_FORMAT_PAGES: u32 = 3;
+export const TRACE_FORMAT_DIN: u32 = 4;
+export const TRACE_FORMAT_MEMTRACE_SIMPLE: u32 = 5;
+export const TRACE_FORMAT_MEMTRACE_X86: u32 = 6;
+export const TRACE_FORMAT_DRVIEW: u32 = 7;
+export const TRACE_FORMAT_CHAMPSIM: u32 = 8;
+export const TRACE_FORMAT_ORACLE_GENERAL: u32 = 9;
+export const TRACE_FORMAT_SMT: u32 = 10;
+
+/** All whole lines or records of the input are consumed. */
+export const TRACE_OK: u32 = 0;
+/** The output is full. */
+export const TRACE_FULL: u32 = 1;
+/** TRACE_ERROR_CODE says why; TRACE_CONSUMED stops at the start of the bad line or record. */
+export const TRACE_ERROR: u32 = 2;
+/** The trace's own end mark was read. */
+export const TRACE_END: u32 = 3;
+
+/** The line is not of the format. */
+export const TRACE_ERR_LINE: u32 = 1;
+/** The address is not canonical (bits 63:47 differ). */
+export const TRACE_ERR_CANONICAL: u32 = 2;
+/** The size of an access is 0 or more than TRACE_SIZE_MAX. */
+export const TRACE_ERR_SIZE: u32 = 3;
+/** The input ends inside a record, or without the end mark. */
+export const TRACE_ERR_TRUNCATED: u32 = 4;
+/** Not our format, or a version of it that this program does not know. */
+export const TRACE_ERR_HEADER: u32 = 5;
+/** A field of a binary record has a value that the format does not allow. */
+export const TRACE_ERR_RECORD: u32 = 6;
+/** The end mark's count differs from the records read. */
+export const TRACE_ERR_COUNT: u32 = 7;
+
+/** Largest access in bytes; DynamoRIO's largest is an fxsave or xsave area. */
+export const TRACE_SIZE_MAX: u32 = 32768;
+/** Output records that one input line or record can give at most. */
+export const TRACE_OUT_SLACK: u32 = 16;
+/** Bytes that must be readable before and behind an input buffer. */
+export const TRACE_IN_SLACK: u32 = 32;
+/** Output bytes that one record can take at most when encoded. */
+export const TRACE_ENCODED_MAX: u32 = 64;
+
+// ---- page index (assembly/trace/pages.ts): byte offsets ----------------------------------------
+/** u32: distinct pages so far. */
+export const PAGES_COUNT: u32 = 0;
+/** Pointer to the keys, one u64 a page in order of first use. */
+export const PAGES_KEYS: u32 = 4;
+/** u32: process of the next reference. */
+export const PAGES_PROCESS: u32 = 8;
+/** Bits of a page number in a key; the process number lies above them. */
+export const PAGES_KEY_PROCESS_SHIFT: u32 = 45;
+/** Shift of the page's index in a page reference; the access kind lies below it. */
+export const PAGEREF_SHIFT: u32 = 2;
+
+// ---- trace figures (assembly/trace/info.ts): byte offsets ----------------------------------------
+/** u64[3]: references by kind: reads, writes, fetches. */
+export const INFO_KINDS: u32 = 0;
+/** u32: pages written; pages fetched from. */
+export const INFO_PAGES_WRITTEN: u32 = 24;
+export const INFO_PAGES_FETCHED: u32 = 28;
+/** u32: pages touched, and written, in the current window. */
+export const INFO_WINDOW_TOUCHED: u32 = 32;
+export const INFO_WINDOW_WRITTEN: u32 = 36;
+
+// ---- replacement simulators (assembly/trace/replace.ts, opt.ts): byte offsets ---------------------
+export const REPLACE_FIFO: u32 = 0;
+/** CLOCK; a loaded page's reference bit is set. */
+export const REPLACE_CLOCK: u32 = 1;
+/** CLOCK; a loaded page's reference bit is clear. */
+export const REPLACE_CLOCK_REF0: u32 = 2;
+export const REPLACE_LRU: u32 = 3;
+/** u64: pages loaded. */
+export const REPLACE_FAULTS: u32 = 0;
+/** u64: dirty pages evicted. */
+export const REPLACE_WRITEBACKS: u32 = 8;
+
 // ---- page-table entries, bit numbers (Intel SDM vol. 3A, 4.5; AMD APM vol. 2, 5.4) -----------
 export const PT_PRESENT_BIT: u32 = 0;
 export const PT_WRITABLE_BIT: u32 = 1;

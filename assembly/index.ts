@@ -8,6 +8,7 @@ export function abiVersion(): u32 {
   return ABI_VERSION;
 }
 
+export * from './trace/exports';
 export { arenaAlloc, pageAlloc, pageFree, memoryTop, tablePages } from './layout';
 export { statsPtr, statBump } from './stats';
 export {

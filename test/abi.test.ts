@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { loadCore } from '../src/core/load.ts';
 
 test('the typed interface lists exactly the exports of the core', () => {
-  const source = readFileSync(new URL('../src/core/exports.ts', import.meta.url), 'utf8');
+  const source = ['exports.ts', 'workload-exports.ts']
+    .map((file) => readFileSync(new URL(`../src/core/${file}`, import.meta.url), 'utf8'))
+    .join('');
   const declared = [...source.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)]
     .map((m) => m[1])
     .toSorted();

@@ -1,6 +1,8 @@
 // The interface of the core, by hand because its comments are the ABI reference. test/abi.test.ts
 // holds it against the module's real exports.
 
+import type { WorkloadExports } from './workload-exports.ts';
+
 /** Exports of layout.ts, stats.ts and index.ts. */
 export interface BaseExports {
   readonly memory: WebAssembly.Memory;
@@ -494,6 +496,8 @@ export interface TdpExports {
   /** Zaps everything below the root; 1: other CPUs may be in it. */
   tdpZapAll(shared: number): void;
 }
+/** Random numbers, traces and workloads; merged into the interface below. */
+export interface CoreExports extends WorkloadExports {}
 
 /** All exports of the core. */
 export interface CoreExports
