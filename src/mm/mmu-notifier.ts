@@ -1,127 +1,71 @@
 // The notifier chain of an mm. The list is an hlist as in the kernel: entries carry their successor, a
 // removed entry keeps it (so that an RCU reader that stands on it goes on), the newest is called first.
 //
-// v3 (20080121125204.GJ6970@v2.random): a rwlock, calls under read_lock, register and unregister under
-// write_lock, release calls under the read lock and deletes each entry. Later generations replace the
-// lock by SRCU, and add invalidate_range_start/end; `chainLock` says which.
+// Three fields say which generation's chain it is:
+//  - `chainLock`: v2 had no lock of its own; v3 a rwlock, with calls under read_lock and changes under
+//    write_lock (20080121125204.GJ6970@v2.random); the review (1201030127.6341.39.camel@lappy) and
+//    2.6.27 a spinlock for changes and RCU for calls; 3.7 SRCU, so that ops may sleep (21a92735f660).
+//  - `freeing`: what the owner of a notifier may do when unregister returns. Under a rwlock no call can
+//    be under way any more. Under RCU one can: wait for a grace period (Andrea,
+//    20080122203125.GC15848@v2.random), or keep the memory type-safe (Hugh Dickins,
+//    Pine.LNX.4.64.0801222207080.27378@blonde.site), which is right only if a reader locks the entry and
+//    checks again that it still is what it was.
+//  - `releaseOrder`: v3 deletes an entry after its release op, 2.6.27 before it, which lets reclaim free
+//    a page that is still mapped in between (fixed in 3.6, 3ad3d901bbcf, and again in 3.10,
+//    d34883d4e35c): all ops first, then all deletions.
 
-import * as abi from '../../assembly/abi.ts';
 import type { Core } from '../core/load.ts';
-import { lockNotifier } from '../sched/locks.ts';
+import { LOCK_RCU, lockEntry, lockNotifier, srcuNotifier } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { COUNTER_SLOTS } from '../stats/stats.ts';
+import {
+  callPlain,
+  COUNTER_OF_OP,
+  EVENT_OF_OP,
+  EVENT_RET_OF_OP,
+  MN_RELEASE,
+  OP_NAMES,
+  stepOf,
+} from './notifier-ops.ts';
+import type { MmuNotifierOps } from './notifier-ops.ts';
 
-/**
- * Callbacks of a secondary MMU. Pages are host virtual page numbers; ranges exclude `end`. All are
- * optional. Plain functions: what an embedder writes. `steps` has the same ops as protocols that can be
- * preempted, for a secondary MMU whose races are to be explored; an op found there is called instead.
- */
-export interface MmuNotifierOps {
-  /** v2: the mm goes; drop everything. Called once. */
-  release?(): void;
-  /** v3, v4: make the page old; true (v4) if the secondary MMU knows it was used. */
-  agePage?(hvn: number): boolean | void;
-  /** v2: the pte was cleared; the page is not free yet. */
-  invalidatePage?(hvn: number): void;
-  /** v2: the ptes were cleared; 6.x: secondary TLBs are to be flushed, before the pages are freed. */
-  invalidateRange?(start: number, end: number): void;
-  /** 2.6.27: the ptes of the range will be cleared or write-protected. `event`: MMU_NOTIFY_*. */
-  invalidateRangeStart?(start: number, end: number, event: number): void;
-  /** 2.6.27: they were. */
-  invalidateRangeEnd?(start: number, end: number, event: number): void;
-  /** 2.6.27: test and clear young, flush if any was; true if any was. */
-  clearFlushYoung?(start: number, end: number): boolean;
-  /** 4.3: the same without a flush. */
-  clearYoung?(start: number, end: number): boolean;
-  /** 2.6.39: test young only. */
-  testYoung?(hvn: number): boolean;
-  /** 2.6.32 to 6.9: the page of a pte was replaced. */
-  changePte?(hvn: number, pte: number): void;
-  readonly steps?: MmuNotifierSteps;
-}
-
-/** A notifier op as a protocol: s[at + 1] = start or hvn, s[at + 2] = end or pte, s[at + 3] = event. */
-export type NotifierStep = (t: Task, at: number) => boolean;
-
-/** The ops of MmuNotifierOps as protocols; the young ops leave 0 or 1 in `t.result`. */
-export interface MmuNotifierSteps {
-  readonly release?: NotifierStep;
-  readonly agePage?: NotifierStep;
-  readonly invalidatePage?: NotifierStep;
-  readonly invalidateRange?: NotifierStep;
-  readonly invalidateRangeStart?: NotifierStep;
-  readonly invalidateRangeEnd?: NotifierStep;
-  readonly clearFlushYoung?: NotifierStep;
-  readonly clearYoung?: NotifierStep;
-  readonly testYoung?: NotifierStep;
-  readonly changePte?: NotifierStep;
-}
-
-/** Numbers of the ops, for call(). */
-export const MN_RELEASE = 0;
-export const MN_AGE_PAGE = 1;
-export const MN_INVALIDATE_PAGE = 2;
-export const MN_INVALIDATE_RANGE = 3;
-export const MN_INVALIDATE_RANGE_START = 4;
-export const MN_INVALIDATE_RANGE_END = 5;
-export const MN_CLEAR_FLUSH_YOUNG = 6;
-export const MN_CLEAR_YOUNG = 7;
-export const MN_TEST_YOUNG = 8;
-export const MN_CHANGE_PTE = 9;
-
-const COUNTER_OF_OP = [
-  COUNTER_SLOTS.release_calls,
-  COUNTER_SLOTS.age_page_calls,
-  COUNTER_SLOTS.invalidate_page_calls,
-  COUNTER_SLOTS.invalidate_range_calls,
-  COUNTER_SLOTS.invalidate_range_calls,
-  -1,
-  COUNTER_SLOTS.age_page_calls,
-  COUNTER_SLOTS.age_page_calls,
-  COUNTER_SLOTS.test_young_calls,
-  -1,
-] as const;
-
-const EVENT_OF_OP = [
-  abi.EVENT_MN_RELEASE,
-  0,
-  0,
-  abi.EVENT_MN_INVALIDATE_RANGE,
-  abi.EVENT_MN_INVALIDATE_RANGE_START,
-  abi.EVENT_MN_INVALIDATE_RANGE_END,
-  abi.EVENT_MN_CLEAR_FLUSH_YOUNG,
-  abi.EVENT_MN_CLEAR_YOUNG,
-  abi.EVENT_MN_TEST_YOUNG,
-  abi.EVENT_MN_CHANGE_PTE,
-] as const;
-
-const EVENT_RET_OF_OP = [
-  0,
-  0,
-  0,
-  0,
-  0,
-  0,
-  abi.EVENT_MN_CLEAR_FLUSH_YOUNG_RET,
-  abi.EVENT_MN_CLEAR_YOUNG_RET,
-  abi.EVENT_MN_TEST_YOUNG_RET,
-  0,
-] as const;
+export {
+  MN_AGE_PAGE,
+  MN_CHANGE_PTE,
+  MN_CLEAR_FLUSH_YOUNG,
+  MN_CLEAR_YOUNG,
+  MN_INVALIDATE_PAGE,
+  MN_INVALIDATE_RANGE,
+  MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_START,
+  MN_RELEASE,
+  MN_TEST_YOUNG,
+} from './notifier-ops.ts';
+export type { MmuNotifierOps, MmuNotifierSteps, NotifierStep } from './notifier-ops.ts';
 
 /** How the chain is protected. */
 export type ChainLock = 'none' | 'rwlock' | 'rcu' | 'srcu';
 
-/** One registration. */
+/** What unregister waits for before the owner may free the notifier. */
+export type ChainFreeing = 'at-once' | 'grace-period' | 'type-safe' | 'type-safe-recheck';
+
+/** Order of an entry's release op and its deletion when the mm goes. */
+export type ReleaseOrder = 'call-delete' | 'delete-call' | 'call-all-delete-all';
+
+/** One registration; never changed, but replaced in `NotifierChain.entries`. */
 export class NotifierEntry {
   readonly ops: MmuNotifierOps;
   /** Id of the next entry of the list, 0 at its end; kept after removal. */
-  next = 0;
+  readonly next: number;
   /** True while on the list. */
-  listed = true;
-  readonly stateFields = ['next', 'listed'] as const;
+  readonly listed: boolean;
+  /** True once its owner freed it. */
+  readonly freed: boolean;
 
-  constructor(ops: MmuNotifierOps) {
+  constructor(ops: MmuNotifierOps, next = 0, listed = true, freed = false) {
     this.ops = ops;
+    this.next = next;
+    this.listed = listed;
+    this.freed = freed;
   }
 }
 
@@ -148,7 +92,11 @@ export class NotifierChain {
   entries: readonly NotifierEntry[] = [new NotifierEntry({})];
   /** Protection of the list. */
   chainLock: ChainLock = 'rwlock';
-  readonly stateFields = ['head', 'entries', 'chainLock'] as const;
+  freeing: ChainFreeing = 'at-once';
+  releaseOrder: ReleaseOrder = 'call-delete';
+  /** Told when a call reaches an entry that it must not; the explorer listens. */
+  onMisuse: ((what: string) => void) | null = null;
+  readonly stateFields = ['head', 'entries'] as const;
 
   constructor(core: Core, mm: number) {
     this.#core = core;
@@ -171,48 +119,141 @@ export class NotifierChain {
   register(t: Task, at: number, ops: MmuNotifierOps): boolean {
     switch (t.stack[at]) {
       case 0:
+        if (t.preempt(at, 1, 'mmu_notifier_register: take the lock of the list')) return false;
       case 1:
         if (this.chainLock !== 'none' && !t.lock(at, 1, lockNotifier(this.#mm))) return false;
     }
-    const entry = new NotifierEntry(ops);
-    entry.next = this.head;
-    this.entries = [...this.entries, entry];
+    this.entries = [...this.entries, new NotifierEntry(ops, this.head)];
     this.head = this.entries.length - 1;
     if (this.chainLock !== 'none') t.unlock(lockNotifier(this.#mm));
     return t.done(at, this.head);
   }
 
-  /** Takes a notifier off the list: s[at + 1] = its id. With RCU it waits until no call runs. */
+  /**
+   * Takes a notifier off the list: s[at + 1] = its id. When it returns the owner may free the
+   * notifier, as far as `freeing` is right.
+   */
   unregister(t: Task, at: number): boolean {
     const s = t.stack;
     const lock = lockNotifier(this.#mm);
+    const id = s[at + 1] as number;
+    const recheck = this.freeing === 'type-safe-recheck';
     switch (s[at]) {
       case 0:
+        if (t.preempt(at, 1, 'mmu_notifier_unregister: take the lock of the list')) return false;
       case 1:
         if (this.chainLock !== 'none' && !t.lock(at, 1, lock)) return false;
-        this.#unlink(s[at + 1] as number);
-        if (this.chainLock !== 'none') t.unlock(lock);
         s[at] = 2;
       case 2:
-        if (this.chainLock === 'rcu' || this.chainLock === 'srcu') {
-          if (!t.synchronizeRcu(at, 2, lock)) return false;
-        }
+        // Whoever locked the entry before finds it listed and calls it; we wait for that call.
+        if (recheck && !t.lock(at, 2, lockEntry(id))) return false;
+        this.#unlink(id);
+        if (recheck) t.unlock(lockEntry(id));
+        if (this.chainLock !== 'none') t.unlock(lock);
+        s[at] = 3;
+      case 3:
+        if (this.freeing === 'grace-period' && !this.#synchronize(t, at, 3)) return false;
     }
     return t.done(at, 0);
   }
 
+  /** The owner frees a notifier that it unregistered. */
+  free(id: number): void {
+    const { ops, next, listed } = this.entry(id);
+    this.#replace(id, new NotifierEntry(ops, next, listed, true));
+  }
+
+  /** The memory of a freed notifier becomes another's, of another mm (type-safe slabs). */
+  reuse(id: number, ops: MmuNotifierOps): void {
+    this.#replace(id, new NotifierEntry(ops, 0, false));
+  }
+
+  /** Waits for the calls under way, as the generation's mmu_notifier_unregister does. */
+  #synchronize(t: Task, at: number, pc: number): boolean {
+    const srcu = this.chainLock === 'srcu';
+    return t.synchronizeRcu(at, pc, srcu ? srcuNotifier(this.#mm) : LOCK_RCU);
+  }
+
+  #replace(id: number, entry: NotifierEntry): void {
+    this.entries = this.entries.with(id, entry);
+  }
+
   #unlink(id: number): void {
-    const entry = this.entry(id);
-    if (!entry.listed) return;
-    entry.listed = false;
-    if (this.head === id) {
-      this.head = entry.next;
-      return;
+    const { ops, next, listed } = this.entry(id);
+    if (!listed) return;
+    if (this.head === id) this.head = next;
+    else {
+      const before = this.entries.findIndex((entry) => entry.listed && entry.next === id);
+      const entry = this.entry(before);
+      this.#replace(before, new NotifierEntry(entry.ops, next));
     }
-    for (let at = this.head; at !== 0; at = this.entry(at).next) {
-      const before = this.entry(at);
-      if (before.next === id) before.next = entry.next;
+    this.#replace(id, new NotifierEntry(ops, next, false));
+  }
+
+  /**
+   * mmu_notifier_release, when the mm exits: calls the release op of every notifier and empties the
+   * list.
+   */
+  release(t: Task, at: number): boolean {
+    const s = t.stack;
+    for (;;) {
+      switch (s[at]) {
+        case 0:
+          if (this.head === 0) return t.done(at, 0);
+          s[at + CURRENT] = this.head;
+          s[at] = 1;
+        case 1:
+          // v3 walks and deletes under the read lock: nobody else is left to change the list.
+          if (this.chainLock === 'rwlock') {
+            if (!t.lockShared(at, 1, lockNotifier(this.#mm))) return false;
+          } else this.#readLock(t);
+          this.#began(s, at, MN_RELEASE);
+          s[at] = 2;
+        case 2: {
+          const current = s[at + CURRENT] as number;
+          if (current === 0) {
+            s[at] = 5;
+            continue;
+          }
+          if (this.releaseOrder === 'delete-call') this.#unlink(current);
+          if (t.preempt(at, 3, 'mmu_notifier_release: call ops->release')) return false;
+        }
+        case 3:
+          s[at + CALLEE] = 0;
+          s[at] = 4;
+        case 4: {
+          const current = s[at + CURRENT] as number;
+          const { ops } = this.entry(current);
+          if (ops.steps?.release !== undefined) {
+            if (!ops.steps.release(t, at + CALLEE)) return false;
+          } else ops.release?.();
+          s[at + CURRENT] = this.entry(current).next;
+          if (this.releaseOrder === 'call-delete') this.#unlink(current);
+          s[at] = 2;
+          continue;
+        }
+        case 5:
+          if (t.preempt(at, 6, 'mmu_notifier_release: all are called')) return false;
+        case 6:
+          while (this.head !== 0) this.#unlink(this.head);
+          this.#readUnlock(t);
+          s[at] = 7;
+        case 7:
+          if (this.freeing === 'grace-period' && !this.#synchronize(t, at, 7)) return false;
+          return t.done(at, 0);
+      }
     }
+  }
+
+  #readLock(t: Task): void {
+    if (this.chainLock === 'rcu') t.rcuReadLock(LOCK_RCU);
+    else if (this.chainLock === 'srcu') t.rcuReadLock(srcuNotifier(this.#mm));
+  }
+
+  #readUnlock(t: Task): void {
+    if (this.chainLock === 'rwlock') t.unlockShared(lockNotifier(this.#mm));
+    else if (this.chainLock === 'rcu') t.rcuReadUnlock(LOCK_RCU);
+    else if (this.chainLock === 'srcu') t.rcuReadUnlock(srcuNotifier(this.#mm));
   }
 
   /**
@@ -221,71 +262,61 @@ export class NotifierChain {
    */
   call(t: Task, at: number): boolean {
     const s = t.stack;
+    const recheck = this.freeing === 'type-safe-recheck';
     for (;;) {
       switch (s[at]) {
         case 0:
           if (this.head === 0) return t.done(at, 0);
-          this.#began(s, at);
+          this.#began(s, at, s[at + OP] as number);
           s[at] = 1;
         case 1:
           if (this.chainLock === 'rwlock') {
             if (!t.lockShared(at, 1, lockNotifier(this.#mm))) return false;
-          } else {
-            t.rcuReadLock(lockNotifier(this.#mm));
-          }
+          } else this.#readLock(t);
           s[at + CURRENT] = this.head;
           s[at + RESULT] = 0;
           s[at] = 2;
         case 2:
           if (s[at + CURRENT] === 0) return this.#ended(t, at);
-          if (t.preempt(at, 3, 'mmu_notifier: call the next notifier')) return false;
-        case 3:
-          this.#prepare(s, at);
-          s[at] = 4;
-        case 4:
-          if (!this.#callOne(t, at, this.entry(s[at + CURRENT] as number).ops)) return false;
-          if (t.result !== 0) s[at + RESULT] = 1;
-          s[at + CURRENT] = this.entry(s[at + CURRENT] as number).next;
-          s[at] = 2;
-      }
-    }
-  }
-
-  /** Calls release of every notifier and takes each off the list (mmu_notifier_release). */
-  release(t: Task, at: number): boolean {
-    const s = t.stack;
-    const lock = lockNotifier(this.#mm);
-    for (;;) {
-      switch (s[at]) {
-        case 0:
-        case 1:
-          if (this.chainLock === 'rwlock') {
-            if (!t.lockShared(at, 1, lock)) return false;
-          } else if (this.chainLock !== 'none' && !t.lock(at, 1, lock)) return false;
-          s[at] = 2;
-        case 2:
-          s[at + CURRENT] = this.head;
-          if (this.head === 0) {
-            if (this.chainLock === 'rwlock') t.unlockShared(lock);
-            else if (this.chainLock !== 'none') t.unlock(lock);
-            return t.done(at, 0);
+          if (t.preempt(at, 3, `mmu_notifier: call ${OP_NAMES[s[at + OP] as number]}`)) {
+            return false;
           }
-          s[at + OP] = MN_RELEASE;
-          this.#began(s, at);
-          if (t.preempt(at, 3, 'mmu_notifier_release: call release')) return false;
-        case 3:
+        case 3: {
+          const current = s[at + CURRENT] as number;
+          if (recheck && !t.lock(at, 3, lockEntry(current))) return false;
+          if (recheck && !this.entry(current).listed) {
+            // It is no longer what the list led to: look from the start again.
+            t.unlock(lockEntry(current));
+            s[at + CURRENT] = this.head;
+            s[at] = 2;
+            continue;
+          }
+          if (this.onMisuse !== null) this.#inspect(this.entry(current));
           this.#prepare(s, at);
           s[at] = 4;
-        case 4:
-          if (!this.#callOne(t, at, this.entry(s[at + CURRENT] as number).ops)) return false;
-          this.#unlink(s[at + CURRENT] as number);
+        }
+        case 4: {
+          const current = s[at + CURRENT] as number;
+          if (!this.#callOne(t, at, this.entry(current).ops)) return false;
+          if (t.result !== 0) s[at + RESULT] = 1;
+          s[at + CURRENT] = this.entry(current).next;
+          if (recheck) t.unlock(lockEntry(current));
+          else if (this.onMisuse !== null) this.#inspect(this.entry(current));
           s[at] = 2;
+        }
       }
     }
   }
 
-  #began(s: Int32Array, at: number): void {
-    const op = s[at + OP] as number;
+  /** Reports an entry that the caller of an op must not be at. */
+  #inspect(entry: NotifierEntry): void {
+    if (entry.freed) this.onMisuse?.('a notifier op runs on a notifier that was freed');
+    else if (!entry.listed && this.chainLock !== 'rwlock' && this.freeing === 'type-safe') {
+      this.onMisuse?.('a notifier op runs on a notifier that is no longer of this mm');
+    }
+  }
+
+  #began(s: Int32Array, at: number, op: number): void {
     const counter = COUNTER_OF_OP[op] as number;
     if (counter >= 0) this.#core.x.statBump(counter, 1);
     if (this.#core.tracing && EVENT_OF_OP[op] !== 0) {
@@ -297,8 +328,7 @@ export class NotifierChain {
 
   #ended(t: Task, at: number): true {
     const s = t.stack;
-    if (this.chainLock === 'rwlock') t.unlockShared(lockNotifier(this.#mm));
-    else t.rcuReadUnlock(lockNotifier(this.#mm));
+    this.#readUnlock(t);
     const result = s[at + RESULT] as number;
     const event = EVENT_RET_OF_OP[s[at + OP] as number] as number;
     if (this.#core.tracing && event !== 0) this.#core.emit(event, result, 0, 0, 0);
@@ -313,63 +343,12 @@ export class NotifierChain {
   }
 
   #callOne(t: Task, at: number, ops: MmuNotifierOps): boolean {
-    const step =
-      ops.steps === undefined ? undefined : stepOf(ops.steps, t.stack[at + OP] as number);
+    const op = t.stack[at + OP] as number;
+    const step = ops.steps === undefined ? undefined : stepOf(ops.steps, op);
     if (step !== undefined) return step.call(ops.steps, t, at + CALLEE);
-    t.result = callPlain(ops, t.stack, at) ? 1 : 0;
+    const s = t.stack;
+    const start = s[at + START] as number;
+    t.result = callPlain(ops, op, start, s[at + END] as number, s[at + EVENT] as number) ? 1 : 0;
     return true;
-  }
-}
-
-function stepOf(steps: MmuNotifierSteps, op: number): NotifierStep | undefined {
-  switch (op) {
-    case MN_RELEASE:
-      return steps.release;
-    case MN_AGE_PAGE:
-      return steps.agePage;
-    case MN_INVALIDATE_PAGE:
-      return steps.invalidatePage;
-    case MN_INVALIDATE_RANGE:
-      return steps.invalidateRange;
-    case MN_INVALIDATE_RANGE_START:
-      return steps.invalidateRangeStart;
-    case MN_INVALIDATE_RANGE_END:
-      return steps.invalidateRangeEnd;
-    case MN_CLEAR_FLUSH_YOUNG:
-      return steps.clearFlushYoung;
-    case MN_CLEAR_YOUNG:
-      return steps.clearYoung;
-    case MN_TEST_YOUNG:
-      return steps.testYoung;
-    default:
-      return steps.changePte;
-  }
-}
-
-function callPlain(ops: MmuNotifierOps, s: Int32Array, at: number): boolean | void {
-  const start = s[at + START] as number;
-  const end = s[at + END] as number;
-  const event = s[at + EVENT] as number;
-  switch (s[at + OP]) {
-    case MN_RELEASE:
-      return ops.release?.();
-    case MN_AGE_PAGE:
-      return ops.agePage?.(start);
-    case MN_INVALIDATE_PAGE:
-      return ops.invalidatePage?.(start);
-    case MN_INVALIDATE_RANGE:
-      return ops.invalidateRange?.(start, end);
-    case MN_INVALIDATE_RANGE_START:
-      return ops.invalidateRangeStart?.(start, end, event);
-    case MN_INVALIDATE_RANGE_END:
-      return ops.invalidateRangeEnd?.(start, end, event);
-    case MN_CLEAR_FLUSH_YOUNG:
-      return ops.clearFlushYoung?.(start, end);
-    case MN_CLEAR_YOUNG:
-      return ops.clearYoung?.(start, end);
-    case MN_TEST_YOUNG:
-      return ops.testYoung?.(start);
-    default:
-      return ops.changePte?.(start, event);
   }
 }

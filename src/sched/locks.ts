@@ -13,11 +13,23 @@ export const LOCK_RCU = 4;
 const LOCK_NOTIFIER_FIRST = 0x1000;
 const LOCK_MMAP_FIRST = 0x2000;
 const LOCK_PTE_FIRST = 0x3000;
+const LOCK_SRCU_FIRST = 0x4000;
+const LOCK_ENTRY_FIRST = 0x5000;
 const LOCK_PAGE_FIRST = 0x10000;
 
-/** The lock (or the SRCU domain) of an mm's notifier chain. */
+/** The lock of an mm's notifier chain. */
 export function lockNotifier(mm: number): number {
   return LOCK_NOTIFIER_FIRST + mm;
+}
+
+/** The SRCU domain of an mm's notifier chain (one for all mms in Linux; finer here). */
+export function srcuNotifier(mm: number): number {
+  return LOCK_SRCU_FIRST + mm;
+}
+
+/** The lock in a notifier entry (type-safe slabs with a re-check). */
+export function lockEntry(id: number): number {
+  return LOCK_ENTRY_FIRST + id;
 }
 
 /** mm->mmap_lock: shared by faults, exclusive for changes of the vmas. */
@@ -42,6 +54,8 @@ export function lockName(lock: number): string {
   if (lock === LOCK_SLOTS) return 'slots_lock';
   if (lock === LOCK_RCU) return 'rcu';
   if (lock >= LOCK_PAGE_FIRST) return `page_lock(${lock - LOCK_PAGE_FIRST})`;
+  if (lock >= LOCK_ENTRY_FIRST) return `lock of notifier ${lock - LOCK_ENTRY_FIRST}`;
+  if (lock >= LOCK_SRCU_FIRST) return `mmu_notifier_srcu(mm ${lock - LOCK_SRCU_FIRST})`;
   if (lock >= LOCK_PTE_FIRST) return `page_table_lock(mm ${lock - LOCK_PTE_FIRST})`;
   if (lock >= LOCK_MMAP_FIRST) return `mmap_lock(mm ${lock - LOCK_MMAP_FIRST})`;
   return `mmu_notifier_lock(mm ${lock - LOCK_NOTIFIER_FIRST})`;
