@@ -194,3 +194,5 @@ export {
   tdpWriteProtect,
   tdpZapAll,
 } from './mmu/tdp';
+export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
+export { folioMarkAccessed } from './mm/mark_accessed';

@@ -7,6 +7,7 @@
 //         └──────────┴──────────┴───────┴───────┘
 
 import {
+  EVENT_LRU_INSERT,
   FRAME_FLAGS,
   FRAME_LRU_NEXT,
   FRAME_LRU_PREV,
@@ -24,14 +25,16 @@ import {
   PG_LIST_SHIFT,
   PG_LRU,
   PG_LRU_PENDING,
-  PG_REFERENCED,
   PG_SWAPBACKED,
   PG_UNEVICTABLE,
 } from '../abi';
-import { LRU_MOVES, PAGES_ACTIVATED, PAGES_SCANNED } from '../counters';
+import { LRU_MOVES, PAGES_SCANNED } from '../counters';
+import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
+import { folioBatchDrain } from './folio_batch';
 import { framePtr, putPage } from './frame';
+import { folioMarkAccessed } from './mark_accessed';
 
 const HEADS: usize = memory.data(512, 16);
 const HEAD_FIRST: usize = 0;
@@ -190,11 +193,23 @@ export function lruCacheAdd(pfn: Pfn): void {
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
   store<u32>(BATCH + ((<usize>batchFill) << 2), pfn);
   batchFill++;
-  if (batchFill == batchSize) lruAddDrain();
+  if (batchFill == batchSize) drainNew();
 }
 
-/** Empties the batch onto the lists (lru_add_drain); returns how many pages it held. */
+/** Pages that a per-CPU batch holds; 0: there are none. */
+export function lruBatchSize(): u32 {
+  return batchSize;
+}
+
+/** Empties all batches of the CPU (lru_add_drain); returns how many new pages waited. */
 export function lruAddDrain(): u32 {
+  const n = drainNew();
+  folioBatchDrain();
+  return n;
+}
+
+/** Empties the batch of new pages onto the lists. */
+function drainNew(): u32 {
   const n = batchFill;
   batchFill = 0;
   for (let i: u32 = 0; i < n; i++) {
@@ -203,7 +218,10 @@ export function lruAddDrain(): u32 {
     const flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
     store<u32>(page, flags, FRAME_FLAGS);
     // The last reference may be the batch's: the page was unmapped meanwhile.
-    if (load<u32>(page, FRAME_REFCOUNT) != 1) lruAdd(pfn, lruTarget(flags));
+    if (load<u32>(page, FRAME_REFCOUNT) != 1) {
+      trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
+      lruAdd(pfn, lruTarget(flags));
+    }
     putPage(pfn);
   }
   return n;
@@ -247,15 +265,7 @@ export function lruSetFlags(pfn: Pfn, set: u32, clear: u32): void {
 
 /** A second touch activates a page (mark_page_accessed); 1 when this one did. */
 export function markPageAccessed(pfn: Pfn): u32 {
-  if (pfn == 0) return 0;
-  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
-  if ((flags & PG_REFERENCED) == 0) {
-    store<u32>(framePtr(pfn), flags | PG_REFERENCED, FRAME_FLAGS);
-    return 0;
-  }
-  if (flags & (PG_ACTIVE | PG_UNEVICTABLE)) return 0;
-  if ((flags & (PG_LRU | PG_LRU_PENDING)) == 0) return 0;
-  lruSetFlags(pfn, PG_ACTIVE, PG_REFERENCED);
-  bump(PAGES_ACTIVATED);
-  return 1;
+  const was = load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE;
+  folioMarkAccessed(pfn);
+  return was == 0 && (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE) != 0 ? 1 : 0;
 }

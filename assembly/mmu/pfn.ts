@@ -13,6 +13,7 @@ import {
   PG_REFERENCED,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
+  ZERO_PFN,
 } from '../abi';
 import { trace } from '../events';
 import { framePtr, getPage, putPage } from '../mm/frame';
@@ -48,6 +49,6 @@ export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
 
 /** kvm_release_pfn_clean: drops the fault's reference; since 2.6.26 it marks the page accessed. */
 export function releasePfn(pfn: Pfn, markAccessed: u32): void {
-  if (markAccessed != 0) folioMarkAccessed(pfn);
+  if (markAccessed != 0 && pfn != ZERO_PFN) folioMarkAccessed(pfn);
   putPage(pfn);
 }

@@ -28,6 +28,7 @@ import {
   SP_UNSYNC_BITMAP,
   SP_UNSYNC_CHILDREN,
   VCPU_REQUESTS,
+  ZERO_PFN,
 } from '../abi';
 import { SHADOW_PAGES_ZAPPED, SPTES_DROPPED } from '../counters';
 import { trace } from '../events';
@@ -72,7 +73,7 @@ let invalidList: usize = 0;
 /** kvm_set_pfn_accessed: the guest used the page. */
 export function kvmSetPfnAccessed(pfn: u32): void {
   trace(EVENT_KVM_SET_PFN_ACCESSED, pfn);
-  folioMarkAccessed(pfn);
+  if (pfn != ZERO_PFN) folioMarkAccessed(pfn);
 }
 
 /** kvm_set_pfn_dirty: the guest wrote the page. */

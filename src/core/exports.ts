@@ -473,6 +473,18 @@ export interface RangeExports {
   lazyFreeOne(mm: number, hvn: number): number;
 }
 
+/** Exports of mm/folio_batch.ts and mm/mark_accessed.ts. */
+export interface FolioBatchExports {
+  /** Activates a page, by way of the per-CPU batch when there is one. */
+  folioActivate(pfn: number): void;
+  /** Deactivates an active page (MADV_COLD), likewise. */
+  deactivatePage(pfn: number): void;
+  /** Makes an anonymous page lazily freeable (MADV_FREE), likewise. */
+  markPageLazyfree(pfn: number): void;
+  /** Tells the LRU that a page was used. */
+  folioMarkAccessed(pfn: number): void;
+}
+
 /** Exports of mmu/tdp.ts: the two-dimensional backend. */
 export interface TdpExports {
   /** The nested root's shadow page, made if there is none. */
@@ -518,4 +530,5 @@ export interface CoreExports
     RangeExports,
     KvmExports,
     ShadowExports,
+    FolioBatchExports,
     TdpExports {}

@@ -1,0 +1,118 @@
+// The per-CPU batches of LRU moves (cf. mm/swap.c, 6.1): a page that is activated, deactivated or
+// made lazily freeable waits here, with a reference, until its batch is full or someone drains the
+// CPU's batches. Until then neither its list nor its flags change. New pages wait in the batch of
+// lru.ts. Without batches (lruSetBatch(0)) everything happens at once.
+
+import {
+  EVENT_FOLIO_ACTIVATE,
+  EVENT_LRU_ACTIVATE,
+  FRAME_FLAGS,
+  FRAME_REFCOUNT,
+  LRU_ACTIVE_FILE,
+  PG_ACTIVE,
+  PG_ANON,
+  PG_LRU,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UNEVICTABLE,
+} from '../abi';
+import { PAGES_ACTIVATED, PAGES_DEACTIVATED } from '../counters';
+import { trace } from '../events';
+import { bump } from '../stats';
+import { Pfn } from '../types';
+import { framePtr, putPage } from './frame';
+import { lruBatchSize, lruListOf, lruMove, lruTarget } from './lru';
+
+/** Batches, in the order in which lru_add_drain() empties them. */
+const DEACTIVATE: usize = 0;
+const LAZYFREE: usize = 1;
+const ACTIVATE: usize = 2;
+const KINDS: usize = 3;
+const SLOTS: usize = 32;
+
+/** KINDS × (count, pfn[31]). */
+const BATCHES: usize = memory.data(384, 4);
+
+function isIdleLru(flags: u32): bool {
+  return (flags & PG_LRU) != 0 && (flags & PG_UNEVICTABLE) == 0;
+}
+
+/** What a batch does to a page when it is emptied; the page may have changed meanwhile. */
+function apply(kind: usize, pfn: Pfn): void {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if (!isIdleLru(flags)) return;
+  if (kind == ACTIVATE) {
+    if ((flags & PG_ACTIVE) != 0) return;
+    store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
+    trace(EVENT_LRU_ACTIVATE, pfn);
+    bump(PAGES_ACTIVATED);
+    // The lists of other policies than Linux's have no active half.
+    const list = lruListOf(pfn);
+    if (list <= LRU_ACTIVE_FILE) lruMove(pfn, list | 1);
+    return;
+  }
+  if (kind == DEACTIVATE) {
+    if ((flags & PG_ACTIVE) == 0) return;
+    store<u32>(page, flags & ~(PG_ACTIVE | PG_REFERENCED), FRAME_FLAGS);
+    bump(PAGES_DEACTIVATED);
+  } else {
+    const wanted = PG_ANON | PG_SWAPBACKED;
+    if ((flags & (wanted | PG_SWAPCACHE)) != wanted) return;
+    store<u32>(page, flags & ~(PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED), FRAME_FLAGS);
+  }
+  const list = lruListOf(pfn);
+  if (list <= LRU_ACTIVE_FILE) lruMove(pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
+}
+
+function drain(kind: usize): void {
+  const batch = BATCHES + kind * SLOTS * 4;
+  const n = load<u32>(batch);
+  store<u32>(batch, 0);
+  for (let i: u32 = 1; i <= n; i++) {
+    const pfn = load<u32>(batch + ((<usize>i) << 2));
+    apply(kind, pfn);
+    putPage(pfn);
+  }
+}
+
+function add(kind: usize, pfn: Pfn): void {
+  const size = lruBatchSize();
+  if (size == 0) {
+    apply(kind, pfn);
+    return;
+  }
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
+  const batch = BATCHES + kind * SLOTS * 4;
+  const n = load<u32>(batch) + 1;
+  store<u32>(batch, n);
+  store<u32>(batch + ((<usize>n) << 2), pfn);
+  if (n == size) drain(kind);
+}
+
+/** Empties all batches but that of new pages, which lru_add_drain() empties first. */
+export function folioBatchDrain(): void {
+  for (let kind: usize = 0; kind < KINDS; kind++) drain(kind);
+}
+
+/** folio_activate. */
+export function folioActivate(pfn: Pfn): void {
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  trace(EVENT_FOLIO_ACTIVATE, pfn);
+  if (isIdleLru(flags) && (flags & PG_ACTIVE) == 0) add(ACTIVATE, pfn);
+}
+
+/** deactivate_page. */
+export function deactivatePage(pfn: Pfn): void {
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  if (isIdleLru(flags) && (flags & PG_ACTIVE) != 0) add(DEACTIVATE, pfn);
+}
+
+/** mark_page_lazyfree. */
+export function markPageLazyfree(pfn: Pfn): void {
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  const wanted = PG_ANON | PG_SWAPBACKED;
+  if (isIdleLru(flags) && (flags & (wanted | PG_SWAPCACHE)) == wanted) add(LAZYFREE, pfn);
+}
