@@ -174,9 +174,23 @@ export {
   guestPagePtrForWrite,
   slotPtr,
 } from './mmu/memslot';
-export { kvmPtr, kvmInit, invalidateBegin, invalidateEnd, invalidateRetry } from './mmu/kvm';
+export {
+  kvmSetAdDisabled,
+  kvmPtr,
+  kvmInit,
+  invalidateBegin,
+  invalidateEnd,
+  invalidateRetry,
+} from './mmu/kvm';
 export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './mmu/shadow_page';
-export { getRoot, rootRole, shadowMap, shadowMapMmio, gfnWriteTracked } from './mmu/fault';
+export {
+  getRoot,
+  rootRole,
+  shadowMap,
+  shadowMapMmio,
+  gfnWriteTracked,
+  guestTableWrite,
+} from './mmu/fault';
 export { hvaToPfnFast, releasePfn } from './mmu/pfn';
 export { mmuPteWrite, syncRoot, gfnShadowed } from './mmu/sync';
 export { putRoot, zapAllFast } from './mmu/zap';

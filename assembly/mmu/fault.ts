@@ -38,6 +38,7 @@ import {
   RET_PF_REWALK,
   RET_PF_SPURIOUS,
   ROLE_ACCESS_SHIFT,
+  ROLE_AD_DISABLED,
   ROLE_CR0_WP,
   ROLE_DIRECT,
   ROLE_EFER_NX,
@@ -78,6 +79,7 @@ import {
 import {
   SHADOW_PAGES_CREATED,
   SHADOW_PAGES_RECYCLED,
+  SHADOW_PAGES_UNSYNC,
   SPTES_INSTALLED,
   SPTES_PREFETCHED,
   SPURIOUS_PAGE_FAULTS,
@@ -86,11 +88,11 @@ import { trace } from '../events';
 import { getPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { hpmdp, hpteGet } from '../mm/pte';
-import { bump } from '../stats';
+import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
 import { flushRemoteTlbs } from './flush';
 import { gpteToFrame, isUserAccess, pagingRootLevel } from './guest_pte';
-import { hasFeature, KVM } from './kvm';
+import { adDisabled, hasFeature, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import {
   disallowLpage,
@@ -121,12 +123,14 @@ import {
 } from './shadow_page';
 import { isLargePte, isShadowPresentPte, makeNonleafSpte, SPTE_MMIO, spteToPfn } from './spte';
 import {
+  gfnShadowed,
   markUnsync,
   prefetchInvalidGpte,
   spteUpdate,
   syncChildren,
   syncPage,
   syncedAccess,
+  tryToUnsyncPages,
   writeProtectGfn,
 } from './sync';
 import { commitZapPage, dropParentPte, dropSpte, prepareZapPage, spteToChild } from './zap';
@@ -149,6 +153,7 @@ export function rootRole(vcpu: usize): u32 {
   let role = pagingRootLevel(vcpu) | (ACC_ALL << ROLE_ACCESS_SHIFT);
   if ((load<u32>(vcpu, VCPU_EFER) & EFER_NXE) != 0) role |= ROLE_EFER_NX;
   if (wp) role |= ROLE_CR0_WP;
+  if (adDisabled) role |= ROLE_AD_DISABLED;
   if (!wp && (cr4 & CR4_SMEP) != 0) role |= ROLE_SMEP_ANDNOT_WP;
   if (!wp && (cr4 & CR4_SMAP) != 0) role |= ROLE_SMAP_ANDNOT_WP;
   if (!wp && (cr4 & CR4_PKE) != 0) role |= ROLE_PKE_ANDNOT_WP;
@@ -210,7 +215,7 @@ function linkShadowPage(sptep: Sptep, sp: usize): void {
     dropSpte(sptep);
     flushRemoteTlbs();
   }
-  store<u64>(sptep, makeNonleafSpte(spTable(sp), false));
+  store<u64>(sptep, makeNonleafSpte(spTable(sp), adDisabled));
   spNotePresent(parent, spteIndex(sptep));
   pteListAdd(sp + <usize>SP_PARENT_PTES, sptep);
   if (load<u32>(sp, SP_UNSYNC) != 0 || load<u32>(sp, SP_UNSYNC_CHILDREN) != 0) markUnsync(sptep);
@@ -522,4 +527,16 @@ export function shadowMapMmio(vcpu: usize): u32 {
 export function gfnWriteTracked(gfn: Gfn): u32 {
   const slot = gfnToMemslot(gfn);
   return slot == 0 ? 0 : <u32>load<u8>(gfnTrack(slot, gfn));
+}
+
+/**
+ * The guest writes a page that may be one of its tables: 0 it is free to, 1 the write must be
+ * emulated, 2 it may after this exit, which let the shadow of the table go unsync.
+ */
+export function guestTableWrite(gfn: Gfn): u32 {
+  const slot = gfnToMemslot(gfn);
+  if (slot == 0 || gfnShadowed(gfn) == 0) return 0;
+  const unsync = load<u64>(STATS + ((<usize>SHADOW_PAGES_UNSYNC) << 3));
+  if (tryToUnsyncPages(slot, gfn, true, false)) return 1;
+  return load<u64>(STATS + ((<usize>SHADOW_PAGES_UNSYNC) << 3)) != unsync ? 2 : 0;
 }

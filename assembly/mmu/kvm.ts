@@ -68,3 +68,11 @@ export function invalidateRetry(seq: u32, hvn: Hvn): bool {
   }
   return load<u32>(KVM, KVM_INVALIDATE_SEQ) != seq;
 }
+
+/** Whether new sptes are made without A/D bits (access tracking). */
+export let adDisabled: bool = false;
+
+/** Chooses between A/D bits and access tracking for the VM's sptes. */
+export function kvmSetAdDisabled(disabled: u32): void {
+  adDisabled = disabled != 0;
+}

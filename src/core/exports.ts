@@ -214,6 +214,8 @@ export interface KvmExports {
   kvmPtr(): number;
   /** Sets KVM_FEATURE_* and the limit of shadow pages (0: none). */
   kvmInit(features: number, maxShadowPages: number): void;
+  /** 1: sptes are made without A/D bits (access tracking). */
+  kvmSetAdDisabled(disabled: number): void;
   /** kvm_mmu_invalidate_begin for a range of hvns. */
   invalidateBegin(start: number, end: number): void;
   /** kvm_mmu_invalidate_end. */
@@ -242,6 +244,8 @@ export interface ShadowExports {
   shadowMap(vcpu: number, pfn: number, hostWritable: number): number;
   /** Marks the access as outside all slots; RET_PF_*. */
   shadowMapMmio(vcpu: number): number;
+  /** The guest writes one of its tables: 0 free, 1 emulate, 2 free after this exit (unsync). */
+  guestTableWrite(gfn: number): number;
   /** Whether writes to a gfn are always intercepted. */
   gfnWriteTracked(gfn: number): number;
   /** Frame of a page that the host maps writable, with a reference, or 0xffffffff. */

@@ -1,0 +1,171 @@
+// A VM: memslots, vCPUs and KVM's registration with the host mm (cf. struct kvm).
+
+import {
+  AGE_CLEAR,
+  AGE_DROP,
+  AGE_NONE,
+  KVM_FEATURE_SPTE_PINS,
+  TOUCH_FOLIO_REFERENCED,
+  TOUCH_PTE_YOUNG,
+} from '../../assembly/abi.ts';
+import { KvmError } from '../core/errors.ts';
+import type { Core } from '../core/load.ts';
+import type { AgingPreset } from '../mm/aging.ts';
+import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
+import type { Mm } from '../mm/mm.ts';
+import { Task } from '../sched/task.ts';
+import { kvmGeneration, type KvmGeneration } from './generation.ts';
+import { kvmNotifier } from './notifier.ts';
+import { Vcpu } from './vcpu.ts';
+
+/** log2 of the hash chains for shadow pages (KVM_MMU_HASH_SHIFT). */
+const MMU_HASH_SHIFT = 12;
+
+/** Geometry of a vCPU's TLB. */
+export interface TlbGeometry {
+  readonly l1Sets: number;
+  readonly l1Ways: number;
+  readonly l2Sets: number;
+  readonly l2Ways: number;
+}
+
+/** 64 entries in 4 ways, then 1,536 in 12 (AMD Zen 3's data TLBs are of this size). */
+export const DEFAULT_TLB: TlbGeometry = { l1Sets: 16, l1Ways: 4, l2Sets: 128, l2Ways: 12 };
+
+/** Options of a VM. */
+export interface KvmOptions {
+  readonly core: Core;
+  /** Address space of the VMM that backs the guest. */
+  readonly mm: Mm;
+  readonly aging: AgingPreset;
+  /** Name of a KVM_GENERATIONS entry; default `6.1`. */
+  readonly generation?: string;
+  /** vCPUs; default 1. */
+  readonly vcpus?: number;
+  readonly tlb?: TlbGeometry;
+  /** Limit of shadow pages; default 0, none. */
+  readonly maxShadowPages?: number;
+  /** log2 of the hash chains for shadow pages; default 12. */
+  readonly hashShift?: number;
+}
+
+/** A memory slot as KVM_SET_USER_MEMORY_REGION takes it, in pages. */
+export interface MemoryRegion {
+  readonly slot: number;
+  readonly gfn: number;
+  /** 0 deletes the slot. */
+  readonly npages: number;
+  /** Host virtual page number of the backing. */
+  readonly hvn: number;
+  /** KVM_MEM_*. */
+  readonly flags?: number;
+}
+
+/** One virtual machine. */
+export class Kvm {
+  readonly core: Core;
+  readonly mm: Mm;
+  readonly aging: AgingPreset;
+  readonly generation: KvmGeneration;
+  /** Byte address of the VM's words (KVM_*). */
+  readonly ptr: number;
+  readonly vcpus: readonly Vcpu[];
+  /** AGE_*: what ageing a page does to its sptes. */
+  readonly ageAction: number;
+  /** TOUCH_*: how a lookup of a mapped page tells the mm that it is used. */
+  readonly touch: number;
+  /** FOLL_* that every lookup adds. */
+  readonly gupTouch = FOLL_TOUCH;
+  /** Address space of a vCPU's version stamps; set by the machine when it verifies. */
+  verifySpaceOf: (vcpu: number) => number = () => 0;
+  /** Live slots by id; replaced, never changed in place. */
+  regions: readonly MemoryRegion[] = [];
+  readonly stateFields = ['regions'] as const;
+
+  constructor(options: KvmOptions) {
+    const { core, mm, aging } = options;
+    this.core = core;
+    this.mm = mm;
+    this.aging = aging;
+    this.generation = kvmGeneration(options.generation ?? '6.1');
+    this.ptr = core.x.kvmPtr() >>> 0;
+    this.ageAction = ageAction(aging);
+    this.touch = aging.touch === 'pte-young' ? TOUCH_PTE_YOUNG : TOUCH_FOLIO_REFERENCED;
+    const pins = aging.kvm.pinsPages ? KVM_FEATURE_SPTE_PINS : 0;
+    core.x.kvmInit(this.generation.features | pins, options.maxShadowPages ?? 0);
+    core.x.kvmSetAdDisabled(aging.kvm.mkold === 'access-track' ? 1 : 0);
+    core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
+    const count = options.vcpus ?? 1;
+    core.x.vcpuInit(count);
+    const tlb = options.tlb ?? DEFAULT_TLB;
+    this.vcpus = Array.from({ length: count }, (_, id) => {
+      const vcpu = new Vcpu(this, id);
+      core.x.tlbInit(vcpu.ptr, tlb.l1Sets, tlb.l1Ways, tlb.l2Sets, tlb.l2Ways);
+      return vcpu;
+    });
+    if (aging.kvm.notifiers) mm.registerNotifier(kvmNotifier(this));
+  }
+
+  /** Everything of the VM that a snapshot must hold besides linear memory. */
+  stateObjects(): object[] {
+    return [this, ...this.vcpus, ...this.vcpus.map((vcpu) => vcpu.roots)];
+  }
+
+  /** The vCPU whose struct lies at `ptr`. */
+  vcpuAt(ptr: number): Vcpu {
+    return this.vcpus.find((vcpu) => vcpu.ptr === ptr) as Vcpu;
+  }
+
+  /** KVM_SET_USER_MEMORY_REGION: creates, deletes or re-flags a slot. */
+  setUserMemoryRegion(region: MemoryRegion): void {
+    const { slot, gfn, npages, hvn } = region;
+    const flags = region.flags ?? 0;
+    const old = this.regions.find((r) => r.slot === slot);
+    const others = this.regions.filter((r) => r.slot !== slot);
+    if (npages === 0) {
+      if (old === undefined) throw new KvmError('EINVAL', `memslot ${slot} does not exist`);
+      this.#deleteSlot(old);
+      this.regions = others;
+      return;
+    }
+    const clash = others.find((r) => gfn < r.gfn + r.npages && r.gfn < gfn + npages);
+    if (clash !== undefined) {
+      throw new KvmError('EEXIST', `memslot ${slot} overlaps memslot ${clash.slot}`);
+    }
+    if (old !== undefined) this.#deleteSlot(old);
+    this.core.x.memslotSet(slot, gfn, npages, hvn, this.mm.id, flags);
+    this.regions = [...others, { slot, gfn, npages, hvn, flags }];
+  }
+
+  /** A slot goes: since 4.x the whole VM's shadow pages do (kvm_arch_flush_shadow_memslot). */
+  #deleteSlot(region: MemoryRegion): void {
+    this.core.x.zapAllFast();
+    this.core.x.memslotSet(region.slot, region.gfn, 0, region.hvn, this.mm.id, 0);
+  }
+
+  /** Makes the host page behind `gfn` present, as an access of the VMM or of KVM itself does. */
+  faultIn(task: Task, gfn: number, write: boolean): void {
+    const hvn = this.core.x.gfnToHvn(gfn) >>> 0;
+    if (hvn === 0xffffffff) throw new KvmError('EFAULT', `gfn ${gfn} is in no memslot`);
+    const s = task.stack;
+    s[0] = 0;
+    s[1] = hvn;
+    s[2] = write ? FOLL_WRITE : 0;
+    if (!this.mm.getUserPages(task, 0))
+      throw new KvmError('EAGAIN', 'the host fault was preempted');
+    if (task.result < 0) throw new KvmError('EFAULT', `gfn ${gfn}: the host page can't be had`);
+    this.core.x.putPage(task.result);
+  }
+}
+
+function ageAction(aging: AgingPreset): number {
+  switch (aging.kvm.mkold) {
+    case 'none':
+      return AGE_NONE;
+    case 'drop':
+      return AGE_DROP;
+    case 'clear':
+    case 'access-track':
+      return AGE_CLEAR;
+  }
+}

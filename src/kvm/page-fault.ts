@@ -1,0 +1,187 @@
+// KVM's page fault: the protocol that the notifiers race with (cf. FNAME(page_fault) and
+// kvm_faultin_pfn, 6.1). The order is the design:
+//
+//   sample mmu_invalidate_seq → look the host page up (may sleep) → take mmu_lock → was there an
+//   invalidation meanwhile? then let the guest fault again → install the spte → drop the lock.
+//
+// The sample pairs with invalidateEnd() (assembly/mmu/kvm.ts), the check under mmu_lock with the
+// notifier, which zaps under the same lock after it has raised mmu_invalidate_in_progress.
+
+import {
+  ACCESS_KIND_MASK,
+  ACCESS_WRITE,
+  HPTE_WRITE,
+  KVM_FEATURE_GUP_WRITE,
+  KVM_INVALIDATE_SEQ,
+  KVM_MEM_READONLY,
+  PFERR_PRESENT_MASK,
+  PFERR_WRITE_MASK,
+  RET_PF_EMULATE,
+  RET_PF_REWALK,
+  RET_PF_RETRY,
+  SLOT_FLAGS,
+  VCPU_FAULT_CODE,
+  VCPU_FAULT_FLAGS,
+  VCPU_ROOT,
+  VCPU_WALK_GFN,
+  VCPU_WALK_NEED_GFN,
+  VCPU_WALK_NEED_WRITE,
+  WALK_FAULT,
+  WALK_NEED_PAGE,
+  WALK_NONCANONICAL,
+} from '../../assembly/abi.ts';
+import { LOCK_MMU } from '../sched/locks.ts';
+import type { Task } from '../sched/task.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** Results beside RET_PF_*: the guest gets a #PF. */
+export const FAULT_INJECT = 16;
+/** The guest gets a #GP. */
+export const FAULT_NONCANONICAL = 17;
+/** No memslot, or a write to a read-only one: the VMM handles the access. */
+export const FAULT_MMIO = 18;
+
+const NONE = 0xffffffff;
+
+// Locals of kvmPageFault().
+const SEQ = 1;
+const HVN = 2;
+const PFN = 3;
+const WRITABLE = 4;
+/** Write access is asked of the host. */
+const WRITE = 5;
+/** First word of a callee's frame. */
+const CALLEE = 8;
+
+/** Words of the frame of hvaToPfn(). */
+const H_HVN = 1;
+const H_WRITE = 2;
+const H_CALLEE = 4;
+
+/**
+ * kvm_mmu_page_fault for the access in the vCPU's VCPU_FAULT_*. Result: RET_PF_*, FAULT_*, or a
+ * negative errno.
+ */
+export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
+  const s = t.stack;
+  const { x, mem } = vcpu.kvm.core;
+  for (;;) {
+    switch (s[at]) {
+      case 0: {
+        const walk = x.guestWalk(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_FAULT_FLAGS));
+        if (walk === WALK_FAULT) return t.done(at, FAULT_INJECT);
+        if (walk === WALK_NONCANONICAL) return t.done(at, FAULT_NONCANONICAL);
+        if (walk === WALK_NEED_PAGE) {
+          // The host has no page for a guest table: fault it in as KVM's own access would.
+          s[at + HVN] = x.gfnToHvn(mem.load32(vcpu.ptr + VCPU_WALK_NEED_GFN));
+          s[at + WRITE] = mem.load32(vcpu.ptr + VCPU_WALK_NEED_WRITE);
+          s[at] = 1;
+          continue;
+        }
+        const early = translate(s, at, vcpu);
+        if (early !== 0) return t.done(at, early);
+        s[at + SEQ] = mem.load32(vcpu.kvm.ptr + KVM_INVALIDATE_SEQ);
+        if (t.preempt(at, 3, 'kvm_faultin_pfn: look the host page up')) return false;
+        s[at] = 3;
+        continue;
+      }
+      case 1:
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + 1] = s[at + HVN] as number;
+        s[at + CALLEE + 2] = s[at + WRITE] as number;
+        s[at] = 2;
+      case 2: {
+        if (!vcpu.kvm.mm.getUserPages(t, at + CALLEE)) return false;
+        if (t.result < 0) return t.done(at, t.result);
+        x.putPage(t.result);
+        s[at] = 0;
+        continue;
+      }
+      case 3:
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + H_HVN] = s[at + HVN] as number;
+        s[at + CALLEE + H_WRITE] = s[at + WRITE] as number;
+        s[at] = 4;
+      case 4:
+        if (!hvaToPfn(t, at + CALLEE, vcpu)) return false;
+        if (t.result < 0) return t.done(at, t.result);
+        s[at + PFN] = t.result >>> 1;
+        s[at + WRITABLE] = t.result & 1;
+        if (t.preempt(at, 5, 'kvm_page_fault: take mmu_lock')) return false;
+      case 5:
+        if (!t.lock(at, 5, LOCK_MMU)) return false;
+    }
+    const stale = x.invalidateRetry(s[at + SEQ] as number, s[at + HVN] as number) !== 0;
+    const pfn = s[at + PFN] as number;
+    const result = stale || vcpu.rootObsolete() ? RET_PF_RETRY : map(vcpu, s, at, pfn);
+    t.unlock(LOCK_MMU);
+    x.releasePfn(pfn, vcpu.kvm.generation.releaseMarksAccessed ? 1 : 0);
+    vcpu.countFault(stale);
+    return t.done(at, result === RET_PF_REWALK ? RET_PF_RETRY : result);
+  }
+}
+
+/** Installs the spte; a read-only slot never gives a writable one. */
+function map(vcpu: Vcpu, s: Int32Array, at: number, pfn: number): number {
+  return vcpu.kvm.core.x.shadowMap(vcpu.ptr, pfn, s[at + WRITABLE] as number);
+}
+
+/** gfn → hvn for the walked access, or why the fault ends here (not 0). */
+function translate(s: Int32Array, at: number, vcpu: Vcpu): number {
+  const { x, mem } = vcpu.kvm.core;
+  const gfn = mem.load32(vcpu.ptr + VCPU_WALK_GFN);
+  const code = mem.load32(vcpu.ptr + VCPU_FAULT_CODE);
+  const write =
+    (mem.load32(vcpu.ptr + VCPU_FAULT_FLAGS) & ACCESS_KIND_MASK) === ACCESS_WRITE ? 1 : 0;
+  // page_fault_handle_page_track: an upper-level guest table is always emulated.
+  const both = PFERR_PRESENT_MASK | PFERR_WRITE_MASK;
+  if ((code & both) === both && x.gfnWriteTracked(gfn) !== 0) {
+    x.clearFloodCounts(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_ROOT));
+    return RET_PF_EMULATE;
+  }
+  const slot = x.gfnToSlotId(gfn) >>> 0;
+  if (slot === NONE) {
+    x.shadowMapMmio(vcpu.ptr);
+    return FAULT_MMIO;
+  }
+  const readonly = (mem.load32(x.slotPtr(slot) + SLOT_FLAGS) & KVM_MEM_READONLY) !== 0;
+  if (readonly && write !== 0) return FAULT_MMIO;
+  const always = (vcpu.kvm.generation.features & KVM_FEATURE_GUP_WRITE) !== 0 && !readonly;
+  s[at + HVN] = x.gfnToHvn(gfn);
+  s[at + WRITE] = always ? 1 : write;
+  return 0;
+}
+
+/**
+ * hva_to_pfn: the host page of s[at + 1] for an access that writes (s[at + 2]). Result: pfn << 1 |
+ * whether the host maps it writable, with a reference held; or a negative errno.
+ */
+function hvaToPfn(t: Task, at: number, vcpu: Vcpu): boolean {
+  const s = t.stack;
+  const { kvm } = vcpu;
+  const { x } = kvm.core;
+  const hvn = s[at + H_HVN] as number;
+  switch (s[at]) {
+    case 0:
+      if (kvm.generation.gupFast) {
+        const pfn = x.hvaToPfnFast(kvm.mm.id, hvn, kvm.touch) >>> 0;
+        if (pfn !== NONE) return t.done(at, (pfn << 1) | writableOf(vcpu));
+      }
+      s[at + H_CALLEE] = 0;
+      s[at + H_CALLEE + 1] = hvn;
+      s[at + H_CALLEE + 2] = (s[at + H_WRITE] as number) | kvm.gupTouch;
+      s[at] = 1;
+    case 1:
+      if (!kvm.mm.getUserPages(t, at + H_CALLEE)) return false;
+  }
+  if (t.result < 0) return t.done(at, t.result);
+  const writable = (x.hpteGet(kvm.mm.id, hvn) & HPTE_WRITE) !== 0 ? writableOf(vcpu) : 0;
+  return t.done(at, (t.result << 1) | writable);
+}
+
+/** A page of a read-only slot is never mapped writable. */
+function writableOf(vcpu: Vcpu): number {
+  const { x, mem } = vcpu.kvm.core;
+  const slot = x.gfnToSlotId(mem.load32(vcpu.ptr + VCPU_WALK_GFN)) >>> 0;
+  return (mem.load32(x.slotPtr(slot) + SLOT_FLAGS) & KVM_MEM_READONLY) === 0 ? 1 : 0;
+}

@@ -1,0 +1,196 @@
+// The roots of a vCPU: the current one and those it keeps for the address spaces that it ran last
+// (cf. kvm_mmu_new_pgd, fast_pgd_switch, kvm_mmu_load, kvm_mmu_sync_roots, 6.1).
+
+import {
+  EVENT_FLUSH_ALL_TLB,
+  EVENT_FLUSH_CURRENT_TLB,
+  EVENT_FREE_ROOTS,
+  EVENT_LOAD_ROOT,
+  EVENT_NEW_CR3,
+  EVENT_SYNC_ROOTS,
+  KVM_MMU_VALID_GEN,
+  REQ_LOAD_MMU_PGD,
+  REQ_MMU_FREE_OBSOLETE_ROOTS,
+  REQ_MMU_SYNC,
+  REQ_TLB_FLUSH,
+  REQ_TLB_FLUSH_CURRENT,
+  ROLE_INVALID,
+  ROLE_LEVEL_MASK,
+  SP_ROLE,
+  SP_VALID_GEN,
+  SP_WRITE_FLOODING,
+  VCPU_REQUESTS,
+  VCPU_ROOT,
+  VCPU_ROOT_LEVEL,
+} from '../../assembly/abi.ts';
+import type { Kvm } from './kvm.ts';
+
+/** A root: the shadow page for a cr3 under a role. */
+interface Root {
+  readonly cr3: number;
+  readonly role: number;
+  /** Shadow page, 0: none. */
+  readonly sp: number;
+}
+
+const NO_ROOT: Root = { cr3: -1, role: 0, sp: 0 };
+
+/** The roots of one vCPU. */
+export class Roots {
+  readonly #kvm: Kvm;
+  readonly #vcpu: number;
+  current: Root = NO_ROOT;
+  /** Most recently left first; replaced, never changed in place. */
+  previous: readonly Root[];
+  readonly stateFields = ['current', 'previous'] as const;
+
+  constructor(kvm: Kvm, vcpu: number) {
+    this.#kvm = kvm;
+    this.#vcpu = vcpu;
+    this.previous = Array.from({ length: kvm.generation.prevRoots }, () => NO_ROOT);
+  }
+
+  /** Whether the current root was zapped, or is of an older generation of memslots. */
+  get obsolete(): boolean {
+    return this.current.sp !== 0 && this.#isObsolete(this.current);
+  }
+
+  /** Tables of all cached roots, current first, for INVLPG. */
+  get tables(): number[] {
+    const { x } = this.#kvm.core;
+    return [this.current, ...this.previous].filter((r) => r.sp !== 0).map((r) => x.spTable(r.sp));
+  }
+
+  /**
+   * The guest loads cr3. `sync`: the load flushes the address space, so unsync tables must be
+   * synced before the guest runs on.
+   */
+  switchTo(cr3: number, flush: boolean): void {
+    const { core } = this.#kvm;
+    if (core.tracing) core.emit(EVENT_NEW_CR3, cr3, 0, 0, 0);
+    const role = core.x.rootRole(this.#vcpu) >>> 0;
+    if (this.current.cr3 !== cr3 || this.current.role !== role) this.#rotate(cr3, role);
+    if (flush) this.request(REQ_MMU_SYNC | REQ_TLB_FLUSH_CURRENT);
+    if (this.current.sp === 0) return;
+    this.request(REQ_LOAD_MMU_PGD);
+    core.mem.store32(this.current.sp + SP_WRITE_FLOODING, 0);
+  }
+
+  /** kvm_mmu_reset_context: registers that the role depends on changed; no root can stay. */
+  freeAll(): void {
+    for (const root of [this.current, ...this.previous]) this.#put(root);
+    this.current = { ...NO_ROOT, cr3: this.current.cr3 };
+    this.previous = this.previous.map(() => NO_ROOT);
+    this.#install(0);
+    if (this.#kvm.core.tracing) this.#kvm.core.emit(EVENT_FREE_ROOTS, 0, 0, 0, 0);
+  }
+
+  /** Raises REQ_* for the next entry. */
+  request(bits: number): void {
+    const { mem } = this.#kvm.core;
+    mem.store32(this.#vcpu + VCPU_REQUESTS, mem.load32(this.#vcpu + VCPU_REQUESTS) | bits);
+  }
+
+  /** What vcpu_enter_guest does before the guest runs: requests, then a root. */
+  enter(cr3: number): void {
+    const { core } = this.#kvm;
+    const requests = core.mem.load32(this.#vcpu + VCPU_REQUESTS);
+    if (requests !== 0) this.#honour(requests);
+    if (this.current.sp === 0) this.#load(cr3);
+  }
+
+  #honour(requests: number): void {
+    const { core } = this.#kvm;
+    const { x, mem } = core;
+    mem.store32(this.#vcpu + VCPU_REQUESTS, 0);
+    if ((requests & REQ_MMU_FREE_OBSOLETE_ROOTS) !== 0) this.#freeObsolete();
+    if ((requests & REQ_MMU_SYNC) !== 0) this.#sync();
+    if ((requests & REQ_LOAD_MMU_PGD) !== 0 && this.current.sp !== 0) {
+      if (core.tracing) core.emit(EVENT_LOAD_ROOT, this.#level(), 0, 0, 0);
+      this.#install(this.current.sp);
+    }
+    // A full flush was done when it was asked for, and covers one of the current space.
+    const late = mem.load32(this.#vcpu + VCPU_REQUESTS);
+    mem.store32(this.#vcpu + VCPU_REQUESTS, late & ~(REQ_TLB_FLUSH | REQ_TLB_FLUSH_CURRENT));
+    if (((requests | late) & REQ_TLB_FLUSH) !== 0) {
+      if (core.tracing) core.emit(EVENT_FLUSH_ALL_TLB, 0, 0, 0, 0);
+    } else if (((requests | late) & REQ_TLB_FLUSH_CURRENT) !== 0) {
+      if (core.tracing) core.emit(EVENT_FLUSH_CURRENT_TLB, 0, 0, 0, 0);
+      x.tlbFlushSpace(this.#vcpu, this.#kvm.vcpuAt(this.#vcpu).space);
+    }
+  }
+
+  #sync(): void {
+    const { core } = this.#kvm;
+    if (core.tracing) core.emit(EVENT_SYNC_ROOTS, 0, 0, 0, 0);
+    if (this.current.sp !== 0) core.x.syncRoot(this.#vcpu, this.current.sp);
+  }
+
+  /** kvm_mmu_load. */
+  #load(cr3: number): void {
+    const { core } = this.#kvm;
+    const { x } = core;
+    const role = x.rootRole(this.#vcpu) >>> 0;
+    this.current = { cr3, role, sp: x.getRoot(this.#vcpu, cr3) };
+    this.#install(this.current.sp);
+    this.#sync();
+    if (core.tracing) {
+      core.emit(EVENT_LOAD_ROOT, this.#level(), 0, 0, 0);
+      core.emit(EVENT_FLUSH_CURRENT_TLB, 0, 0, 0, 0);
+    }
+    x.tlbFlushAll(this.#vcpu);
+  }
+
+  #freeObsolete(): void {
+    if (this.#isObsolete(this.current)) {
+      this.#put(this.current);
+      this.current = { ...NO_ROOT, cr3: this.current.cr3 };
+      this.#install(0);
+    }
+    this.previous = this.previous.map((root) => {
+      if (!this.#isObsolete(root)) return root;
+      this.#put(root);
+      return NO_ROOT;
+    });
+  }
+
+  /** Brings the wanted root to the front; the one that falls off the end is let go. */
+  #rotate(cr3: number, role: number): void {
+    const left = this.current;
+    const at = this.previous.findIndex((r) => r.sp !== 0 && r.cr3 === cr3 && r.role === role);
+    const found = at >= 0 && !this.#isObsolete(this.previous[at] as Root);
+    if (found) {
+      this.current = this.previous[at] as Root;
+      this.previous = [left, ...this.previous.slice(0, at), ...this.previous.slice(at + 1)];
+      return;
+    }
+    const kept = [left, ...this.previous];
+    const dropped = kept.pop() as Root;
+    this.previous = kept;
+    this.#put(dropped);
+    this.current = { ...NO_ROOT, cr3 };
+    this.#install(0);
+    if (this.#kvm.core.tracing) this.#kvm.core.emit(EVENT_FREE_ROOTS, 0, 0, 0, 0);
+  }
+
+  #put(root: Root): void {
+    if (root.sp !== 0) this.#kvm.core.x.putRoot(root.sp);
+  }
+
+  #install(sp: number): void {
+    const { x, mem } = this.#kvm.core;
+    mem.store32(this.#vcpu + VCPU_ROOT, sp === 0 ? 0 : x.spTable(sp));
+    if (sp !== 0) mem.store32(this.#vcpu + VCPU_ROOT_LEVEL, this.#level());
+  }
+
+  #level(): number {
+    return this.current.role & ROLE_LEVEL_MASK;
+  }
+
+  #isObsolete(root: Root): boolean {
+    if (root.sp === 0) return false;
+    const { mem } = this.#kvm.core;
+    if ((mem.load32(root.sp + SP_ROLE) & ROLE_INVALID) !== 0) return true;
+    return mem.load32(root.sp + SP_VALID_GEN) !== mem.load32(this.#kvm.ptr + KVM_MMU_VALID_GEN);
+  }
+}

@@ -1,0 +1,288 @@
+// A vCPU: runs batches of guest accesses, handles their vmexits, and gives the guest kernel the
+// instructions that it needs (cf. struct kvm_vcpu, vcpu_enter_guest, handle_exception_nmi).
+
+import {
+  EVENT_INJECT,
+  EVENT_KVM_PAGE_FAULT,
+  EVENT_VMEXIT,
+  EXIT_CONTROL,
+  EXIT_DONE,
+  EXIT_NONCANONICAL,
+  EXIT_PAGE_FAULT,
+  EXIT_VERIFY,
+  KVM_FEATURE_INVALIDATE_ON_INJECT,
+  PFERR_PRESENT_MASK,
+  PFERR_RSVD_MASK,
+  RET_PF_EMULATE,
+  VCPU_CR0,
+  VCPU_CR2,
+  VCPU_CR3,
+  VCPU_CR4,
+  VCPU_EFER,
+  VCPU_EXIT_REASON,
+  VCPU_FAULT_CODE,
+  VCPU_FAULT_GVA,
+  VCPU_PKRU,
+  VCPU_RECORD,
+  VCPU_RFLAGS,
+  VCPU_ROOT,
+  VCPU_WALK_ERROR,
+  VCPU_WALK_GFN,
+  VMEXIT_PF_EXCP,
+} from '../../assembly/abi.ts';
+import { CoreBugError } from '../core/errors.ts';
+import { runStraight, Task } from '../sched/task.ts';
+import { COUNTER_SLOTS } from '../stats/stats.ts';
+import type { MutableVmExit, VmExit, VmExitKind } from './exit.ts';
+import type { Kvm } from './kvm.ts';
+import { FAULT_INJECT, FAULT_MMIO, FAULT_NONCANONICAL, kvmPageFault } from './page-fault.ts';
+import { Roots } from './roots.ts';
+
+/** Faults in a row on one access without progress that can only be a bug of ours. */
+const RETRY_LIMIT = 1000;
+
+/** Registers that the guest can change between accesses. */
+export interface VcpuRegisters {
+  readonly cr0?: number;
+  readonly cr4?: number;
+  readonly efer?: number;
+  readonly pkru?: number;
+  readonly rflags?: number;
+}
+
+/** One virtual CPU. */
+export class Vcpu {
+  readonly id: number;
+  readonly kvm: Kvm;
+  /** Byte address of its struct (VCPU_*). */
+  readonly ptr: number;
+  readonly task: Task;
+  readonly roots: Roots;
+  /** TLB space of the current cr3: its PCID. */
+  space = 0;
+  /** Runs batches with version stamps checked. */
+  verify = false;
+  readonly stateFields = ['space'] as const;
+  readonly #exit: MutableVmExit = {
+    kind: 'done',
+    consumed: 0,
+    gvaLo: 0,
+    gvaHi: 0,
+    code: 0,
+    gfn: 0,
+  };
+  readonly #fault = (t: Task, at: number): boolean => kvmPageFault(t, at, this);
+
+  constructor(kvm: Kvm, id: number) {
+    this.kvm = kvm;
+    this.id = id;
+    this.ptr = kvm.core.x.vcpuPtr(id) >>> 0;
+    this.task = new Task(id);
+    this.roots = new Roots(kvm, this.ptr);
+  }
+
+  /** Address of the record that is being executed. */
+  get recordPtr(): number {
+    return this.kvm.core.mem.load32(this.ptr + VCPU_RECORD);
+  }
+
+  /** gfn of the current top-level guest table. */
+  get cr3(): number {
+    const { mem } = this.kvm.core;
+    return Math.floor(mem.load64(this.ptr + VCPU_CR3) / 4096);
+  }
+
+  /** Runs `count` access records at `records` until the batch ends or the host or guest must act. The
+   *  returned object is reused by the next call. */
+  run(records: number, count: number): VmExit {
+    const { mem } = this.kvm.core;
+    const end = records + count * 8;
+    let at = records;
+    let stuck = 0;
+    for (;;) {
+      this.roots.enter(this.cr3);
+      const ran = this.#batch(at, (end - at) / 8);
+      at += ran * 8;
+      stuck = ran === 0 ? stuck + 1 : 0;
+      if (stuck > RETRY_LIMIT) throw new CoreBugError(`vCPU ${this.id} makes no progress`);
+      const consumed = (at - records) / 8;
+      const reason = mem.load32(this.ptr + VCPU_EXIT_REASON);
+      if (reason === EXIT_PAGE_FAULT) {
+        const result = this.#pageFault();
+        if (result === RET_PF_EMULATE) {
+          this.#emulate();
+          at += 8;
+        } else if (result < 0) return this.#leave('memory_fault', consumed, -result);
+        else if (result === FAULT_MMIO) return this.#leave('mmio', consumed, 0);
+        else if (result === FAULT_INJECT) return this.#inject(consumed);
+        else if (result === FAULT_NONCANONICAL) return this.#leave('noncanonical', consumed, 0);
+        if (at === end) return this.#leave('done', count, 0);
+      } else if (reason === EXIT_DONE) return this.#leave('done', count, 0);
+      else if (reason === EXIT_CONTROL) return this.#leave('control', consumed, 0);
+      else if (reason === EXIT_VERIFY) return this.#leave('verify', consumed, 0);
+      else if (reason === EXIT_NONCANONICAL) return this.#leave('noncanonical', consumed, 0);
+      else throw new CoreBugError(`run() came back with reason ${reason}`);
+    }
+  }
+
+  #batch(at: number, count: number): number {
+    const { x } = this.kvm.core;
+    if (!this.verify) return x.runBatch(this.ptr, at, count);
+    return x.runBatchVerified(this.ptr, at, count, this.kvm.verifySpaceOf(this.id));
+  }
+
+  #pageFault(): number {
+    const { core } = this.kvm;
+    if (core.tracing) this.#traceFault();
+    core.x.statBump(COUNTER_SLOTS.shadow_page_faults, 1);
+    return runStraight(this.task, this.#fault);
+  }
+
+  #traceFault(): void {
+    const { core } = this.kvm;
+    const code = core.mem.load32(this.ptr + VCPU_FAULT_CODE);
+    const page = this.#gvaPage();
+    core.emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, page, 0, code);
+    core.emit(EVENT_KVM_PAGE_FAULT, page, 0, code, 0);
+  }
+
+  /** Page number of the faulting gva, bits 31:0. */
+  #gvaPage(): number {
+    const { mem } = this.kvm.core;
+    const lo = mem.load32(this.ptr + VCPU_FAULT_GVA);
+    const hi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
+    return ((hi << 20) | (lo >>> 12)) >>> 0;
+  }
+
+  /** Whether the current root can't be used any more (is_page_fault_stale). */
+  rootObsolete(): boolean {
+    return this.roots.obsolete;
+  }
+
+  /** Counts the outcome of a fault that looked the host page up. */
+  countFault(stale: boolean): void {
+    if (stale) this.kvm.core.x.statBump(COUNTER_SLOTS.retried_page_faults, 1);
+  }
+
+  /** The emulated write: its value does not matter to the MMU, that it was made does. */
+  #emulate(): void {
+    const { x, mem } = this.kvm.core;
+    x.mmuPteWrite(mem.load32(this.ptr + VCPU_WALK_GFN), 0, 8);
+    x.statBump(COUNTER_SLOTS.accesses, 1);
+    x.statBump(COUNTER_SLOTS.writes, 1);
+    x.statBump(COUNTER_SLOTS.tlb_misses, 1);
+  }
+
+  /** kvm_inject_emulated_page_fault. */
+  #inject(consumed: number): VmExit {
+    const { core, generation } = this.kvm;
+    const { x, mem } = core;
+    const code = mem.load32(this.ptr + VCPU_WALK_ERROR);
+    const present = (code & PFERR_PRESENT_MASK) !== 0 && (code & PFERR_RSVD_MASK) === 0;
+    if (present && (generation.features & KVM_FEATURE_INVALIDATE_ON_INJECT) !== 0) {
+      this.#flushGva();
+      x.invalidateGva(this.ptr, mem.load32(this.ptr + VCPU_ROOT));
+    }
+    for (let i = 0; i < 8; i += 4) {
+      mem.store32(this.ptr + VCPU_CR2 + i, mem.load32(this.ptr + VCPU_FAULT_GVA + i));
+    }
+    x.statBump(COUNTER_SLOTS.guest_page_faults, 1);
+    if (core.tracing) core.emit(EVENT_INJECT, 14, code, 0, 0);
+    return this.#leave('guest_page_fault', consumed, code);
+  }
+
+  #flushGva(): void {
+    const { x, mem } = this.kvm.core;
+    const hi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
+    x.tlbFlushPage(this.ptr, this.space, this.#gvaPage(), hi >>> 12);
+  }
+
+  #leave(kind: VmExitKind, consumed: number, code: number): VmExit {
+    const { mem } = this.kvm.core;
+    const exit = this.#exit;
+    exit.kind = kind;
+    exit.consumed = consumed;
+    exit.gvaLo = mem.load32(this.ptr + VCPU_FAULT_GVA);
+    exit.gvaHi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
+    exit.code = code;
+    exit.gfn = mem.load32(this.ptr + VCPU_WALK_GFN);
+    return exit;
+  }
+
+  /** MOV to CR3: `gfn` of the new top-level table. `noFlush` is bit 63 with CR4.PCIDE. */
+  setCr3(gfn: number, pcid = 0, noFlush = false): void {
+    const { x, mem } = this.kvm.core;
+    this.#instructionExit();
+    x.statBump(COUNTER_SLOTS.cr3_switches, 1);
+    mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
+    mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
+    this.space = pcid;
+    x.tlbSelect(this.ptr, pcid);
+    this.roots.switchTo(gfn, !noFlush);
+  }
+
+  /** Loads control registers, PKRU and RFLAGS.AC; effective at the next access. */
+  setRegisters(registers: VcpuRegisters): void {
+    const { x, mem } = this.kvm.core;
+    const before = x.rootRole(this.ptr) >>> 0;
+    const set = (at: number, value: number | undefined): void => {
+      if (value !== undefined) mem.store32(this.ptr + at, value);
+    };
+    set(VCPU_CR0, registers.cr0);
+    set(VCPU_CR4, registers.cr4);
+    set(VCPU_EFER, registers.efer);
+    set(VCPU_PKRU, registers.pkru);
+    set(VCPU_RFLAGS, registers.rflags);
+    if (x.rootRole(this.ptr) >>> 0 !== before) this.roots.freeAll();
+  }
+
+  /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits). */
+  invlpg(vpn: number): void {
+    const { x, mem } = this.kvm.core;
+    this.#instructionExit();
+    const gva = BigInt.asUintN(64, BigInt(vpn) << 12n);
+    mem.storeBig(this.ptr + VCPU_FAULT_GVA, gva);
+    this.#flushGva();
+    for (const table of this.roots.tables) x.invalidateGva(this.ptr, table);
+  }
+
+  #instructionExit(): void {
+    this.kvm.core.x.statBump(COUNTER_SLOTS.vmexits, 1);
+  }
+
+  /**
+   * The guest kernel stores entry `index` of its table in `tableGfn`. A write-protected table exits
+   * and is emulated; a leaf table goes unsync where the generation can do that.
+   */
+  writeGuestPte(tableGfn: number, index: number, lo: number, hi: number): void {
+    const { x, mem } = this.kvm.core;
+    const page = this.#tablePage(tableGfn, true);
+    const trap = x.guestTableWrite(tableGfn);
+    if (trap !== 0) x.statBump(COUNTER_SLOTS.vmexits, 1);
+    mem.store32(page + index * 8, lo);
+    mem.store32(page + index * 8 + 4, hi);
+    if (trap === 1) x.mmuPteWrite(tableGfn, index, 8);
+  }
+
+  /** Low word of a guest table entry, as the guest kernel reads it. */
+  readGuestPteLo(tableGfn: number, index: number): number {
+    return this.kvm.core.mem.load32(this.#tablePage(tableGfn, false) + index * 8);
+  }
+
+  /** High word of a guest table entry. */
+  readGuestPteHi(tableGfn: number, index: number): number {
+    return this.kvm.core.mem.load32(this.#tablePage(tableGfn, false) + index * 8 + 4);
+  }
+
+  /** Content of a guest page, faulted in by the host if need be. */
+  #tablePage(gfn: number, write: boolean): number {
+    const { x } = this.kvm.core;
+    const find = (): number => (write ? x.guestPagePtrForWrite(gfn) : x.guestPagePtr(gfn)) >>> 0;
+    const page = find();
+    if (page !== 0) return page;
+    this.kvm.faultIn(this.task, gfn, write);
+    const found = find();
+    if (found === 0) throw new CoreBugError(`guest page ${gfn} is absent after its fault`);
+    return found;
+  }
+}

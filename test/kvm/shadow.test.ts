@@ -1,0 +1,185 @@
+// The shadow MMU over a minimal mm (every page anonymous and always there).
+import { beforeEach, describe, expect, test } from 'vitest';
+import {
+  ACCESS_FETCH,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  HPTE_DIRTY,
+  MAP_VM_WRITE,
+  PT_ACCESSED_BIT,
+  PT_DIRTY_BIT,
+} from '../../assembly/abi.ts';
+import { type Core, loadCore } from '../../src/core/load.ts';
+import { Kvm } from '../../src/kvm/kvm.ts';
+import { AGING_PRESETS } from '../../src/mm/aging.ts';
+import type { Mm } from '../../src/mm/mm.ts';
+import { Stats } from '../../src/stats/stats.ts';
+
+const P = 1;
+const W = 2;
+const U = 4;
+const A = 1 << PT_ACCESSED_BIT;
+const D = 1 << PT_DIRTY_BIT;
+/** gfns of the tables; data pages follow. */
+const PML4 = 0;
+const PDPT = 1;
+const PD = 2;
+const PT = 3;
+const DATA = 16;
+
+function anonymousMm(core: Core): Mm {
+  const id = core.x.mmCreate();
+  return {
+    id,
+    registerNotifier: () => {},
+    getUserPages(t, at) {
+      const hvn = t.stack[at + 1] as number;
+      let pte = core.x.hpteGet(id, hvn) >>> 0;
+      if (pte === 0) {
+        core.x.doAnonymousPage(id, hvn, MAP_VM_WRITE);
+        pte = core.x.hpteGet(id, hvn) >>> 0;
+      }
+      core.x.getPage(pte >>> 6);
+      return t.done(at, pte >>> 6);
+    },
+  } as Mm;
+}
+
+class Machine {
+  readonly core = loadCore('debug');
+  readonly kvm: Kvm;
+  readonly stats = new Stats(this.core);
+  readonly records: number;
+
+  constructor(generation = '6.1') {
+    this.core.x.frameInit(1024);
+    const aging = AGING_PRESETS.clear_flush_young;
+    this.kvm = new Kvm({ core: this.core, mm: anonymousMm(this.core), aging, generation });
+    this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 512, hvn: 0x1000 });
+    this.records = this.core.x.arenaAlloc(4096);
+    const vcpu = this.vcpu;
+    vcpu.writeGuestPte(PML4, 0, (PDPT << 12) | P | W | U, 0);
+    vcpu.writeGuestPte(PDPT, 0, (PD << 12) | P | W | U, 0);
+    vcpu.writeGuestPte(PD, 0, (PT << 12) | P | W | U, 0);
+    vcpu.setCr3(PML4);
+  }
+
+  get vcpu() {
+    return this.kvm.vcpus[0]!;
+  }
+
+  /** Maps gva page `vpn` to a gfn. */
+  map(vpn: number, gfn: number, flags = P | W | U): void {
+    this.vcpu.writeGuestPte(PT, vpn, gfn * 4096 + flags, 0);
+  }
+
+  access(vpn: number, kind: number) {
+    this.core.mem.store32(this.records, (vpn << 12) | kind);
+    this.core.mem.store32(this.records + 4, 0);
+    return { ...this.vcpu.run(this.records, 1) };
+  }
+}
+
+describe.each(['6.1', '2008'])('generation %s', (generation) => {
+  let m: Machine;
+  beforeEach(() => {
+    m = new Machine(generation);
+  });
+
+  test('a first touch costs one shadow fault, the next touches none', () => {
+    m.map(5, DATA + 5);
+    expect(m.access(5, ACCESS_WRITE).kind).toBe('done');
+    expect(m.stats.get('shadow_page_faults')).toBe(1);
+    m.access(5, ACCESS_WRITE);
+    m.access(5, ACCESS_READ);
+    expect(m.stats.get('shadow_page_faults')).toBe(1);
+    expect(m.stats.get('tlb_hits')).toBe(2);
+    expect(m.vcpu.readGuestPteLo(PT, 5) & (A | D)).toBe(A | D);
+  });
+
+  test('a read of a clean guest page maps it read-only, so that the first write can set D', () => {
+    m.map(5, DATA + 5);
+    m.access(5, ACCESS_READ);
+    expect(m.vcpu.readGuestPteLo(PT, 5) & (A | D)).toBe(A);
+    m.access(5, ACCESS_WRITE);
+    expect(m.stats.get('shadow_page_faults')).toBe(2);
+    expect(m.vcpu.readGuestPteLo(PT, 5) & (A | D)).toBe(A | D);
+  });
+
+  test('an absent guest page is the guest kernel’s fault to serve', () => {
+    const exit = m.access(7, ACCESS_WRITE);
+    expect(exit.kind).toBe('guest_page_fault');
+    expect(exit.code).toBe(6);
+    expect(exit.gvaLo).toBe(7 << 12);
+    m.map(7, DATA + 7);
+    expect(m.access(7, ACCESS_WRITE).kind).toBe('done');
+  });
+
+  test('an access outside all slots is MMIO', () => {
+    m.map(8, 0x4000);
+    expect(m.access(8, ACCESS_READ).kind).toBe('mmio');
+  });
+
+  test('a remapped page is stale until INVLPG and right after it', () => {
+    m.map(5, DATA + 5);
+    m.access(5, ACCESS_READ);
+    m.map(5, DATA + 6);
+    m.vcpu.invlpg(5);
+    m.access(5, ACCESS_WRITE);
+    const hvn = 0x1000 + DATA + 6;
+    expect(m.core.x.hpteGet(m.kvm.mm.id, hvn) & HPTE_DIRTY).not.toBe(0);
+  });
+
+  test('an invalidation zaps the spte, the next access faults anew', () => {
+    m.map(5, DATA + 5);
+    m.access(5, ACCESS_WRITE);
+    expect(m.core.x.unmapHvaRange(m.kvm.mm.id, 0x1000 + DATA + 5, 0x1000 + DATA + 6)).toBe(1);
+    m.core.x.flushTlbs();
+    m.access(5, ACCESS_READ);
+    expect(m.stats.get('shadow_page_faults')).toBe(2);
+    expect(m.stats.get('sptes_dropped')).toBe(1);
+  });
+
+  test('deleting a memslot zaps every shadow page', () => {
+    m.map(5, DATA + 5);
+    m.access(5, ACCESS_WRITE);
+    m.kvm.setUserMemoryRegion({ slot: 1, gfn: 0x8000, npages: 16, hvn: 0x4000 });
+    m.kvm.setUserMemoryRegion({ slot: 1, gfn: 0x8000, npages: 0, hvn: 0x4000 });
+    expect(m.access(5, ACCESS_FETCH).kind).toBe('done');
+    // Four tables; the root counts again when its vCPU lets it go (mmu_free_root_page).
+    expect(m.stats.get('shadow_pages_zapped')).toBe(5);
+  });
+
+  test('a process switch keeps the translations of both spaces apart', () => {
+    m.map(5, DATA + 5);
+    m.access(5, ACCESS_WRITE);
+    m.vcpu.writeGuestPte(10, 0, (11 << 12) | P | W | U, 0);
+    m.vcpu.writeGuestPte(11, 0, (12 << 12) | P | W | U, 0);
+    m.vcpu.writeGuestPte(12, 0, (13 << 12) | P | W | U, 0);
+    m.vcpu.setCr3(10);
+    expect(m.access(5, ACCESS_READ).kind).toBe('guest_page_fault');
+    m.vcpu.setCr3(PML4);
+    expect(m.access(5, ACCESS_WRITE).kind).toBe('done');
+  });
+});
+
+test('6.1: a leaf table goes unsync at its first write, later writes cost nothing', () => {
+  const m = new Machine('6.1');
+  m.map(5, DATA + 5);
+  m.access(5, ACCESS_WRITE);
+  const before = m.stats.get('vmexits');
+  m.map(6, DATA + 6);
+  m.map(7, DATA + 7);
+  expect(m.stats.get('vmexits') - before).toBe(1);
+  expect(m.stats.get('shadow_pages_unsync')).toBe(1);
+});
+
+test('2008: every write to a shadowed table is emulated', () => {
+  const m = new Machine('2008');
+  m.map(5, DATA + 5);
+  m.access(5, ACCESS_WRITE);
+  const before = m.stats.get('guest_pte_writes');
+  m.map(6, DATA + 6);
+  m.map(7, DATA + 7);
+  expect(m.stats.get('guest_pte_writes') - before).toBe(2);
+});
