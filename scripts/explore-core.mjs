@@ -1,7 +1,7 @@
 // Makes the explorer's core out of the release core: every load and store is logged (Binaryen's
-// instrument-memory pass), and every mutable global is exported, so that src/explore can undo a
-// step, hash the state incrementally and know each step's exact footprint. The log lies in linear
-// memory, at the address in global `explore_log` (0: off):
+// instrument-memory pass), and every mutable global becomes a word of low memory, so that src/explore
+// can undo a step, hash the state incrementally and know each step's exact footprint. The log lies
+// in linear memory, at the address in global `explore_log` (0: off):
 //
 //   +0 end of the read log so far   +4 end of the write log so far   (both byte addresses)
 //   +8 limit of the read log        +12 limit of the write log
@@ -9,17 +9,59 @@
 //   write log: two u32 an entry, the word index and the word's value before the store
 import binaryen from 'binaryen';
 
+/** Low memory that asc leaves unused; the globals lie here. */
+const GLOBALS_AT = 64;
+const GLOBALS_END = 1024;
+
+/** Turns every mutable global of a module's text into a word (or two) of low memory. */
+function globalsToMemory(text) {
+  const escape = (name) => name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  let at = GLOBALS_AT;
+  let data = '';
+  const found = [
+    ...text.matchAll(/^ \(global (\S+) \(mut (i32|i64|f64)\) \(\2\.const (\S+)\)\)$/gm),
+  ];
+  for (const [line, name, type, init] of found) {
+    const bytes = type === 'i32' ? 4 : 8;
+    at = Math.ceil(at / bytes) * bytes;
+    const address = `(i32.const ${at})`;
+    const end = '(?=[\\s)])';
+    text = text
+      .replace(`${line}\n`, '')
+      .replaceAll(
+        new RegExp(`\\(global\\.get ${escape(name)}\\)`, 'g'),
+        `(${type}.load ${address})`,
+      )
+      .replaceAll(
+        new RegExp(`\\(global\\.set ${escape(name)}${end}`, 'g'),
+        `(${type}.store ${address}`,
+      );
+    const view = new DataView(new ArrayBuffer(8));
+    if (type === 'i32') view.setInt32(0, Number(init), true);
+    else if (type === 'i64') view.setBigInt64(0, BigInt(init), true);
+    else view.setFloat64(0, Number(init), true);
+    for (let i = 0; i < bytes; i++) {
+      const byte = view.getUint8(i);
+      if (byte !== 0) {
+        const hex = byte.toString(16).padStart(2, '0');
+        data += ` (data (i32.const ${at + i}) "\\${hex}")\n`;
+      }
+    }
+    at += bytes;
+  }
+  if (at > GLOBALS_END) throw new Error('the core has more globals than low memory holds');
+  if (/\(mut /.test(text)) throw new Error('a mutable global of the core escaped the explorer');
+  return text.replace(/\)\s*$/, `${data})\n`);
+}
+
 /** Instruments the bytes of a core that was compiled without bulk memory. */
 export function instrumentCore(bytes) {
-  const m = binaryen.readBinary(bytes);
-  m.setFeatures(binaryen.Features.All);
+  const release = binaryen.readBinary(bytes);
+  const m = binaryen.parseText(globalsToMemory(release.emitText()));
+  release.dispose();
+  const { MutableGlobals, SignExt, NontrappingFPToInt, SIMD128 } = binaryen.Features;
+  m.setFeatures(MutableGlobals | SignExt | NontrappingFPToInt | SIMD128);
   const { i32, i64, f32, f64, none } = binaryen;
-  const globals = [];
-  for (let i = 0; i < m.getNumGlobals(); i++) {
-    const info = binaryen.getGlobalInfo(m.getGlobalByIndex(i));
-    if (info.mutable && info.module === '') globals.push(info.name);
-  }
-  for (const name of globals) m.addGlobalExport(name, `global:${name}`);
 
   binaryen.setPassArgument('instrument-memory', 'load,store');
   m.runPasses(['instrument-memory']);

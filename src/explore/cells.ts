@@ -5,7 +5,6 @@
 //   0x40000000 …  task stacks and status, TASK_CELLS a task
 //   0x50000000 …  the lock table
 //   0x60000000 …  fields of host records (value: an interned id)
-//   0x70000000 …  mutable globals of the core
 //
 // A step's effect is a list of (cell, old value, new value); a state is the initial state plus the
 // steps that led to it. Its hash is a sum of one mixed word a cell, so that a step changes it in
@@ -15,7 +14,6 @@ export const WORDS_CELL = 0x3f000000;
 export const TASK_CELL = 0x40000000;
 export const LOCK_CELL = 0x50000000;
 export const RECORD_CELL = 0x60000000;
-export const GLOBAL_CELL = 0x70000000;
 
 /** Cells of one task: its stack and, at the end, its status. */
 export const TASK_CELLS = 512;
@@ -79,7 +77,7 @@ export class Journal {
   readonly reads = new IntList(256);
   /** Shared cells written, each once. */
   readonly writes = new IntList(256);
-  /** The step changed a host record or a global of the core: it commutes with no other. */
+  /** The step changed a host record: it commutes with no other. */
   wroteRecords = false;
 
   clear(): void {

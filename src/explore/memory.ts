@@ -5,7 +5,6 @@ import { CoreBugError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { MemoryObserver } from '../core/memory.ts';
 import type { Journal } from './cells.ts';
-import { GLOBAL_CELL } from './cells.ts';
 
 /** Bytes of each of the two logs. */
 const LOG_BYTES = 1 << 20;
@@ -17,13 +16,11 @@ export interface WordRange {
   readonly end: number;
 }
 
-/** Linear memory and globals of one instrumented core. */
+/** Linear memory of one instrumented core; its globals are words of it too. */
 export class TrackedMemory implements MemoryObserver {
   readonly core: Core;
   readonly #log: number;
   readonly #on: WebAssembly.Global;
-  readonly #globals: WebAssembly.Global[] = [];
-  readonly #globalValues: Int32Array;
   /** Words that are not state: the counters, the log itself. */
   #ignored: WordRange[];
   /** Step in which a word was last logged as read or written; grows with the memory. */
@@ -38,13 +35,6 @@ export class TrackedMemory implements MemoryObserver {
     if (on === undefined) throw new CoreBugError('the explorer needs loadCore("explore")');
     this.#on = on;
     this.#log = core.x.arenaAlloc(2 * LOG_BYTES) >>> 0;
-    for (const name of Object.keys(x)) {
-      if (!name.startsWith('global:')) continue;
-      const global = x[name] as WebAssembly.Global;
-      if (typeof global.value === 'number') this.#globals.push(global);
-      else throw new CoreBugError(`${name}: a mutable 64-bit global cannot be saved`);
-    }
-    this.#globalValues = new Int32Array(this.#globals.length);
     const counters = (core.x.statsPtr() >>> 0) >>> 2;
     this.#ignored = [
       { first: counters, end: counters + (counterBytes >>> 2) },
@@ -62,9 +52,8 @@ export class TrackedMemory implements MemoryObserver {
     return false;
   }
 
-  /** Starts logging; the present globals are the initial ones. */
+  /** Starts logging. */
   start(): void {
-    this.#globals.forEach((global, i) => (this.#globalValues[i] = global.value as number));
     const u32 = this.core.mem.u32;
     const at = this.#log >>> 2;
     u32[at + 2] = this.#log + LOG_BYTES;
@@ -121,14 +110,6 @@ export class TrackedMemory implements MemoryObserver {
       this.#readAt[word] = epoch;
       journal.reads.push(word);
     }
-    for (let i = 0; i < this.#globals.length; i++) {
-      const now = (this.#globals[i] as WebAssembly.Global).value as number;
-      const old = this.#globalValues[i] as number;
-      if (now === old) continue;
-      this.#globalValues[i] = now;
-      journal.change(GLOBAL_CELL + i, old, now);
-      journal.wroteRecords = true;
-    }
   }
 
   /** MemoryObserver: appends an access of the host to the log that the core writes. */
@@ -147,11 +128,6 @@ export class TrackedMemory implements MemoryObserver {
     u32[top >>> 2] = word;
     u32[(top >>> 2) + 1] = u32[word] as number;
     u32[(this.#log >>> 2) + 1] = top + 8;
-  }
-
-  setGlobal(index: number, value: number): void {
-    (this.#globals[index] as WebAssembly.Global).value = value;
-    this.#globalValues[index] = value;
   }
 
   #fit(words: number): void {

@@ -6,7 +6,6 @@ import { COUNTERS } from '../stats/counters.ts';
 import { BLOCKED_ON_NOTHING, Task } from '../sched/task.ts';
 import type { Protocol } from '../sched/task.ts';
 import {
-  GLOBAL_CELL,
   Journal,
   LOCK_CELL,
   mixHigh,
@@ -289,10 +288,8 @@ export class System {
       else if (at - TASK_STATUS === SHARED) task.blockedShared = value === 1;
     } else if (cell < RECORD_CELL) {
       this.locks.cells[cell - LOCK_CELL] = value;
-    } else if (cell < GLOBAL_CELL) {
-      this.#records.assign(cell - RECORD_CELL, value);
     } else {
-      (this.#memory as TrackedMemory).setGlobal(cell - GLOBAL_CELL, value);
+      this.#records.assign(cell - RECORD_CELL, value);
     }
   }
 }
