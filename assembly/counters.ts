@@ -122,4 +122,6 @@ export const CONTEXT_SWITCHES: u32 = 58;
 export const GUEST_COW_FAULTS: u32 = 59;
 /** guest references that the guest kernel refused (a signal to the program) (count) */
 export const GUEST_ACCESS_VIOLATIONS: u32 = 60;
-export const COUNTER_COUNT: u32 = 61;
+/** exits to the VMM because the host has no page to give (EFAULT, ENOMEM) (count) */
+export const MEMORY_FAULT_EXITS: u32 = 61;
+export const COUNTER_COUNT: u32 = 62;

@@ -1,5 +1,5 @@
-// Writes assembly/counters.ts from src/stats/counters.ts, the one declaration of the counters.
-// With --check it only says whether the file is current (exit status 1 when not).
+// Writes assembly/counters.ts and docs/counters.md from src/stats/counters.ts, the one declaration of
+// the counters. With --check it only says whether the files are current (exit status 1 when not).
 import { readFileSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
@@ -19,17 +19,33 @@ const text = `// Generated from src/stats/counters.ts by scripts/gen-counters.mj
 ${lines.join('\n')}
 export const COUNTER_COUNT: u32 = ${COUNTERS.length};
 `;
-const target = new URL('assembly/counters.ts', root);
-let current = '';
-try {
-  current = readFileSync(target, 'utf8');
-} catch {
-  // first build
-}
-if (current !== text) {
-  if (process.argv.includes('--check')) {
-    console.error('assembly/counters.ts is stale: run node scripts/gen-counters.mjs');
-    process.exit(1);
+const doc = `# Counters
+
+Every counter is declared once, in \`src/stats/counters.ts\`; this page is generated from there by
+\`scripts/gen-counters.mjs\`. The name is the JSON key, the CSV column and (in capitals) the slot in the
+Wasm core.
+
+| counter | unit | one unit of it is |
+|---|---|---|
+${COUNTERS.map((c) => `| \`${c.name}\` | ${c.unit} | ${c.meaning} |`).join('\n')}
+`;
+const check = process.argv.includes('--check');
+let stale = false;
+for (const [path, wanted] of [
+  ['assembly/counters.ts', text],
+  ['docs/counters.md', doc],
+]) {
+  const target = new URL(path, root);
+  let current = '';
+  try {
+    current = readFileSync(target, 'utf8');
+  } catch {
+    // first build
   }
-  writeFileSync(target, text);
+  if (current === wanted) continue;
+  if (check) {
+    console.error(`${path} is stale: run node scripts/gen-counters.mjs`);
+    stale = true;
+  } else writeFileSync(target, wanted);
 }
+if (stale) process.exit(1);

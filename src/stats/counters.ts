@@ -150,6 +150,11 @@ export const COUNTERS = [
     unit: 'count',
     meaning: 'guest references that the guest kernel refused (a signal to the program)',
   },
+  {
+    name: 'memory_fault_exits',
+    unit: 'count',
+    meaning: 'exits to the VMM because the host has no page to give (EFAULT, ENOMEM)',
+  },
 ] as const satisfies readonly CounterDeclaration[];
 
 /** Name of a counter. */
