@@ -172,6 +172,7 @@ export {
   gfnToHvn,
   guestPagePtr,
   guestPagePtrForWrite,
+  guestPageWritten,
   slotPtr,
 } from './mmu/memslot';
 export {

@@ -3,9 +3,11 @@
 // write-tracking counts and, while dirty logging is on, its dirty bitmap.
 
 import {
+  HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   HPTE_WRITE,
+  HPTE_YOUNG,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
   SLOT_BASE_GFN,
@@ -24,7 +26,7 @@ import {
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
-import { hpteGet } from '../mm/pte';
+import { hpteGet, hpteOr } from '../mm/pte';
 import { Gfn, Hvn } from '../types';
 
 /** The slots, by id. */
@@ -228,4 +230,13 @@ export function guestPagePtrForWrite(gfn: Gfn): usize {
 /** Pages of a slot. */
 export function slotPages(slot: usize): u32 {
   return load<u32>(slot, SLOT_NPAGES);
+}
+
+/** A write by KVM or the VMM on the guest's behalf: the host pte is young and dirty, the log knows. */
+export function guestPageWritten(gfn: Gfn): void {
+  const slot = gfnToMemslot(gfn);
+  if (slot == 0) return;
+  const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
+  hpteOr(load<u32>(slot, SLOT_MM), hvn, HPTE_YOUNG | HPTE_DIRTY);
+  markPageDirty(slot, gfn);
 }

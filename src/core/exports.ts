@@ -208,6 +208,8 @@ export interface KvmExports {
   guestPagePtr(gfn: number): number;
   /** Content of a guest page for writing; 0 when the host page is not present and writable. */
   guestPagePtrForWrite(gfn: number): number;
+  /** KVM or the VMM wrote a guest page: host pte young and dirty, dirty log. */
+  guestPageWritten(gfn: number): void;
   /** Byte address of slot `id` (SLOT_*). */
   slotPtr(id: number): number;
   /** Byte address of the VM's words (KVM_*). */

@@ -10,6 +10,8 @@ import {
   EXIT_NONCANONICAL,
   EXIT_PAGE_FAULT,
   EXIT_VERIFY,
+  HPTE_PRESENT,
+  HPTE_WRITE,
   KVM_FEATURE_INVALIDATE_ON_INJECT,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
@@ -164,10 +166,18 @@ export class Vcpu {
     if (stale) this.kvm.core.x.statBump(COUNTER_SLOTS.retried_page_faults, 1);
   }
 
-  /** The emulated write: its value does not matter to the MMU, that it was made does. */
+  /** The emulated write completes the record: its value does not matter to the MMU, but a shadowed
+   *  table that it hits does, and the page is dirty for the host and the dirty log. */
   #emulate(): void {
     const { x, mem } = this.kvm.core;
-    x.mmuPteWrite(mem.load32(this.ptr + VCPU_WALK_GFN), 0, 8);
+    const gfn = mem.load32(this.ptr + VCPU_WALK_GFN);
+    const hvn = x.gfnToHvn(gfn) >>> 0;
+    const writable = HPTE_PRESENT | HPTE_WRITE;
+    if ((x.hpteGet(this.kvm.mm.id, hvn) & writable) !== writable) {
+      this.kvm.faultIn(this.task, gfn, true);
+    }
+    x.guestPageWritten(gfn);
+    if (x.gfnShadowed(gfn) !== 0) x.mmuPteWrite(gfn, 0, 8);
     x.statBump(COUNTER_SLOTS.accesses, 1);
     x.statBump(COUNTER_SLOTS.writes, 1);
     x.statBump(COUNTER_SLOTS.tlb_misses, 1);
@@ -261,6 +271,7 @@ export class Vcpu {
     if (trap !== 0) x.statBump(COUNTER_SLOTS.vmexits, 1);
     mem.store32(page + index * 8, lo);
     mem.store32(page + index * 8 + 4, hi);
+    x.guestPageWritten(tableGfn);
     if (trap === 1) x.mmuPteWrite(tableGfn, index, 8);
   }
 
