@@ -379,6 +379,8 @@ export const SLOT_TRACK: u32 = 40;
 export const SLOT_DIRTY: u32 = 44;
 export const SLOT_USED: u32 = 48;
 export const SLOT_ID: u32 = 52;
+/** u8 for each 512 gfns: not 0 when one of them may have an spte. */
+export const SLOT_MAPPED: u32 = 56;
 
 export const KVM_MEM_LOG_DIRTY_PAGES: u32 = 1;
 export const KVM_MEM_READONLY: u32 = 2;

@@ -15,7 +15,7 @@ import { SPTES_AGED } from '../counters';
 import { bump, bumpBy } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
 import { flushRemoteTlbs } from './flush';
-import { gfnToRmap, nextSlotOfMm } from './memslot';
+import { gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm } from './memslot';
 import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
 import {
@@ -57,12 +57,25 @@ function unmapSlotRange(slot: usize, start: Hvn, end: Hvn): bool {
   const gfnFirst = load<u32>(slot, SLOT_BASE_GFN) + (first - base);
   const gfnLast = load<u32>(slot, SLOT_BASE_GFN) + (last - 1 - base);
   let flush = false;
-  for (let level: u32 = 1; level <= 3; level++) {
-    const from = gfnToRmap(slot, gfnFirst, level);
-    const to = gfnToRmap(slot, gfnLast, level);
-    for (let head = from; head <= to; head += 4) {
-      if (load<u32>(head) != 0 && zapRmap(head, true)) flush = true;
+  for (let level: u32 = 1; level <= 2; level++) {
+    let gfn = nextMappedGfn(slot, gfnFirst, gfnLast);
+    while (gfn <= gfnLast) {
+      const end = min<u32>(gfn | 511, gfnLast);
+      if (zapHeads(gfnToRmap(slot, gfn, level), gfnToRmap(slot, end, level))) flush = true;
+      const whole = (gfn & 511) == 0 && (end & 511) == 511;
+      if (whole && level == 2) store<u8>(gfnMapped(slot, gfn), 0);
+      if (end == gfnLast) break;
+      gfn = nextMappedGfn(slot, end + 1, gfnLast);
     }
+  }
+  if (zapHeads(gfnToRmap(slot, gfnFirst, 3), gfnToRmap(slot, gfnLast, 3))) flush = true;
+  return flush;
+}
+
+function zapHeads(head: usize, to: usize): bool {
+  let flush = false;
+  for (; head <= to; head += 4) {
+    if (load<u32>(head) != 0 && zapRmap(head, true)) flush = true;
   }
   return flush;
 }
@@ -145,6 +158,23 @@ function ageHeads(head: usize, to: usize, action: u32): bool {
   return young || agedInEights != 0;
 }
 
+/** The part of a range that a slot maps. */
+function ageSlotRange(slot: usize, first: Gfn, last: Gfn, action: u32): bool {
+  let young = false;
+  for (let level: u32 = 1; level <= 2; level++) {
+    let gfn = nextMappedGfn(slot, first, last);
+    while (gfn <= last) {
+      const end = min<u32>(gfn | 511, last);
+      const from = gfnToRmap(slot, gfn, level);
+      if (ageHeads(from, gfnToRmap(slot, end, level), action)) young = true;
+      if (end == last) break;
+      gfn = nextMappedGfn(slot, end + 1, last);
+    }
+  }
+  if (ageHeads(gfnToRmap(slot, first, 3), gfnToRmap(slot, last, 3), action)) young = true;
+  return young;
+}
+
 /**
  * Ages the pages of a range (AGE_*). Returns whether any was young; for AGE_DROP, whether any was
  * mapped, since dropping is what stands for the accessed bit there. The caller flushes.
@@ -158,10 +188,7 @@ export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
     if (first >= last) continue;
     const gfnFirst: Gfn = load<u32>(slot, SLOT_BASE_GFN) + (first - base);
     const gfnLast: Gfn = load<u32>(slot, SLOT_BASE_GFN) + (last - 1 - base);
-    for (let level: u32 = 1; level <= 3; level++) {
-      const from = gfnToRmap(slot, gfnFirst, level);
-      if (ageHeads(from, gfnToRmap(slot, gfnLast, level), action)) young = true;
-    }
+    if (ageSlotRange(slot, gfnFirst, gfnLast, action)) young = true;
   }
   return young ? 1 : 0;
 }

@@ -96,6 +96,7 @@ import { adDisabled, hasFeature, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import {
   disallowLpage,
+  gfnMapped,
   gfnToMemslot,
   gfnToRmap,
   gfnTrack,
@@ -290,6 +291,7 @@ export function setSpte(
   spSetTranslation(sp, index, gfn, access);
   if (!wasRmapped) {
     pteListAdd(gfnToRmap(slot, gfn, level), sptep);
+    store<u8>(gfnMapped(slot, gfn), 1);
     spNotePresent(sp, index);
     bump(SPTES_INSTALLED);
     if (prefetch) bump(SPTES_PREFETCHED);

@@ -16,6 +16,7 @@ import {
   SLOT_HVN,
   SLOT_ID,
   SLOT_LPAGE,
+  SLOT_MAPPED,
   SLOT_MAX,
   SLOT_MM,
   SLOT_NPAGES,
@@ -67,6 +68,7 @@ function allocSideTables(slot: usize, baseGfn: Gfn, npages: u32): void {
     if (level > 1) store<u32>(slot + <usize>((level - 2) << 2), <u32>arenaAlloc(bytes), SLOT_LPAGE);
   }
   store<u32>(slot, <u32>arenaAlloc(<usize>npages), SLOT_TRACK);
+  store<u32>(slot, <u32>arenaAlloc(<usize>unitsOf(baseGfn, npages, 2) + 1), SLOT_MAPPED);
   store<u32>(slot, 0, SLOT_DIRTY);
 }
 
@@ -174,6 +176,26 @@ export function gfnToRmap(slot: usize, gfn: Gfn, level: u32): usize {
   const shift = (level - 1) * 9;
   const index = (gfn >> shift) - (load<u32>(slot, SLOT_BASE_GFN) >> shift);
   return <usize>load<u32>(slot + <usize>((level - 1) << 2), SLOT_RMAP) + ((<usize>index) << 2);
+}
+
+/** Where the note lies that one of the 512 gfns around `gfn` may have an spte. */
+export function gfnMapped(slot: usize, gfn: Gfn): usize {
+  const unit = (gfn >> 9) - (load<u32>(slot, SLOT_BASE_GFN) >> 9);
+  return <usize>load<u32>(slot, SLOT_MAPPED) + <usize>unit;
+}
+
+/**
+ * First gfn in `gfn` .. `last` whose 512 gfns around may have sptes of 4 KiB or 2 MiB; more than
+ * `last`: none. So a range costs what is mapped in it.
+ */
+export function nextMappedGfn(slot: usize, gfn: Gfn, last: Gfn): Gfn {
+  const first = gfnMapped(slot, gfn);
+  const end = gfnMapped(slot, last) + 1;
+  let at = first;
+  while (at + 8 <= end && load<u64>(at) == 0) at += 8;
+  while (at < end && load<u8>(at) == 0) at++;
+  if (at == first) return gfn;
+  return at == end ? last + 1 : ((gfn >> 9) + <u32>(at - first)) << 9;
 }
 
 /** Address of the disallow_lpage count of `gfn` at `level` 2 or 3 (lpage_info_slot). */

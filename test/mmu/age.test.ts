@@ -7,6 +7,7 @@ import {
   AGE_TEST,
   PT_ACCESSED_BIT,
   PT_PRESENT_BIT,
+  SLOT_MAPPED,
   SLOT_RMAP,
   SPTE_AD_DISABLED_BIT,
   SPTE_MMU_PRESENT_BIT,
@@ -53,8 +54,10 @@ test('a range is aged as spte by spte', () => {
         const { x, mem } = loadCore('debug');
         x.frameInit(PAGES);
         const mm = x.mmCreate();
-        x.memslotSet(0, 0, PAGES, FIRST_HVN, mm, 0);
+        // Gfns 480 to 575: the slot reaches over a boundary of 512.
+        x.memslotSet(0, 480, PAGES, FIRST_HVN, mm, 0);
         const rmap = mem.load32(x.slotPtr(0) + SLOT_RMAP);
+        const mapped = mem.load32(x.slotPtr(0) + SLOT_MAPPED);
         const table = x.pageAlloc();
         const pages = runs.flatMap(([page, n]) => Array<Page>(n).fill(page)).slice(0, PAGES);
         const at = pages.map((_, i) => table + i * 8);
@@ -65,6 +68,7 @@ test('a range is aged as spte by spte', () => {
         pages.forEach((page, i) => {
           if (page === 'none') return;
           mem.store32(rmap + i * 4, at[i] as number);
+          mem.u8[mapped + (i < 32 ? 0 : 1)] = 1;
           mem.storeBig(at[i] as number, spteOf(page, i + 1));
         });
         const inRange = (i: number): boolean => i >= start && i < start + length;
