@@ -112,7 +112,7 @@ function readHeader(decoder: usize, p: usize): bool {
 }
 
 /** The rare operations; returns the next one, or 0 with errorCode set. */
-function decodeRare(decoder: usize, p: usize, out: usize, records: u64): usize {
+function decodeRare(decoder: usize, p: usize, end: usize, out: usize, records: u64): usize {
   const op = <u32>load<u8>(p);
   const kind = op & ACCESS_KIND_MASK;
   const value = leb(p + 1);
@@ -133,6 +133,7 @@ function decodeRare(decoder: usize, p: usize, out: usize, records: u64): usize {
   }
   const slot = op >> 2;
   if (slot == SLOT_END) {
+    if (p + 9 > end) return p + 9;
     ended = load<u64>(p, 1) == records;
     if (!ended) errorCode = TRACE_ERR_COUNT;
     return ended ? p + 9 : 0;
@@ -184,7 +185,7 @@ export function decodeSmt(
     const kind = op & ACCESS_KIND_MASK;
     const slot = op >> 2;
     if (slot == SLOT_ESCAPE || kind == ACCESS_CONTROL) {
-      const next = decodeRare(decoder, p, out, before + ((<u64>(out - start)) >> 3));
+      const next = decodeRare(decoder, p, end, out, before + ((<u64>(out - start)) >> 3));
       // A last operation that runs past the input was cut off.
       if (next == 0 || next > end) {
         outEnd = out;

@@ -2,8 +2,9 @@
 // wait for the event loop. gzip is seen through.
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { type Gunzip, constants, createGunzip } from 'node:zlib';
+import { constants, createGunzip } from 'node:zlib';
 import { DataError } from '../core/errors.ts';
+import { type SyncZlib, zlibStep } from './zlib-step.ts';
 
 /** A forward-only run of bytes. */
 export interface ByteSource {
@@ -107,33 +108,6 @@ export class FileBytes implements ByteSource {
   }
 }
 
-/** The parts of a Gunzip that gunzipSync() is made of; its type declaration leaves them out. */
-interface SyncGunzip extends Omit<Gunzip, '_handle'> {
-  _handle: { close(): void } | null;
-  _processChunk(chunk: Uint8Array, flush: number): Buffer;
-}
-
-/**
- * One synchronous step of an inflation that goes on. zlib closes the engine after each such step,
- * since gunzipSync() makes only one; so the engine's close() is set aside meanwhile, as the
- * minizlib package (npm's own tar) does.
- */
-function inflateStep(gunzip: SyncGunzip, chunk: Uint8Array, flush: number): Buffer {
-  const handle = gunzip._handle;
-  if (handle === null) return Buffer.alloc(0);
-  const close = handle.close;
-  handle.close = () => {};
-  try {
-    return gunzip._processChunk(chunk, flush);
-  } finally {
-    handle.close = close;
-    gunzip._handle = handle;
-    while (gunzip.listenerCount('error') > 1) {
-      gunzip.removeListener('error', gunzip.listeners('error').at(-1) as () => void);
-    }
-  }
-}
-
 /** Compressed bytes that are inflated at a time; bounds what one step can give to 16 MiB. */
 const GZIP_STEP = 16384;
 
@@ -141,7 +115,7 @@ const GZIP_STEP = 16384;
 class GunzipBytes implements ByteSource {
   readonly name: string;
   readonly #inner: ByteSource;
-  readonly #gunzip: SyncGunzip;
+  readonly #gunzip: SyncZlib;
   readonly #in = new Uint8Array(GZIP_STEP);
   #out: Uint8Array = new Uint8Array(0);
   #at = 0;
@@ -150,7 +124,7 @@ class GunzipBytes implements ByteSource {
   constructor(inner: ByteSource) {
     this.name = inner.name;
     this.#inner = inner;
-    this.#gunzip = createGunzip({ chunkSize: 65536 }) as unknown as SyncGunzip;
+    this.#gunzip = createGunzip({ chunkSize: 65536 }) as unknown as SyncZlib;
     // Errors are thrown by the synchronous step as well.
     this.#gunzip.on('error', () => {});
   }
@@ -171,7 +145,7 @@ class GunzipBytes implements ByteSource {
     this.#ended = n === 0;
     try {
       const flush = this.#ended ? constants.Z_FINISH : constants.Z_SYNC_FLUSH;
-      this.#out = inflateStep(this.#gunzip, this.#in.subarray(0, n), flush);
+      this.#out = zlibStep(this.#gunzip, this.#in.subarray(0, n), flush);
       this.#at = 0;
     } catch (error) {
       const { code } = error as { code?: string };

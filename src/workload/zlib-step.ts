@@ -1,0 +1,31 @@
+// zlib, a piece at a time and synchronously.
+
+import type { Gunzip, Gzip } from 'node:zlib';
+
+/** The parts of a zlib stream that gunzipSync() is made of; its type declaration leaves them out. */
+export interface SyncZlib extends Omit<Gunzip & Gzip, '_handle'> {
+  _handle: { close(): void } | null;
+  _processChunk(chunk: Uint8Array, flush: number): Buffer;
+}
+
+/**
+ * One synchronous step of a stream that goes on. Node closes the engine after each such step, since
+ * gunzipSync() makes only one; so the engine's close() is set aside meanwhile, as the minizlib
+ * package (npm's own tar) does.
+ */
+export function zlibStep(stream: SyncZlib, chunk: Uint8Array, flush: number): Buffer {
+  const handle = stream._handle;
+  if (handle === null) return Buffer.alloc(0);
+  const close = handle.close;
+  handle.close = () => {};
+  try {
+    return stream._processChunk(chunk, flush);
+  } finally {
+    handle.close = close;
+    stream._handle = handle;
+    // Each step leaves a listener behind.
+    while (stream.listenerCount('error') > 1) {
+      stream.removeListener('error', stream.listeners('error').at(-1) as () => void);
+    }
+  }
+}
