@@ -102,7 +102,7 @@ export {
   runBatchVerified,
 } from './verify';
 export { guestWalk, loadPdptrs } from './mmu/guest_walk';
-export { accessRow, accessRowsWalk } from './conform/access';
+export { accessRow, accessRowOutcome, accessRowPfn, accessRowsWalk } from './conform/access';
 export {
   cowFileBegin,
   doAnonymousPage,

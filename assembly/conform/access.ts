@@ -77,6 +77,8 @@ import {
   VCPU_MAXPHYADDR,
   VCPU_PKRU,
   VCPU_RFLAGS,
+  VCPU_ROOT,
+  VCPU_ROOT_LEVEL,
   VCPU_WALK_ERROR,
   VCPU_WALK_GFN,
   WALK_FAULT,
@@ -91,7 +93,7 @@ import {
   PT_WRITABLE,
 } from '../mmu/guest_pte';
 import { guestWalk } from '../mmu/guest_walk';
-import { guestPagePtrForWrite } from '../mmu/memslot';
+import { guestPagePtr, guestPagePtrForWrite } from '../mmu/memslot';
 
 /** Guest physical-address width that the tables are made for. */
 const MAXPHYADDR: u32 = 36;
@@ -181,18 +183,8 @@ export function accessRow(job: usize, id: u32): void {
   );
 }
 
-/**
- * Outcome word of a row of which the accesses are made: `pde` and `pte` are the entries afterwards,
- * `error` the #PF error code, `gfn` what the access translated to unless it faulted.
- */
-export function accessOutcome(
-  job: usize,
-  faulted: bool,
-  error: u32,
-  gfn: u32,
-  pde: u64,
-  pte: u64,
-): u32 {
+/** Outcome word of a row whose accesses are made; the arguments as for accessRowOutcome(). */
+function outcomeWord(job: usize, faulted: bool, error: u32, gfn: u32, pde: u64, pte: u64): u32 {
   const changed =
     ((pde ^ load<u64>(job, ACX_JOB_PDE)) & ~(PT_ACCESSED | PT_DIRTY)) |
     ((pte ^ load<u64>(job, ACX_JOB_PTE)) & ~(PT_ACCESSED | PT_DIRTY));
@@ -249,7 +241,7 @@ export function accessRowsWalk(job: usize, ids: usize, out: usize, n: u32): void
     store<u64>(ptep, load<u64>(job, ACX_JOB_PTE));
     if (load<u32>(job, ACX_JOB_PREREAD) != 0) guestWalk(vcpu, ACCESS_READ | ACCESS_SUPERVISOR);
     const faulted = guestWalk(vcpu, load<u32>(job, ACX_JOB_FLAGS)) == WALK_FAULT;
-    const word = accessOutcome(
+    const word = outcomeWord(
       job,
       faulted,
       load<u32>(vcpu, VCPU_WALK_ERROR),
@@ -259,4 +251,37 @@ export function accessRowsWalk(job: usize, ids: usize, out: usize, n: u32): void
     );
     store<u16>(out + ((<usize>i) << 1), <u16>word);
   }
+}
+
+/**
+ * Outcome word of the row in the job block, of which the accesses have been made some other way: the
+ * entries are read from the guest's tables. `faulted` with the #PF error code, or the gfn that the
+ * access went to.
+ */
+export function accessRowOutcome(job: usize, faulted: u32, error: u32, gfn: u32): u32 {
+  const tables = load<u32>(job, ACX_JOB_TABLE_GFN);
+  const pde = load<u64>(entryPtr(job, guestPagePtr(tables + 2), 2));
+  const large = load<u64>(job, ACX_JOB_PDE) & PT_PAGE_SIZE;
+  const pte = large != 0 ? 0 : load<u64>(entryPtr(job, guestPagePtr(tables + 3), 1));
+  return outcomeWord(job, faulted != 0, error, gfn, pde, pte);
+}
+
+/** Frame that the shadow tables map the job's address to, whatever the rights; 0xffffffff: none. */
+export function accessRowPfn(job: usize): u32 {
+  const vcpu = <usize>load<u32>(job, ACX_JOB_VCPU);
+  const gva = load<u64>(job, ACX_JOB_GVA);
+  let table = <usize>load<u32>(vcpu, VCPU_ROOT);
+  for (let level = load<u32>(vcpu, VCPU_ROOT_LEVEL); table != 0; level--) {
+    const spte = load<u64>(entryPtr(job, table, level));
+    if ((spte & PT_PRESENT) == 0) break;
+    const base = spte & 0x000f_ffff_ffff_f000;
+    if (level == 1 || (spte & PT_PAGE_SIZE) != 0) {
+      const bits = 9 * (level - 1);
+      const inside = ((<u32>1) << bits) - 1;
+      const frame = <u32>(base >> (<u64>PAGE_SHIFT));
+      return (frame & ~inside) | ((<u32>(gva >> (<u64>PAGE_SHIFT))) & inside);
+    }
+    table = <usize>base;
+  }
+  return 0xffffffff;
 }

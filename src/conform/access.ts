@@ -11,7 +11,9 @@ import {
   sameOutcome,
 } from './access-row.ts';
 import type { AccessTable } from './access-table.ts';
+import { shadowRunner } from './access-shadow.ts';
 import { walkerRunner } from './access-walker.ts';
+import { residentVm } from './resident-vm.ts';
 
 /** The ways an access can take. */
 export type AccessWay = 'walker' | 'shadow';
@@ -53,7 +55,7 @@ export const ROWS_PER_CHUNK = 65_536;
 /** Makes the runner of a way. */
 export function accessRunner(way: AccessWay): RowRunner {
   if (way === 'walker') return walkerRunner(loadCore());
-  throw new Error(`no runner for ${way}`);
+  return shadowRunner(residentVm());
 }
 
 /** Checks every row of a table. */

@@ -185,6 +185,10 @@ export interface GuestWalkExports {
   accessRow(job: number, id: number): void;
   /** Runs `n` rows through the guest walker: input words at `ids`, outcome words to `out`. */
   accessRowsWalk(job: number, ids: number, out: number, n: number): void;
+  /** Outcome word of the job's row from the entries as they are and what the access did. */
+  accessRowOutcome(job: number, faulted: number, error: number, gfn: number): number;
+  /** Frame that the shadow tables map the job's address to, or 0xffffffff. */
+  accessRowPfn(job: number): number;
 }
 
 /** Exports of mmu/memslot.ts and mmu/kvm.ts. */

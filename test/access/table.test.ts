@@ -2,9 +2,16 @@
 
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { decodeRow } from '../../src/conform/access-row.ts';
+import {
+  decodeRow,
+  describeAccess,
+  describeMapping,
+  describeOutcome,
+} from '../../src/conform/access-row.ts';
+import { shadowRunner } from '../../src/conform/access-shadow.ts';
 import { parseAccessTable, readAccessTable } from '../../src/conform/access-table.ts';
 import { checkAccessTable } from '../../src/conform/access.ts';
+import { residentVm } from '../../src/conform/resident-vm.ts';
 import { oraclePath } from '../oracle.ts';
 import { encodeAcx1, outcomeWord, validIds } from './exhaustive.ts';
 import { TABLE_GFN, WalkGuest } from './guest.ts';
@@ -75,15 +82,34 @@ test.each([
   expect(performance.now() - start).toBeLessThan(60_000);
 });
 
-test.skipIf(oraclePath('access/shared.csv.gz') === undefined)(
-  'the walker passes the published table',
-  () => {
-    const report = checkAccessTable(
-      readAccessTable(oraclePath('access/shared.csv.gz') as string),
-      'walker',
-    );
+test.skipIf(oraclePath('access/shared.csv.gz') === undefined).each(['walker', 'shadow'] as const)(
+  'the published table passes, way: %s',
+  (way) => {
+    const file = oraclePath('access/shared.csv.gz') as string;
+    const report = checkAccessTable(readAccessTable(file), way);
     expect(report.failures).toEqual([]);
     expect(report.passed).toBe(131_203);
+  },
+);
+
+test.each(['2008', '6.1'])(
+  'a sample of the space passes on the shadow tables of %s',
+  (generation) => {
+    const step = 97;
+    const base = validIds(false).filter((_, i) => i % step === 0);
+    const smep = validIds(true).filter((_, i) => i % step === 0);
+    const ids = Uint32Array.from([...base, ...smep]);
+    const run = shadowRunner(residentVm(generation));
+    run(ids).forEach((found, i) => {
+      const id = ids[i] as number;
+      if (found !== outcomeWord(id)) {
+        const row = decodeRow(id);
+        throw new Error(
+          `id ${id.toString(16)}: ${describeAccess(row)}\n${describeMapping(row)}\n` +
+            `expected ${describeOutcome(row, outcomeWord(id))}\nfound ${describeOutcome(row, found)}`,
+        );
+      }
+    });
   },
 );
 

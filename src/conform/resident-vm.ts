@@ -1,0 +1,43 @@
+// A VM whose memory is always present in the host: what a check of paging needs, and nothing that
+// could get in its way.
+
+import { HPTE_PFN_SHIFT, MAP_VM_WRITE } from '../../assembly/abi.ts';
+import type { Core } from '../core/load.ts';
+import { loadCore } from '../core/load.ts';
+import { Kvm } from '../kvm/kvm.ts';
+import { AGING_PRESETS } from '../mm/aging.ts';
+import type { Mm } from '../mm/mm.ts';
+
+/** Pages of guest memory: 4 MiB. */
+const PAGES = 1024;
+const HVN = 0x1000;
+
+function anonymousMm(core: Core): Mm {
+  const { x } = core;
+  const id = x.mmCreate();
+  return {
+    id,
+    registerNotifier: () => {},
+    getUserPages(t, at) {
+      const hvn = t.stack[at + 1] as number;
+      if (x.hpteGet(id, hvn) === 0) x.doAnonymousPage(id, hvn, MAP_VM_WRITE);
+      const pfn = (x.hpteGet(id, hvn) >>> 0) >>> HPTE_PFN_SHIFT;
+      x.getPage(pfn);
+      return t.done(at, pfn);
+    },
+  };
+}
+
+/** Makes the VM on a fresh core. */
+export function residentVm(generation = '6.1'): Kvm {
+  const core = loadCore();
+  core.x.frameInit(2 * PAGES);
+  const kvm = new Kvm({
+    core,
+    mm: anonymousMm(core),
+    aging: AGING_PRESETS.clear_flush_young,
+    generation,
+  });
+  kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn: HVN });
+  return kvm;
+}
