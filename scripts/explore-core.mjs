@@ -13,9 +13,13 @@ import binaryen from 'binaryen';
 const GLOBALS_AT = 64;
 const GLOBALS_END = 1024;
 
+/** Text as a literal part of a regular expression. */
+function escape(text) {
+  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
+
 /** Turns every mutable global of a module's text into a word (or two) of low memory. */
 function globalsToMemory(text) {
-  const escape = (name) => name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
   let at = GLOBALS_AT;
   let data = '';
   const found = [

@@ -13,7 +13,9 @@ import type { Core } from '../core/load.ts';
 import type { AgingPreset } from '../mm/aging.ts';
 import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
 import type { Mm } from '../mm/mm.ts';
+import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { Task } from '../sched/task.ts';
+import { type FaultProtocol, faultProtocolOf } from './fault-protocol.ts';
 import { kvmGeneration, type KvmGeneration } from './generation.ts';
 import { kvmNotifier } from './notifier.ts';
 import { Vcpu } from './vcpu.ts';
@@ -40,6 +42,8 @@ export interface KvmOptions {
   readonly aging: AgingPreset;
   /** Name of a KVM_GENERATIONS entry; default `6.1`. */
   readonly generation?: string;
+  /** How a fault notices an invalidation; default: as the aging protocol's hooks want it. */
+  readonly protocol?: FaultProtocol;
   /** vCPUs; default 1. */
   readonly vcpus?: number;
   readonly tlb?: TlbGeometry;
@@ -67,6 +71,9 @@ export class Kvm {
   readonly mm: Mm;
   readonly aging: AgingPreset;
   readonly generation: KvmGeneration;
+  readonly protocol: FaultProtocol;
+  /** The VM's notifier, as it registers it. */
+  readonly notifier: MmuNotifierOps;
   /** Byte address of the VM's words (KVM_*). */
   readonly ptr: number;
   readonly vcpus: readonly Vcpu[];
@@ -80,13 +87,17 @@ export class Kvm {
   verifySpaceOf: (vcpu: number) => number = () => 0;
   /** Live slots by id; replaced, never changed in place. */
   regions: readonly MemoryRegion[] = [];
-  readonly stateFields = ['regions'] as const;
+  /** A TLB flush was asked for and not waited for (a seeded bug). */
+  lateFlush = false;
+  readonly stateFields = ['regions', 'lateFlush'] as const;
 
   constructor(options: KvmOptions) {
     const { core, mm, aging } = options;
     this.core = core;
     this.mm = mm;
     this.aging = aging;
+    this.protocol = options.protocol ?? faultProtocolOf(aging.hooks);
+    this.notifier = kvmNotifier(this);
     this.generation = kvmGeneration(options.generation ?? '6.1');
     this.ptr = core.x.kvmPtr() >>> 0;
     this.ageAction = ageAction(aging);
@@ -103,12 +114,24 @@ export class Kvm {
       core.x.tlbInit(vcpu.ptr, tlb.l1Sets, tlb.l1Ways, tlb.l2Sets, tlb.l2Ways);
       return vcpu;
     });
-    if (aging.kvm.notifiers) mm.registerNotifier(kvmNotifier(this));
+    if (aging.kvm.notifiers) mm.registerNotifier(this.notifier);
   }
 
   /** Everything of the VM that a snapshot must hold besides linear memory. */
   stateObjects(): object[] {
     return [this, ...this.vcpus, ...this.vcpus.map((vcpu) => vcpu.roots)];
+  }
+
+  /** kvm_flush_remote_tlbs, after sptes were cleared. */
+  flushRemoteTlbs(): void {
+    if (this.protocol.bug === 'flush-after-free') this.lateFlush = true;
+    else this.core.x.flushTlbs();
+  }
+
+  /** The flush that was not waited for. */
+  flushLate(): void {
+    this.lateFlush = false;
+    this.core.x.flushTlbs();
   }
 
   /** The vCPU whose struct lies at `ptr`. */

@@ -25,13 +25,19 @@ import {
   EVENT_TP_KVM_UNMAP_HVA_RANGE,
 } from '../../assembly/abi.ts';
 import type { MmuNotifierOps, MmuNotifierSteps } from '../mm/mmu-notifier.ts';
-import { LOCK_MMU } from '../sched/locks.ts';
+import { LOCK_KVM_SEQLOCK, LOCK_MMU } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
+import { bumpSeq } from './fault-protocol.ts';
 import type { Kvm } from './kvm.ts';
 
 const START = 1;
 const END = 2;
 const EVENT = 3;
+/** 1: the TLBs must be flushed; what the ageing found. */
+const FLUSH = 4;
+const YOUNG = 5;
+
+const FLUSHING = 'kvm_flush_remote_tlbs: wait for the vCPUs to flush';
 
 /** KVM's notifier for a VM. */
 export function kvmNotifier(kvm: Kvm): MmuNotifierOps {
@@ -83,12 +89,18 @@ class KvmNotifierSteps implements MmuNotifierSteps {
     const s = t.stack;
     const start = s[at + START] as number;
     const end = s[at + END] as number;
-    if (!t.lock(at, 0, LOCK_MMU)) return false;
-    const { core, mm } = this.#kvm;
-    this.#emit(EVENT_KVM_INVALIDATE_RANGE_START, start, end - start, s[at + EVENT] as number);
-    this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
-    core.x.invalidateBegin(start, end);
-    if (core.x.unmapHvaRange(mm.id, start, end) !== 0) core.x.flushTlbs();
+    const kvm = this.#kvm;
+    switch (s[at]) {
+      case 0:
+        if (!t.lock(at, 0, LOCK_MMU)) return false;
+        this.#emit(EVENT_KVM_INVALIDATE_RANGE_START, start, end - start, s[at + EVENT] as number);
+        this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
+        if (kvm.protocol.bug !== 'seq-at-end-only') kvm.core.x.invalidateBegin(start, end);
+        s[at + FLUSH] = kvm.core.x.unmapHvaRange(kvm.mm.id, start, end);
+        if (t.preempt(at, 1, FLUSHING)) return false;
+      case 1:
+        if (s[at + FLUSH] !== 0) kvm.flushRemoteTlbs();
+    }
     t.unlock(LOCK_MMU);
     return t.done(at, 0);
   }
@@ -100,7 +112,8 @@ class KvmNotifierSteps implements MmuNotifierSteps {
     const start = s[at + START] as number;
     const pages = (s[at + END] as number) - start;
     this.#emit(EVENT_KVM_INVALIDATE_RANGE_END, start, pages, s[at + EVENT] as number);
-    this.#kvm.core.x.invalidateEnd();
+    if (this.#kvm.protocol.bug === 'seq-at-end-only') bumpSeq(this.#kvm);
+    else this.#kvm.core.x.invalidateEnd();
     t.unlock(LOCK_MMU);
     return t.done(at, 0);
   }
@@ -149,21 +162,52 @@ class KvmNotifierSteps implements MmuNotifierSteps {
   }
 
   #age(t: Task, at: number, start: number, end: number, action: number, flush: boolean): boolean {
-    if (!t.lock(at, 0, LOCK_MMU)) return false;
+    const s = t.stack;
     const { core, mm } = this.#kvm;
-    const young = core.x.ageHvaRange(mm.id, start, end, action);
-    if (flush && young !== 0) core.x.flushTlbs();
+    switch (s[at]) {
+      case 0:
+        if (!t.lock(at, 0, LOCK_MMU)) return false;
+        s[at + YOUNG] = core.x.ageHvaRange(mm.id, start, end, action);
+        if (flush && t.preempt(at, 1, FLUSHING)) return false;
+      case 1:
+        if (flush && s[at + YOUNG] !== 0) this.#kvm.flushRemoteTlbs();
+    }
     t.unlock(LOCK_MMU);
-    return t.done(at, young);
+    return t.done(at, s[at + YOUNG] as number);
   }
 
-  /** The 2008 way: drop what is mapped; the sequence makes later generations' faults retry too. */
+  /**
+   * Drops what is mapped: all that 2008 did. 2.6.27's invalidate_page also bumps the sequence under
+   * mmu_lock; the seqlock draft makes it odd before and even after.
+   */
   #unmap(t: Task, at: number, start: number, end: number): boolean {
-    if (!t.lock(at, 0, LOCK_MMU)) return false;
-    const { core, mm } = this.#kvm;
-    if (core.x.unmapHvaRange(mm.id, start, end) !== 0) core.x.flushTlbs();
-    t.unlock(LOCK_MMU);
-    return t.done(at, 0);
+    const s = t.stack;
+    const kvm = this.#kvm;
+    const { retry } = kvm.protocol;
+    for (;;) {
+      switch (s[at]) {
+        case 0:
+          s[at] = retry === 'seqlock' ? 1 : 2;
+          continue;
+        case 1:
+          if (!t.lock(at, 1, LOCK_KVM_SEQLOCK)) return false;
+          bumpSeq(kvm);
+          s[at] = 2;
+        case 2:
+          if (!t.lock(at, 2, LOCK_MMU)) return false;
+          if (retry === 'seq-count' || retry === 'range') bumpSeq(kvm);
+          s[at + FLUSH] = kvm.core.x.unmapHvaRange(kvm.mm.id, start, end);
+          if (t.preempt(at, 3, FLUSHING)) return false;
+        case 3:
+          if (s[at + FLUSH] !== 0) kvm.flushRemoteTlbs();
+          t.unlock(LOCK_MMU);
+          if (retry === 'seqlock') {
+            bumpSeq(kvm);
+            t.unlock(LOCK_KVM_SEQLOCK);
+          }
+          return t.done(at, 0);
+      }
+    }
   }
 
   #emit(id: number, a: number, b: number, c: number): void {

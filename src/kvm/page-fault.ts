@@ -4,6 +4,8 @@
 //   sample mmu_invalidate_seq → look the host page up (may sleep) → take mmu_lock → was there an
 //   invalidation meanwhile? then let the guest fault again → install the spte → drop the lock.
 //
+// Earlier generations did it in other ways or not at all: see fault-protocol.ts.
+//
 // The sample pairs with invalidateEnd() (assembly/mmu/kvm.ts), the check under mmu_lock with the
 // notifier, which zaps under the same lock after it has raised mmu_invalidate_in_progress.
 
@@ -12,7 +14,6 @@ import {
   ACCESS_WRITE,
   HPTE_WRITE,
   KVM_FEATURE_GUP_WRITE,
-  KVM_INVALIDATE_SEQ,
   KVM_MEM_READONLY,
   PFERR_PRESENT_MASK,
   PFERR_WRITE_MASK,
@@ -32,6 +33,7 @@ import {
 } from '../../assembly/abi.ts';
 import { LOCK_MMU } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
+import { faultIsStale, sampleSeq } from './fault-protocol.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** Results beside RET_PF_*: the guest gets a #PF. */
@@ -50,6 +52,10 @@ const PFN = 3;
 const WRITABLE = 4;
 /** Write access is asked of the host. */
 const WRITE = 5;
+/** 1: an invalidation ran meanwhile (as far as it is known before mmu_lock is taken). */
+const STALE = 6;
+/** What the fault ends with, while a seqlock is checked. */
+const OUTCOME = 7;
 /** First word of a callee's frame. */
 const CALLEE = 8;
 
@@ -64,10 +70,12 @@ const H_CALLEE = 4;
  */
 export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
   const s = t.stack;
+  const { protocol } = vcpu.kvm;
   const { x, mem } = vcpu.kvm.core;
   for (;;) {
     switch (s[at]) {
       case 0: {
+        if (vcpu.kvm.lateFlush) vcpu.kvm.flushLate();
         const walk = x.guestWalk(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_FAULT_FLAGS));
         if (walk === WALK_FAULT) return t.done(at, FAULT_INJECT);
         if (walk === WALK_NONCANONICAL) return t.done(at, FAULT_NONCANONICAL);
@@ -80,8 +88,6 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         }
         const early = translate(s, at, vcpu);
         if (early !== 0) return t.done(at, early);
-        s[at + SEQ] = mem.load32(vcpu.kvm.ptr + KVM_INVALIDATE_SEQ);
-        if (t.preempt(at, 3, 'kvm_faultin_pfn: look the host page up')) return false;
         s[at] = 3;
         continue;
       }
@@ -98,27 +104,63 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         continue;
       }
       case 3:
+        // read_seqbegin() waits for the writer; the other generations only sample.
+        if (protocol.retry === 'seqlock') {
+          const even = (sampleSeq(vcpu.kvm) & 1) === 0;
+          if (!t.wait(at, 3, even, 'page_fault: read_seqbegin waits for the writer')) return false;
+        }
+        s[at + SEQ] = sampleSeq(vcpu.kvm);
+        if (t.preempt(at, 4, 'kvm_faultin_pfn: look the host page up')) return false;
+      case 4:
         s[at + CALLEE] = 0;
         s[at + CALLEE + H_HVN] = s[at + HVN] as number;
         s[at + CALLEE + H_WRITE] = s[at + WRITE] as number;
-        s[at] = 4;
-      case 4:
+        s[at] = 5;
+      case 5:
         if (!hvaToPfn(t, at + CALLEE, vcpu)) return false;
         if (t.result < 0) return t.done(at, t.result);
         s[at + PFN] = t.result >>> 1;
         s[at + WRITABLE] = t.result & 1;
-        if (t.preempt(at, 5, 'kvm_page_fault: take mmu_lock')) return false;
-      case 5:
-        if (!t.lock(at, 5, LOCK_MMU)) return false;
+        if (protocol.bug === 'retry-before-lock') {
+          const stale = faultIsStale(vcpu.kvm, s[at + SEQ] as number, s[at + HVN] as number);
+          s[at + STALE] = stale ? 1 : 0;
+        }
+        if (t.preempt(at, 6, 'kvm_page_fault: take mmu_lock')) return false;
+      case 6:
+        if (!t.lock(at, 6, LOCK_MMU)) return false;
+        install(t, at, vcpu);
+        if (protocol.retry !== 'seqlock') return t.done(at, s[at + OUTCOME] as number);
+        if (t.preempt(at, 7, 'page_fault: read_seqretry')) return false;
+      case 7:
+        if (sampleSeq(vcpu.kvm) === s[at + SEQ]) return t.done(at, s[at + OUTCOME] as number);
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + 1] = s[at + HVN] as number;
+        s[at + CALLEE + 2] = s[at + WRITE] as number;
+        s[at] = 8;
+      case 8:
+        if (!vcpu.kvm.mm.getUserPages(t, at + CALLEE)) return false;
+        // The draft has a BUG() here: the page must not have changed, for it is mapped by now.
+        if (t.result !== s[at + PFN]) throw new Error('BUG at page_fault: gfn_to_page changed');
+        x.putPage(t.result);
+        return t.done(at, s[at + OUTCOME] as number);
     }
-    const stale = x.invalidateRetry(s[at + SEQ] as number, s[at + HVN] as number) !== 0;
-    const pfn = s[at + PFN] as number;
-    const result = stale || vcpu.rootObsolete() ? RET_PF_RETRY : map(vcpu, s, at, pfn);
-    t.unlock(LOCK_MMU);
-    x.releasePfn(pfn, vcpu.kvm.generation.releaseMarksAccessed ? 1 : 0);
-    vcpu.countFault(stale);
-    return t.done(at, result === RET_PF_REWALK ? RET_PF_RETRY : result);
   }
+}
+
+/** Under mmu_lock, which it releases: installs the spte, unless the page is known to be stale. */
+function install(t: Task, at: number, vcpu: Vcpu): void {
+  const s = t.stack;
+  const { kvm } = vcpu;
+  const stale =
+    kvm.protocol.bug === 'retry-before-lock'
+      ? s[at + STALE] !== 0
+      : faultIsStale(kvm, s[at + SEQ] as number, s[at + HVN] as number);
+  const pfn = s[at + PFN] as number;
+  const result = stale || vcpu.rootObsolete() ? RET_PF_RETRY : map(vcpu, s, at, pfn);
+  t.unlock(LOCK_MMU);
+  kvm.core.x.releasePfn(pfn, kvm.generation.releaseMarksAccessed ? 1 : 0);
+  vcpu.countFault(stale);
+  s[at + OUTCOME] = result === RET_PF_REWALK ? RET_PF_RETRY : result;
 }
 
 /** Installs the spte; a read-only slot never gives a writable one. */

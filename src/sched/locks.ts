@@ -7,6 +7,8 @@ export const LOCK_MMU = 1;
 export const LOCK_LRU = 2;
 /** slots_lock and the SRCU domain of KVM's memslots. */
 export const LOCK_SLOTS = 3;
+/** kvm->arch.mmu_notifier_invalidate_lock of the seqlock draft. */
+export const LOCK_KVM_SEQLOCK = 5;
 /** The RCU domain of the kernel. */
 export const LOCK_RCU = 4;
 
@@ -52,6 +54,7 @@ export function lockName(lock: number): string {
   if (lock === LOCK_MMU) return 'mmu_lock';
   if (lock === LOCK_LRU) return 'lru_lock';
   if (lock === LOCK_SLOTS) return 'slots_lock';
+  if (lock === LOCK_KVM_SEQLOCK) return 'mmu_notifier_invalidate_lock';
   if (lock === LOCK_RCU) return 'rcu';
   if (lock >= LOCK_PAGE_FIRST) return `page_lock(${lock - LOCK_PAGE_FIRST})`;
   if (lock >= LOCK_ENTRY_FIRST) return `lock of notifier ${lock - LOCK_ENTRY_FIRST}`;
