@@ -1015,3 +1015,14 @@ export const KVM_FEATURE_TDP_NO_AD: u32 = 0x100;
 export const EXIT_NPF: u32 = 5;
 /** No vmexit: the processor delivers a #PF with VCPU_WALK_ERROR to the guest. */
 export const EXIT_GUEST_FAULT: u32 = 6;
+
+// ---- entries that tlbList() writes (assembly/tlb_list.ts) -----------------------------------------
+export const TLB_LIST_ENTRY: u32 = 24;
+/** u64: page-aligned gva. */
+export const TLB_LIST_GVA: u32 = 0;
+/** Frame of the 4 KiB page that filled the entry. */
+export const TLB_LIST_PFN: u32 = 8;
+/** 1 4 KiB, 2 2 MiB, 3 1 GiB. */
+export const TLB_LIST_LEVEL: u32 = 12;
+/** Tag; that of the vCPU's current space is VCPU_TLB_TAG. */
+export const TLB_LIST_TAG: u32 = 16;

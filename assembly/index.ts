@@ -211,3 +211,4 @@ export {
 } from './mmu/tdp';
 export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
 export { folioMarkAccessed } from './mm/mark_accessed';
+export { tlbList } from './tlb_list';

@@ -65,7 +65,7 @@ export const TLB_TAG_MASK: u64 = 0x7f;
 export const TLB_PAGE_MASK: u64 = 0xffff_ffff_ffff_f000;
 const TLB_MATCH_MASK: u64 = TLB_PAGE_MASK | TLB_TAG_MASK;
 /** In the key of a 1 GiB translation, whose low page bits are 0. */
-const LARGE_1G: u64 = 0x1000;
+export const LARGE_1G: u64 = 0x1000;
 const PKEY_SHIFT: u64 = 32;
 const EPOCH_SHIFT: u64 = 48;
 const EPOCH_MAX: u32 = 0xffff;
@@ -114,7 +114,7 @@ export const ARRAY_WAYS: usize = 8;
 export const ARRAY_SHIFT: usize = 12;
 const ARRAY_PURGED: usize = 16;
 /** Bytes in front of a set's keys: the age bytes of the L2. */
-const ARRAY_AGES: usize = 20;
+export const ARRAY_AGES: usize = 20;
 
 /** Entries of the array for large pages: 8 sets of 4 ways. */
 const LARGE_SETS: u32 = 8;
@@ -242,7 +242,7 @@ function matches(tlb: usize, key: u64, value: u64, want: u64): bool {
 }
 
 /** Whether a way holds nothing that could ever match again. */
-function isDead(tlb: usize, key: u64, value: u64): bool {
+export function isDead(tlb: usize, key: u64, value: u64): bool {
   const tag = <usize>(key & TLB_TAG_MASK);
   if (load<u8>(tlb + TLB_TAG_STATE + tag) == TAG_LIVE) return false;
   return <u32>(value >> EPOCH_SHIFT) != load<u32>(tlb + TLB_EPOCH);

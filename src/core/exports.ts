@@ -274,6 +274,8 @@ export interface ShadowExports {
   ageHvaRange(mm: number, start: number, end: number, action: number): number;
   /** kvm_flush_remote_tlbs. */
   flushTlbs(): void;
+  /** Lists live TLB entries (TLB_LIST_*) at `out`; returns how many there are. */
+  tlbList(vcpu: number, out: number, max: number): number;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
   /** The guest uses the tables on the way to VCPU_FAULT_GVA: their write counts start over. */

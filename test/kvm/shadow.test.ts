@@ -1,5 +1,5 @@
 // The shadow MMU over a minimal mm (every page anonymous and always there).
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   ACCESS_FETCH,
   ACCESS_READ,
@@ -10,6 +10,7 @@ import {
   PT_DIRTY_BIT,
 } from '../../assembly/abi.ts';
 import { type Core, loadCore } from '../../src/core/load.ts';
+import { auditKvm } from '../../src/kvm/audit.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
 import { AGING_PRESETS } from '../../src/mm/aging.ts';
 import type { Mm } from '../../src/mm/mm.ts';
@@ -84,6 +85,9 @@ describe.each(['6.1', '2008'])('generation %s', (generation) => {
   let m: Machine;
   beforeEach(() => {
     m = new Machine(generation);
+  });
+  afterEach(() => {
+    expect(auditKvm(m.kvm)).toEqual([]);
   });
 
   test('a first touch costs one shadow fault, the next touches none', () => {

@@ -1,0 +1,305 @@
+// A whole-structure check of the shadow MMU (the idea of arch/x86/kvm/mmu/mmu_audit.c): what must
+// hold whenever no operation is under way. It reads linear memory itself, so it does not share code
+// with what it checks.
+//
+// - A shadow page's counts and bitmaps agree with its 512 sptes.
+// - Every leaf spte is in the rmap of its gfn, once, and every rmap entry is a leaf spte.
+// - Every non-leaf spte is in its child's list of parents, and the levels fit.
+// - A spte maps the frame that the host's page table maps, and is writable only if that is.
+// - No spte lets the guest write a table that is shadowed and in sync.
+// - The way from the root to each unsync page is marked.
+// - What a TLB translates in the current space is what the shadow tables say; what it translates in
+//   any space is still mapped by some spte.
+
+import {
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_WRITE,
+  KVM_N_USED_MMU_PAGES,
+  PT_PAGE_SIZE_BIT,
+  PT_WRITABLE_BIT,
+  ROLE_DIRECT,
+  ROLE_INVALID,
+  ROLE_LEVEL_MASK,
+  SLOT_BASE_GFN,
+  SLOT_HVN,
+  SLOT_MAX,
+  SLOT_MM,
+  SLOT_NPAGES,
+  SLOT_RMAP,
+  SPTE_MMU_PRESENT_BIT,
+  SP_GFN,
+  SP_LINK_NEXT,
+  SP_PARENT_PTES,
+  SP_PRESENT,
+  SP_PRESENT_BITMAP,
+  SP_ROLE,
+  SP_TRANSLATIONS,
+  SP_UNSYNC,
+  SP_UNSYNC_BITMAP,
+  SP_UNSYNC_CHILDREN,
+  TLB_LIST_ENTRY,
+  TLB_LIST_LEVEL,
+  TLB_LIST_PFN,
+  TLB_LIST_TAG,
+  VCPU_REQUESTS,
+  VCPU_ROOT,
+  VCPU_ROOT_LEVEL,
+  VCPU_TLB_TAG,
+} from '../../assembly/abi.ts';
+import type { Kvm } from './kvm.ts';
+
+const W = 1 << PT_WRITABLE_BIT;
+const PS = 1 << PT_PAGE_SIZE_BIT;
+const MMU_PRESENT = 1 << SPTE_MMU_PRESENT_BIT;
+
+interface Leaf {
+  readonly sptep: number;
+  readonly gfn: number;
+  readonly level: number;
+  readonly pfn: number;
+  readonly writable: boolean;
+}
+
+/** Checks everything; one line for each violation, none when all is well. */
+export function auditKvm(kvm: Kvm): string[] {
+  return new KvmAudit(kvm).run();
+}
+
+class KvmAudit {
+  readonly #kvm: Kvm;
+  readonly #violations: string[] = [];
+  readonly #leaves: Leaf[] = [];
+  readonly #mappedFrames = new Set<number>();
+
+  constructor(kvm: Kvm) {
+    this.#kvm = kvm;
+  }
+
+  run(): string[] {
+    const pages = this.#shadowPages();
+    for (const sp of pages) this.#checkPage(sp);
+    const used = this.#load(this.#kvm.ptr + KVM_N_USED_MMU_PAGES);
+    this.#must(
+      pages.length <= used,
+      `${pages.length} shadow pages are active, ${used} are counted`,
+    );
+    this.#checkRmaps();
+    for (const leaf of this.#leaves) this.#checkLeaf(leaf, pages);
+    for (const vcpu of this.#kvm.vcpus) this.#checkTlb(vcpu.ptr, vcpu.id);
+    return this.#violations;
+  }
+
+  #must(holds: boolean, violation: string): void {
+    if (!holds) this.#violations.push(violation);
+  }
+
+  #load(ptr: number): number {
+    return this.#kvm.core.mem.load32(ptr);
+  }
+
+  #shadowPages(): number[] {
+    const pages: number[] = [];
+    let sp = this.#kvm.core.x.activeFirst() >>> 0;
+    for (; sp !== 0; sp = this.#load(sp + SP_LINK_NEXT)) pages.push(sp);
+    return pages;
+  }
+
+  /** Entries of an rmap list (rmap.ts). */
+  #list(head: number): number[] {
+    const value = this.#load(head);
+    if (value === 0) return [];
+    if ((value & 1) === 0) return [value];
+    const entries: number[] = [];
+    for (let desc = (value & ~1) >>> 0; desc !== 0; desc = this.#load(desc)) {
+      const count = this.#load(desc + 4);
+      for (let i = 0; i < count; i++) entries.push(this.#load(desc + 8 + i * 4));
+    }
+    return entries;
+  }
+
+  #bit(bitmap: number, index: number): boolean {
+    return ((this.#load(bitmap + (index >> 5) * 4) >>> (index & 31)) & 1) === 1;
+  }
+
+  #checkPage(sp: number): void {
+    const role = this.#load(sp + SP_ROLE);
+    const level = role & ROLE_LEVEL_MASK;
+    const name = `shadow page of gfn ${this.#load(sp + SP_GFN)} level ${level}`;
+    this.#must((role & ROLE_INVALID) === 0, `${name}: active but invalid`);
+    const table = this.#kvm.core.x.spTable(sp) >>> 0;
+    let present = 0;
+    let unsyncChildren = 0;
+    for (let i = 0; i < 512; i++) {
+      const sptep = table + i * 8;
+      const lo = this.#load(sptep);
+      const isPresent = (lo & MMU_PRESENT) !== 0;
+      if (isPresent) present++;
+      if (this.#bit(sp + SP_UNSYNC_BITMAP, i)) unsyncChildren++;
+      if (isPresent !== this.#bit(sp + SP_PRESENT_BITMAP, i)) {
+        this.#must(false, `${name}: presence bit ${i} is wrong`);
+      }
+      if (!isPresent) continue;
+      const pfn = (lo >>> 12) | ((this.#load(sptep + 4) & 0x7ffff) << 20);
+      if (level === 1 || (lo & PS) !== 0) this.#addLeaf(sp, role, i, sptep, lo, pfn >>> 0);
+      else this.#checkChild(sp, name, i, sptep, pfn >>> 0);
+    }
+    this.#must(
+      present === this.#load(sp + SP_PRESENT),
+      `${name}: ${present} sptes are present, ${this.#load(sp + SP_PRESENT)} are counted`,
+    );
+    this.#must(
+      unsyncChildren === this.#load(sp + SP_UNSYNC_CHILDREN),
+      `${name}: ${unsyncChildren} unsync children, counted otherwise`,
+    );
+  }
+
+  #addLeaf(sp: number, role: number, i: number, sptep: number, lo: number, pfn: number): void {
+    const level = role & ROLE_LEVEL_MASK;
+    const translations = this.#load(sp + SP_TRANSLATIONS);
+    const direct = (role & ROLE_DIRECT) !== 0;
+    const gfn = direct
+      ? this.#load(sp + SP_GFN) + i * 512 ** (level - 1)
+      : this.#load(translations + i * 4) >>> 3;
+    this.#leaves.push({ sptep, gfn, level, pfn, writable: (lo & W) !== 0 });
+    for (let page = 0; page < 512 ** (level - 1); page++) this.#mappedFrames.add(pfn + page);
+  }
+
+  #checkChild(sp: number, name: string, i: number, sptep: number, tablePage: number): void {
+    const table = tablePage * 4096;
+    const chunk = Math.floor(table / 65536) * 65536;
+    const child = chunk + ((table - chunk) / 4096) * 256;
+    const level = this.#load(child + SP_ROLE) & ROLE_LEVEL_MASK;
+    const parent = this.#load(sp + SP_ROLE) & ROLE_LEVEL_MASK;
+    this.#must(level === parent - 1, `${name}: entry ${i} points to a table of level ${level}`);
+    const links = this.#list(child + SP_PARENT_PTES).filter((at) => at === sptep).length;
+    this.#must(links === 1, `${name}: entry ${i} is ${links} times in its child's parents`);
+    const unsync =
+      this.#load(child + SP_UNSYNC) !== 0 || this.#load(child + SP_UNSYNC_CHILDREN) !== 0;
+    this.#must(
+      !unsync || this.#bit(sp + SP_UNSYNC_BITMAP, i),
+      `${name}: the way to the unsync table below entry ${i} is not marked`,
+    );
+  }
+
+  #slotOf(gfn: number): number {
+    const { x } = this.#kvm.core;
+    const id = x.gfnToSlotId(gfn) >>> 0;
+    return id >= SLOT_MAX ? 0 : x.slotPtr(id) >>> 0;
+  }
+
+  #rmapHead(slot: number, gfn: number, level: number): number {
+    const unit = 512 ** (level - 1);
+    const first = Math.floor(this.#load(slot + SLOT_BASE_GFN) / unit);
+    return this.#load(slot + SLOT_RMAP + (level - 1) * 4) + (Math.floor(gfn / unit) - first) * 4;
+  }
+
+  /** Every entry of every rmap is a leaf spte of that gfn, and each leaf is there once. */
+  #checkRmaps(): void {
+    const leaves = new Map(this.#leaves.map((leaf) => [leaf.sptep, leaf]));
+    let entries = 0;
+    for (const region of this.#kvm.regions) {
+      const slot = this.#slotOf(region.gfn);
+      for (let level = 1; level <= 3; level++) {
+        const unit = 512 ** (level - 1);
+        const start = Math.floor(region.gfn / unit) * unit;
+        for (let gfn = start; gfn < region.gfn + region.npages; gfn += unit) {
+          for (const sptep of this.#list(this.#rmapHead(slot, gfn, level))) {
+            entries++;
+            const leaf = leaves.get(sptep);
+            const fits = leaf !== undefined && leaf.gfn === gfn && leaf.level === level;
+            this.#must(fits, `rmap of gfn ${gfn} level ${level}: an entry is no spte of it`);
+          }
+        }
+      }
+    }
+    this.#must(
+      entries === this.#leaves.length,
+      `${this.#leaves.length} leaf sptes, but ${entries} rmap entries`,
+    );
+  }
+
+  #checkLeaf(leaf: Leaf, pages: readonly number[]): void {
+    const name = `spte of gfn ${leaf.gfn} level ${leaf.level}`;
+    const slot = this.#slotOf(leaf.gfn);
+    if (slot === 0) {
+      this.#must(false, `${name}: no memslot`);
+      return;
+    }
+    const list = this.#list(this.#rmapHead(slot, leaf.gfn, leaf.level));
+    this.#must(list.filter((at) => at === leaf.sptep).length === 1, `${name}: not in its rmap`);
+    if (this.#kvm.aging.kvm.notifiers) this.#checkHost(leaf, slot, name);
+    if (!leaf.writable) return;
+    for (const sp of pages) {
+      if ((this.#load(sp + SP_ROLE) & ROLE_DIRECT) !== 0) continue;
+      const table = this.#load(sp + SP_GFN);
+      if (table < leaf.gfn || table >= leaf.gfn + 512 ** (leaf.level - 1)) continue;
+      this.#must(this.#load(sp + SP_UNSYNC) !== 0, `${name}: writable, but it is a synced table`);
+    }
+  }
+
+  #checkHost(leaf: Leaf, slot: number, name: string): void {
+    const offset = leaf.gfn - this.#load(slot + SLOT_BASE_GFN);
+    this.#must(offset < this.#load(slot + SLOT_NPAGES), `${name}: beyond its memslot`);
+    const hvn = this.#load(slot + SLOT_HVN) + offset;
+    const hpte = this.#kvm.core.x.hpteGet(this.#load(slot + SLOT_MM), hvn) >>> 0;
+    if ((hpte & HPTE_PRESENT) === 0) {
+      this.#must(false, `${name}: maps frame ${leaf.pfn}, the host maps nothing`);
+      return;
+    }
+    const host = hpte >>> HPTE_PFN_SHIFT;
+    this.#must(host === leaf.pfn, `${name}: maps frame ${leaf.pfn}, the host maps ${host}`);
+    this.#must(!leaf.writable || (hpte & HPTE_WRITE) !== 0, `${name}: writable, the host's is not`);
+  }
+
+  #checkTlb(vcpu: number, id: number): void {
+    const { x, mem } = this.#kvm.core;
+    const max = 4096;
+    const out = this.#scratch(max * TLB_LIST_ENTRY);
+    const count = Math.min(max, x.tlbList(vcpu, out, max) >>> 0);
+    const tag = this.#load(vcpu + VCPU_TLB_TAG);
+    for (let i = 0; i < count; i++) {
+      const entry = out + i * TLB_LIST_ENTRY;
+      const gva = mem.load64(entry);
+      const pfn = this.#load(entry + TLB_LIST_PFN);
+      const name = `vCPU ${id}: TLB entry of gva 0x${gva.toString(16)}`;
+      this.#must(this.#mappedFrames.has(pfn), `${name}: no spte maps frame ${pfn} any more`);
+      if (this.#load(entry + TLB_LIST_TAG) !== tag || this.#load(vcpu + VCPU_REQUESTS) !== 0)
+        continue;
+      if (this.#load(entry + TLB_LIST_LEVEL) !== 1) continue;
+      const walked = this.#walk(vcpu, mem.loadBig(entry));
+      this.#must(
+        walked === -1 || walked === pfn,
+        `${name}: frame ${pfn}, the tables say ${walked}`,
+      );
+    }
+  }
+
+  /** Frame that the current shadow tables give for a gva; -1 when there is no root. */
+  #walk(vcpu: number, gva: bigint): number {
+    let table = this.#load(vcpu + VCPU_ROOT);
+    if (table === 0) return -1;
+    for (let level = this.#load(vcpu + VCPU_ROOT_LEVEL); level >= 1; level--) {
+      const shift = BigInt(12 + 9 * (level - 1));
+      const spte = this.#kvm.core.mem.loadBig(table + Number((gva >> shift) & 511n) * 8);
+      if ((spte & BigInt(MMU_PRESENT)) === 0n) return -2;
+      const frame = Number((spte >> 12n) & 0x7fffffffffn);
+      if (level === 1) return frame;
+      if ((spte & BigInt(PS)) !== 0n) return frame + Number((gva & ((1n << shift) - 1n)) >> 12n);
+      table = frame * 4096;
+    }
+    return -2;
+  }
+
+  /** Scratch memory of the audit, made once a VM. */
+  #scratch(bytes: number): number {
+    let at = scratches.get(this.#kvm);
+    if (at === undefined) {
+      at = this.#kvm.core.x.arenaAlloc(bytes) >>> 0;
+      scratches.set(this.#kvm, at);
+    }
+    return at;
+  }
+}
+
+const scratches = new WeakMap<Kvm, number>();
