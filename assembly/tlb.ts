@@ -544,6 +544,36 @@ export function tlbFlushPage(vcpu: usize, space: u32, lo: u32, hi: u32): void {
   bump(TLB_FLUSHES);
 }
 
+/** Whether a key is a valid one for a page, in whatever space. */
+function isPage(key: u64, want: u64): bool {
+  return key != 0 && ((key ^ want) & TLB_PAGE_MASK) == 0;
+}
+
+function removePageOrdered(array: usize, page: u64, want: u64): void {
+  const set = setOf(array, page);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  for (let way: u32 = 0; way < ways;) {
+    if (isPage(load<u64>(set + ((<usize>way) << 4)), want)) removeOrdered(set, ways, way);
+    else way++;
+  }
+}
+
+/** Flushes the page of a gva in every space, as the host does for an spte that it changed. */
+export function tlbFlushGva(vcpu: usize, gva: u64): void {
+  const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
+  bump(TLB_FLUSHES);
+  removePageOrdered(tlb + TLB_L1, gva >> 12, gva);
+  const l2 = tlb + TLB_L2;
+  const set = setOf(l2, gva >> 12);
+  const ways = load<u32>(l2, ARRAY_WAYS);
+  for (let way: u32 = 0; way < ways; way++) {
+    if (isPage(load<u64>(set + 16 + ((<usize>way) << 3)), gva)) removeAged(set, ways, way);
+  }
+  if (load<u32>(tlb + TLB_HAS_LARGE) == 0) return;
+  removePageOrdered(tlb + TLB_LARGE, gva >> 21, largeWant(gva, false));
+  removePageOrdered(tlb + TLB_LARGE, gva >> 30, largeWant(gva, true));
+}
+
 function retire(tlb: usize, tag: u32): void {
   store<u8>(tlb + TLB_TAG_STATE + <usize>tag, TAG_DEAD);
   const space = <usize>load<u16>(tlb + TLB_TAG_SPACE + ((<usize>tag) << 1));

@@ -14,7 +14,7 @@ import {
 import { SPTES_AGED } from '../counters';
 import { bump, bumpBy } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
-import { flushRemoteTlbs } from './flush';
+import { flushGathered, gatherBegin, gatherMany, gatherSpte } from './flush';
 import { gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm } from './memslot';
 import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
@@ -33,6 +33,7 @@ import { clearSpteTrackBits, kvmSetPfnDirty } from './zap';
 function zapRmap(head: usize, accessed: bool): bool {
   if (load<u32>(head) == 0) return false;
   for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
+    gatherSpte(sptep);
     clearSpteTrackBits(sptepToSp(sptep), sptep, SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES, accessed);
   }
   pteListFree(head);
@@ -41,6 +42,7 @@ function zapRmap(head: usize, accessed: bool): bool {
 
 /** Zaps every spte that maps a page of the range; true when TLBs must be flushed. */
 export function unmapHvaRange(mm: u32, start: Hvn, end: Hvn): u32 {
+  gatherBegin();
   let flush = false;
   for (let slot = nextSlotOfMm(0, mm); slot != 0; slot = nextSlotOfMm(slot, mm)) {
     if (unmapSlotRange(slot, start, end)) flush = true;
@@ -86,6 +88,7 @@ function spteAge(sptep: Sptep): bool {
   if (!isAccessedSpte(spte)) return false;
   // Access tracking hides the W bit too, so a dirty page must not be forgotten.
   if (!spteAdEnabled(spte) && isDirtySpte(spte)) kvmSetPfnDirty(spteToPfn(spte));
+  gatherSpte(sptep);
   store<u64>(sptep, markSpteForAccessTrack(spte));
   bump(SPTES_AGED);
   return true;
@@ -139,6 +142,7 @@ function ageEights(head: usize, to: usize): usize {
     v128.store(sptep, v128.andnot(d, accessed), 48);
   }
   const sum = i64x2.extract_lane(young, 0) + i64x2.extract_lane(young, 1);
+  if (sum != 0) gatherMany();
   agedInEights += <u32>(sum >> PT_ACCESSED_BIT);
   return head;
 }
@@ -180,6 +184,7 @@ function ageSlotRange(slot: usize, first: Gfn, last: Gfn, action: u32): bool {
  * mapped, since dropping is what stands for the accessed bit there. The caller flushes.
  */
 export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
+  gatherBegin();
   let young = false;
   for (let slot = nextSlotOfMm(0, mm); slot != 0; slot = nextSlotOfMm(slot, mm)) {
     const base = load<u32>(slot, SLOT_HVN);
@@ -193,7 +198,7 @@ export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
   return young ? 1 : 0;
 }
 
-/** kvm_flush_remote_tlbs, for the host. */
+/** The flush that ends a call above. */
 export function flushTlbs(): void {
-  flushRemoteTlbs();
+  flushGathered();
 }

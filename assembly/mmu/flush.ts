@@ -1,12 +1,38 @@
 // TLB flushes that the MMU orders (cf. kvm_flush_remote_tlbs). The vCPUs are outside of guest mode
 // when a flush returns, so it acts at once; the request bit only lets the next entry report it.
+//
+// KVM on x86 has one scope, everything. With KVM_FEATURE_FLUSH_PAGES a notifier call that touched a
+// few pages drops their translations alone, as kvm_flush_remote_tlbs_range() does where the
+// hypervisor below offers it: the pages are gathered while sptes change and dropped by the flush
+// that ends the call.
 
-import { EVENT_FLUSH_REMOTE_TLBS, REQ_TLB_FLUSH, VCPU_REQUESTS } from '../abi';
+import {
+  EVENT_FLUSH_REMOTE_TLBS,
+  KVM_FEATURE_FLUSH_PAGES,
+  PAGE_SHIFT,
+  REQ_TLB_FLUSH,
+  SP_PARENT_PTES,
+  VCPU_REQUESTS,
+} from '../abi';
 import { REMOTE_TLB_FLUSHES } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
-import { tlbFlushAll } from '../tlb';
+import { tlbFlushAll, tlbFlushGva } from '../tlb';
+import { Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
+import { hasFeature } from './kvm';
+import { rmapFirst } from './rmap';
+import { spLevel, spteIndex, sptepToSp } from './shadow_page';
+
+/** More pages than this are flushed as a whole (Linux: tlb_single_page_flush_ceiling). */
+const CEILING: u32 = 33;
+/** Gathered gvas. */
+const PAGES: usize = memory.data(264, 8);
+if (CEILING * 8 != 264) ERROR('flush: PAGES holds CEILING gvas');
+
+let gathered: u32 = 0;
+/** A page could not be named: only a full flush will do. */
+let wholesale: bool = false;
 
 /** kvm_flush_remote_tlbs: every translation of every vCPU. */
 export function flushRemoteTlbs(): void {
@@ -16,6 +42,58 @@ export function flushRemoteTlbs(): void {
   for (let i: u32 = 0; i < count; i++) {
     const vcpu = vcpuPtr(i);
     tlbFlushAll(vcpu);
+    store<u32>(vcpu, load<u32>(vcpu, VCPU_REQUESTS) | REQ_TLB_FLUSH, VCPU_REQUESTS);
+  }
+}
+
+/** Starts a notifier call: nothing is gathered. */
+export function gatherBegin(): void {
+  gathered = 0;
+  wholesale = false;
+}
+
+/** Gathers the page of a leaf spte that changes in a way that cached translations must not survive. */
+export function gatherSpte(sptep: Sptep): void {
+  if (!hasFeature(KVM_FEATURE_FLUSH_PAGES) || wholesale) return;
+  let gva: u64 = 0;
+  let at = sptep;
+  let level: u32 = 0;
+  while (at != 0) {
+    const sp = sptepToSp(at);
+    level = spLevel(sp);
+    const shift: u64 = PAGE_SHIFT + 9 * (level - 1);
+    gva |= (<u64>spteIndex(at)) << shift;
+    // A table that several others point to is seen at several gvas.
+    const parents = load<u32>(sp, SP_PARENT_PTES);
+    if ((parents & 1) != 0) wholesale = true;
+    at = rmapFirst(sp + <usize>SP_PARENT_PTES);
+  }
+  if (level < 4 || gathered == CEILING) wholesale = true;
+  if (wholesale) return;
+  const unused: u64 = level == 5 ? 7 : 16;
+  store<u64>(PAGES + ((<usize>gathered) << 3), <u64>((<i64>(gva << unused)) >> (<i64>unused)));
+  gathered++;
+}
+
+/** Many sptes changed at once: the flush will be of everything. */
+export function gatherMany(): void {
+  wholesale = true;
+}
+
+/** The flush that ends a notifier call. */
+export function flushGathered(): void {
+  if (!hasFeature(KVM_FEATURE_FLUSH_PAGES) || wholesale || gathered == 0) {
+    flushRemoteTlbs();
+    return;
+  }
+  trace(EVENT_FLUSH_REMOTE_TLBS);
+  bump(REMOTE_TLB_FLUSHES);
+  const count = vcpuCount();
+  for (let i: u32 = 0; i < count; i++) {
+    const vcpu = vcpuPtr(i);
+    for (let page: u32 = 0; page < gathered; page++) {
+      tlbFlushGva(vcpu, load<u64>(PAGES + ((<usize>page) << 3)));
+    }
     store<u32>(vcpu, load<u32>(vcpu, VCPU_REQUESTS) | REQ_TLB_FLUSH, VCPU_REQUESTS);
   }
 }

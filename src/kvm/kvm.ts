@@ -4,6 +4,7 @@ import {
   AGE_CLEAR,
   AGE_DROP,
   AGE_NONE,
+  KVM_FEATURE_FLUSH_PAGES,
   KVM_FEATURE_SPTE_PINS,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
@@ -47,6 +48,11 @@ export interface KvmOptions {
   /** vCPUs; default 1. */
   readonly vcpus?: number;
   readonly tlb?: TlbGeometry;
+  /**
+   * What a notifier call flushes: `all` translations, as KVM on x86 does (default), or only those of
+   * the `pages` that it changed, up to 33.
+   */
+  readonly flushScope?: 'all' | 'pages';
   /** Limit of shadow pages; default 0, none. */
   readonly maxShadowPages?: number;
   /** log2 of the hash chains for shadow pages; default 12. */
@@ -103,7 +109,8 @@ export class Kvm {
     this.ageAction = ageAction(aging);
     this.touch = aging.touch === 'pte-young' ? TOUCH_PTE_YOUNG : TOUCH_FOLIO_REFERENCED;
     const pins = aging.kvm.pinsPages ? KVM_FEATURE_SPTE_PINS : 0;
-    core.x.kvmInit(this.generation.features | pins, options.maxShadowPages ?? 0);
+    const flush = options.flushScope === 'pages' ? KVM_FEATURE_FLUSH_PAGES : 0;
+    core.x.kvmInit(this.generation.features | pins | flush, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled(aging.kvm.mkold === 'access-track' ? 1 : 0);
     core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
     const count = options.vcpus ?? 1;

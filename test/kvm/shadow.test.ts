@@ -52,10 +52,11 @@ class Machine {
   readonly stats = new Stats(this.core);
   readonly records: number;
 
-  constructor(generation = '6.1') {
+  constructor(generation = '6.1', flushScope: 'all' | 'pages' = 'all') {
     this.core.x.frameInit(1024);
     const aging = AGING_PRESETS.clear_flush_young;
-    this.kvm = new Kvm({ core: this.core, mm: anonymousMm(this.core), aging, generation });
+    const mm = anonymousMm(this.core);
+    this.kvm = new Kvm({ core: this.core, mm, aging, generation, flushScope });
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 512, hvn: 0x1000 });
     this.records = this.core.x.arenaAlloc(4096);
     const vcpu = this.vcpu;
@@ -186,4 +187,23 @@ test('2008: every write to a shadowed table is emulated', () => {
   m.map(6, DATA + 6);
   m.map(7, DATA + 7);
   expect(m.stats.get('guest_pte_writes') - before).toBe(2);
+});
+
+test.each(['all', 'pages'] as const)('flush scope %s: a zap forgets what it must', (scope) => {
+  const m = new Machine('6.1', scope);
+  const { x } = m.core;
+  for (const vpn of [5, 6]) m.map(vpn, DATA + vpn);
+  for (const vpn of [5, 6]) m.access(vpn, ACCESS_WRITE);
+  // The hva that backs page 5 goes.
+  const hvn = x.gfnToHvn(DATA + 5);
+  expect(x.unmapHvaRange(m.kvm.mm.id, hvn, hvn + 1)).toBe(1);
+  x.flushTlbs();
+  const before = m.stats.get('tlb_misses');
+  m.access(6, ACCESS_READ);
+  // Page 6 was not touched: only a flush of everything makes it walk again.
+  expect(m.stats.get('tlb_misses') - before).toBe(scope === 'all' ? 1 : 0);
+  const faults = m.stats.get('shadow_page_faults');
+  m.access(5, ACCESS_READ);
+  expect(m.stats.get('shadow_page_faults')).toBe(faults + 1);
+  expect(m.stats.get('remote_tlb_flushes')).toBeGreaterThan(0);
 });
