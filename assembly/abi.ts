@@ -379,6 +379,8 @@ export const SLOT_TRACK: u32 = 40;
 export const SLOT_DIRTY: u32 = 44;
 export const SLOT_USED: u32 = 48;
 export const SLOT_ID: u32 = 52;
+/** Address of the numbers of the latest installations (spte_lru.ts), or 0. */
+export const SLOT_INSTALLED: u32 = 56;
 /** u8 for each 512 gfns: not 0 when one of them may have an spte. */
 export const SLOT_MAPPED: u32 = 56;
 

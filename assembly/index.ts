@@ -212,3 +212,4 @@ export {
 export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb_list';
+export { spteLruInit, spteLruShrink } from './mmu/spte_lru';

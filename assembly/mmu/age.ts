@@ -29,8 +29,8 @@ import {
 } from './spte';
 import { clearSpteTrackBits, kvmSetPfnDirty } from './zap';
 
-/** kvm_zap_all_rmap_sptes. */
-function zapRmap(head: usize, accessed: bool): bool {
+/** kvm_zap_all_rmap_sptes; `accessed`: the mm hears of A bits that are lost. */
+export function zapRmap(head: usize, accessed: bool): bool {
   if (load<u32>(head) == 0) return false;
   for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
     gatherSpte(sptep);

@@ -122,6 +122,7 @@ import {
   sptepToSp,
   tableToSp,
 } from './shadow_page';
+import { spteLruAdd, spteLruOn } from './spte_lru';
 import { isLargePte, isShadowPresentPte, makeNonleafSpte, SPTE_MMIO, spteToPfn } from './spte';
 import {
   gfnShadowed,
@@ -291,6 +292,7 @@ export function setSpte(
   spSetTranslation(sp, index, gfn, access);
   if (!wasRmapped) {
     pteListAdd(gfnToRmap(slot, gfn, level), sptep);
+    if (spteLruOn) spteLruAdd(slot, gfn);
     store<u8>(gfnMapped(slot, gfn), 1);
     spNotePresent(sp, index);
     bump(SPTES_INSTALLED);

@@ -15,6 +15,7 @@ import {
   SLOT_FLAGS,
   SLOT_HVN,
   SLOT_ID,
+  SLOT_INSTALLED,
   SLOT_LPAGE,
   SLOT_MAPPED,
   SLOT_MAX,
@@ -70,6 +71,7 @@ function allocSideTables(slot: usize, baseGfn: Gfn, npages: u32): void {
   store<u32>(slot, <u32>arenaAlloc(<usize>npages), SLOT_TRACK);
   store<u32>(slot, <u32>arenaAlloc(<usize>unitsOf(baseGfn, npages, 2) + 1), SLOT_MAPPED);
   store<u32>(slot, 0, SLOT_DIRTY);
+  store<u32>(slot, 0, SLOT_INSTALLED);
 }
 
 /**

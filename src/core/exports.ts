@@ -276,6 +276,10 @@ export interface ShadowExports {
   flushTlbs(): void;
   /** Lists live TLB entries (TLB_LIST_*) at `out`; returns how many there are. */
   tlbList(vcpu: number, out: number, max: number): number;
+  /** Keeps leaf sptes in the order of their installation, the last 2^shift of them. */
+  spteLruInit(shift: number): void;
+  /** Drops the sptes of the gfn that was installed longest ago; 0: there is none. */
+  spteLruShrink(): number;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
   /** The guest uses the tables on the way to VCPU_FAULT_GVA: their write counts start over. */

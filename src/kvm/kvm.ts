@@ -23,6 +23,8 @@ import { Vcpu } from './vcpu.ts';
 
 /** log2 of the hash chains for shadow pages (KVM_MMU_HASH_SHIFT). */
 const MMU_HASH_SHIFT = 12;
+/** log2 of the installations that `spte-lru` remembers. */
+const SPTE_LRU_SHIFT = 20;
 
 /** Geometry of a vCPU's TLB. */
 export interface TlbGeometry {
@@ -112,6 +114,7 @@ export class Kvm {
     const flush = options.flushScope === 'pages' ? KVM_FEATURE_FLUSH_PAGES : 0;
     core.x.kvmInit(this.generation.features | pins | flush, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled(aging.kvm.mkold === 'access-track' ? 1 : 0);
+    if (aging.kvm.shrinkEvery > 0) core.x.spteLruInit(SPTE_LRU_SHIFT);
     core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
     const count = options.vcpus ?? 1;
     core.x.vcpuInit(count);
@@ -171,6 +174,14 @@ export class Kvm {
   #deleteSlot(region: MemoryRegion): void {
     this.core.x.zapAllFast();
     this.core.x.memslotSet(region.slot, region.gfn, 0, region.hvn, this.mm.id, 0);
+  }
+
+  /** `spte-lru`: the host reclaimed `pages`; every so many of them cost the oldest spte its life. */
+  shrink(pages: number): void {
+    const every = this.aging.kvm.shrinkEvery;
+    if (every === 0) return;
+    this.reclaimed += pages;
+    for (; this.reclaimed >= every; this.reclaimed -= every) this.core.x.spteLruShrink();
   }
 
   /** Makes the host page behind `gfn` present, as an access of the VMM or of KVM itself does. */
