@@ -2,6 +2,7 @@
 // (cf. kvm_mmu_new_pgd, fast_pgd_switch, kvm_mmu_load, kvm_mmu_sync_roots, 6.1).
 
 import {
+  CR4_PCIDE,
   EVENT_FLUSH_ALL_TLB,
   EVENT_FLUSH_CURRENT_TLB,
   EVENT_FREE_ROOTS,
@@ -17,8 +18,11 @@ import {
   ROLE_INVALID,
   ROLE_LEVEL_MASK,
   SP_ROLE,
+  SP_UNSYNC,
+  SP_UNSYNC_CHILDREN,
   SP_VALID_GEN,
   SP_WRITE_FLOODING,
+  VCPU_CR4,
   VCPU_REQUESTS,
   VCPU_ROOT,
   VCPU_ROOT_LEVEL,
@@ -27,13 +31,16 @@ import type { Kvm } from './kvm.ts';
 
 /** A root: the shadow page for a cr3 under a role. */
 interface Root {
+  /** gfn of the top-level guest table. */
   readonly cr3: number;
+  /** PCID that it was loaded with: what is flushed for one is not flushed for another. */
+  readonly pcid: number;
   readonly role: number;
   /** Shadow page, 0: none. */
   readonly sp: number;
 }
 
-const NO_ROOT: Root = { cr3: -1, role: 0, sp: 0 };
+const NO_ROOT: Root = { cr3: -1, pcid: 0, role: 0, sp: 0 };
 
 /** The roots of one vCPU. */
 export class Roots {
@@ -65,12 +72,15 @@ export class Roots {
    * The guest loads cr3. `sync`: the load flushes the address space, so unsync tables must be
    * synced before the guest runs on.
    */
-  switchTo(cr3: number, flush: boolean): void {
+  switchTo(cr3: number, pcid: number, flush: boolean): void {
     const { core } = this.#kvm;
     if (core.tracing) core.emit(EVENT_NEW_CR3, cr3, 0, 0, 0);
     const role = core.x.rootRole(this.#vcpu) >>> 0;
-    if (this.current.cr3 !== cr3 || this.current.role !== role) this.#rotate(cr3, role);
-    if (flush) this.request(REQ_MMU_SYNC | REQ_TLB_FLUSH_CURRENT);
+    const { current } = this;
+    if (current.cr3 !== cr3 || current.pcid !== pcid || current.role !== role) {
+      this.#rotate(cr3, pcid, role);
+    }
+    if (flush) this.invalidatePcid(pcid);
     if (this.current.sp === 0) return;
     this.request(REQ_LOAD_MMU_PGD);
     core.mem.store32(this.current.sp + SP_WRITE_FLOODING, 0);
@@ -79,10 +89,51 @@ export class Roots {
   /** kvm_mmu_reset_context: registers that the role depends on changed; no root can stay. */
   freeAll(): void {
     for (const root of [this.current, ...this.previous]) this.#put(root);
-    this.current = { ...NO_ROOT, cr3: this.current.cr3 };
+    this.current = { ...this.current, sp: 0 };
     this.previous = this.previous.map(() => NO_ROOT);
     this.#install(0);
     if (this.#kvm.core.tracing) this.#kvm.core.emit(EVENT_FREE_ROOTS, 0, 0, 0, 0);
+  }
+
+  /**
+   * kvm_invalidate_pcid: the current root is synced if it has the PCID; cached ones with it are let
+   * go, since loading a root syncs it. Without CR4.PCIDE every load of cr3 flushes, so they may stay.
+   */
+  invalidatePcid(pcid: number): void {
+    const { mem } = this.#kvm.core;
+    if (this.current.pcid === pcid) this.request(REQ_MMU_SYNC | REQ_TLB_FLUSH_CURRENT);
+    if ((mem.load32(this.#vcpu + VCPU_CR4) & CR4_PCIDE) === 0) return;
+    this.previous = this.previous.map((root) => {
+      if (root.pcid !== pcid) return root;
+      this.#put(root);
+      return NO_ROOT;
+    });
+  }
+
+  /**
+   * KVM_REQ_TLB_FLUSH_GUEST: the guest flushed every translation it has. The current root is synced,
+   * cached ones that are not in sync are let go.
+   */
+  flushGuest(): void {
+    const { x, mem } = this.#kvm.core;
+    this.#sync();
+    this.previous = this.previous.map((root) => {
+      if (root.sp === 0) return root;
+      const unsync =
+        mem.load32(root.sp + SP_UNSYNC) !== 0 || mem.load32(root.sp + SP_UNSYNC_CHILDREN) !== 0;
+      if (!unsync) return root;
+      this.#put(root);
+      return NO_ROOT;
+    });
+    x.tlbFlushAll(this.#vcpu);
+  }
+
+  /** Tables of the cached roots, current first, that were loaded with a PCID. */
+  tablesOf(pcid: number): number[] {
+    const { x } = this.#kvm.core;
+    return [this.current, ...this.previous]
+      .filter((r) => r.sp !== 0 && r.pcid === pcid)
+      .map((r) => x.spTable(r.sp));
   }
 
   /** Raises REQ_* for the next entry. */
@@ -131,7 +182,7 @@ export class Roots {
     const { core } = this.#kvm;
     const { x } = core;
     const role = x.rootRole(this.#vcpu) >>> 0;
-    this.current = { cr3, role, sp: x.getRoot(this.#vcpu, cr3) };
+    this.current = { ...this.current, cr3, role, sp: x.getRoot(this.#vcpu, cr3) };
     this.#install(this.current.sp);
     this.#sync();
     if (core.tracing) {
@@ -144,7 +195,7 @@ export class Roots {
   #freeObsolete(): void {
     if (this.#isObsolete(this.current)) {
       this.#put(this.current);
-      this.current = { ...NO_ROOT, cr3: this.current.cr3 };
+      this.current = { ...this.current, sp: 0 };
       this.#install(0);
     }
     this.previous = this.previous.map((root) => {
@@ -155,9 +206,11 @@ export class Roots {
   }
 
   /** Brings the wanted root to the front; the one that falls off the end is let go. */
-  #rotate(cr3: number, role: number): void {
+  #rotate(cr3: number, pcid: number, role: number): void {
     const left = this.current;
-    const at = this.previous.findIndex((r) => r.sp !== 0 && r.cr3 === cr3 && r.role === role);
+    const at = this.previous.findIndex(
+      (r) => r.sp !== 0 && r.cr3 === cr3 && r.pcid === pcid && r.role === role,
+    );
     const found = at >= 0 && !this.#isObsolete(this.previous[at] as Root);
     if (found) {
       this.current = this.previous[at] as Root;
@@ -168,7 +221,7 @@ export class Roots {
     const dropped = kept.pop() as Root;
     this.previous = kept;
     this.#put(dropped);
-    this.current = { ...NO_ROOT, cr3 };
+    this.current = { ...NO_ROOT, cr3, pcid };
     this.#install(0);
     if (this.#kvm.core.tracing) this.#kvm.core.emit(EVENT_FREE_ROOTS, 0, 0, 0, 0);
   }

@@ -16,11 +16,8 @@ import {
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
   RET_PF_EMULATE,
-  VCPU_CR0,
   VCPU_CR2,
   VCPU_CR3,
-  VCPU_CR4,
-  VCPU_EFER,
   VCPU_EXIT_REASON,
   VCPU_FAULT_CODE,
   VCPU_FAULT_GVA,
@@ -38,6 +35,7 @@ import { COUNTER_SLOTS } from '../stats/stats.ts';
 import type { MutableVmExit, VmExit, VmExitKind } from './exit.ts';
 import type { Kvm } from './kvm.ts';
 import { FAULT_INJECT, FAULT_MMIO, FAULT_NONCANONICAL, kvmPageFault } from './page-fault.ts';
+import { loadCr0, loadCr4, loadEfer } from './registers.ts';
 import { Roots } from './roots.ts';
 
 /** Faults in a row on one access without progress that can only be a bug of ours. */
@@ -190,7 +188,7 @@ export class Vcpu {
     const code = mem.load32(this.ptr + VCPU_WALK_ERROR);
     const present = (code & PFERR_PRESENT_MASK) !== 0 && (code & PFERR_RSVD_MASK) === 0;
     if (present && (generation.features & KVM_FEATURE_INVALIDATE_ON_INJECT) !== 0) {
-      this.#flushGva();
+      this.flushGva(this.space);
       x.invalidateGva(this.ptr, mem.load32(this.ptr + VCPU_ROOT));
     }
     for (let i = 0; i < 8; i += 4) {
@@ -201,10 +199,11 @@ export class Vcpu {
     return this.#leave('guest_page_fault', consumed, code);
   }
 
-  #flushGva(): void {
+  /** Drops the TLB's translations of the gva in VCPU_FAULT_GVA, in a space and global ones. */
+  flushGva(space: number): void {
     const { x, mem } = this.kvm.core;
     const hi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
-    x.tlbFlushPage(this.ptr, this.space, this.#gvaPage(), hi >>> 12);
+    x.tlbFlushPage(this.ptr, space, this.#gvaPage(), hi >>> 12);
   }
 
   #leave(kind: VmExitKind, consumed: number, code: number): VmExit {
@@ -222,41 +221,37 @@ export class Vcpu {
   /** MOV to CR3: `gfn` of the new top-level table. `noFlush` is bit 63 with CR4.PCIDE. */
   setCr3(gfn: number, pcid = 0, noFlush = false): void {
     const { x, mem } = this.kvm.core;
-    this.#instructionExit();
+    this.countExit();
     x.statBump(COUNTER_SLOTS.cr3_switches, 1);
     mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
     mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
     this.space = pcid;
     x.tlbSelect(this.ptr, pcid);
-    this.roots.switchTo(gfn, !noFlush);
+    this.roots.switchTo(gfn, pcid, !noFlush);
   }
 
-  /** Loads control registers, PKRU and RFLAGS.AC; effective at the next access. */
+  /** Loads registers as KVM_SET_SREGS does: unchecked, and effective at the next access. */
   setRegisters(registers: VcpuRegisters): void {
-    const { x, mem } = this.kvm.core;
-    const before = x.rootRole(this.ptr) >>> 0;
-    const set = (at: number, value: number | undefined): void => {
-      if (value !== undefined) mem.store32(this.ptr + at, value);
-    };
-    set(VCPU_CR0, registers.cr0);
-    set(VCPU_CR4, registers.cr4);
-    set(VCPU_EFER, registers.efer);
-    set(VCPU_PKRU, registers.pkru);
-    set(VCPU_RFLAGS, registers.rflags);
-    if (x.rootRole(this.ptr) >>> 0 !== before) this.roots.freeAll();
+    const { mem } = this.kvm.core;
+    if (registers.cr0 !== undefined) loadCr0(this, registers.cr0);
+    if (registers.cr4 !== undefined) loadCr4(this, registers.cr4);
+    if (registers.efer !== undefined) loadEfer(this, registers.efer);
+    if (registers.pkru !== undefined) mem.store32(this.ptr + VCPU_PKRU, registers.pkru);
+    if (registers.rflags !== undefined) mem.store32(this.ptr + VCPU_RFLAGS, registers.rflags);
   }
 
   /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits). */
   invlpg(vpn: number): void {
     const { x, mem } = this.kvm.core;
-    this.#instructionExit();
+    this.countExit();
     const gva = BigInt.asUintN(64, BigInt(vpn) << 12n);
     mem.storeBig(this.ptr + VCPU_FAULT_GVA, gva);
-    this.#flushGva();
+    this.flushGva(this.space);
     for (const table of this.roots.tables) x.invalidateGva(this.ptr, table);
   }
 
-  #instructionExit(): void {
+  /** Counts an instruction that exits. */
+  countExit(): void {
     this.kvm.core.x.statBump(COUNTER_SLOTS.vmexits, 1);
   }
 
