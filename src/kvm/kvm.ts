@@ -97,7 +97,9 @@ export class Kvm {
   regions: readonly MemoryRegion[] = [];
   /** A TLB flush was asked for and not waited for (a seeded bug). */
   lateFlush = false;
-  readonly stateFields = ['regions', 'lateFlush'] as const;
+  /** Pages reclaimed since the last drop of `spte-lru`. */
+  reclaimed = 0;
+  readonly stateFields = ['regions', 'reclaimed', 'lateFlush'] as const;
 
   constructor(options: KvmOptions) {
     const { core, mm, aging } = options;
