@@ -748,6 +748,8 @@ export const LRU_HEAD_SIZE: u32 = 16;
 export const MM_MAX: u32 = 256;
 /** Pages that a huge pte maps. */
 export const HPAGE_PMD_NR: u32 = 512;
+/** Host virtual page numbers are below this. */
+export const HVN_LIMIT: u32 = 0x40000000;
 
 // ---- control records (ACCESS_CONTROL) ---------------------------------------------------------
 // The argument of a control record, in bits 63:12 of the record:
@@ -847,8 +849,6 @@ export const MAP_SHARED: u32 = 16;
 export const MAP_OLD: u32 = 32;
 /** Linux 2.6.24: a fresh anonymous page is dirty and writable even after a read. */
 export const MAP_DIRTY_ALWAYS: u32 = 64;
-/** The fault reuses or releases the swap slot at once when it writes. */
-export const MAP_FREE_SWAP: u32 = 128;
 
 /** Bit of a swapinBegin()/filemapRead() result: the device was read. */
 export const IO_MAJOR: u32 = 0x80000000;
@@ -1030,3 +1030,22 @@ export const TLB_LIST_PFN: u32 = 8;
 export const TLB_LIST_LEVEL: u32 = 12;
 /** Tag; that of the vCPU's current space is VCPU_TLB_TAG. */
 export const TLB_LIST_TAG: u32 = 16;
+// ---- follow_page / get_user_pages flags (include/linux/mm.h; FOLL_YOUNG and FOLL_FAST are ours) --
+export const FOLL_WRITE: u32 = 1;
+export const FOLL_TOUCH: u32 = 2;
+/** v3: FOLL_TOUCH makes the pte young instead of mark_page_accessed(). */
+export const FOLL_YOUNG: u32 = 4;
+/** get_user_page_fast_only(): only PG_REFERENCED is set. */
+export const FOLL_FAST: u32 = 8;
+/** followPage(): no page can be returned without a fault. */
+export const FOLLOW_NONE: u32 = 0xffffffff;
+
+// ---- what reclaim decides about a page ---------------------------------------------------------
+/** Back to the newest end of its list: referenced. */
+export const VERDICT_ROTATE: u32 = 0;
+export const VERDICT_ACTIVATE: u32 = 1;
+export const VERDICT_DEACTIVATE: u32 = 2;
+/** Unmap it, write it if dirty, free it. */
+export const VERDICT_RECLAIM: u32 = 3;
+/** Back to its list: it can't be freed now. */
+export const VERDICT_KEEP: u32 = 4;

@@ -63,6 +63,7 @@ export {
   lruAdd,
   lruAddDrain,
   lruAddTail,
+  lruBatchSize,
   lruCacheAdd,
   lruDel,
   lruHead,
@@ -79,7 +80,10 @@ export {
   lruSize,
   lruTail,
   lruTarget,
+  lruVerdict,
   markPageAccessed,
+  pageFlags,
+  testClearReferenced,
 } from './mm/lru';
 export { vcpuInit, vcpuPtr } from './vcpu';
 export {
@@ -109,9 +113,11 @@ export {
   faultClassify,
   filemapMap,
   filemapRead,
+  followPage,
   mapZeroPage,
   mmOut,
   ptepClear,
+  readFailed,
   setPageDirty,
   swapinBegin,
   swapinMap,

@@ -25,10 +25,20 @@ import {
   PG_LIST_SHIFT,
   PG_LRU,
   PG_LRU_PENDING,
+  PG_REFERENCED,
   PG_SWAPBACKED,
   PG_UNEVICTABLE,
+  VERDICT_ACTIVATE,
+  VERDICT_DEACTIVATE,
+  VERDICT_ROTATE,
 } from '../abi';
-import { LRU_MOVES, PAGES_SCANNED } from '../counters';
+import {
+  LRU_MOVES,
+  PAGES_ACTIVATED,
+  PAGES_DEACTIVATED,
+  PAGES_ROTATED,
+  PAGES_SCANNED,
+} from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
@@ -268,4 +278,35 @@ export function markPageAccessed(pfn: Pfn): u32 {
   const was = load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE;
   folioMarkAccessed(pfn);
   return was == 0 && (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE) != 0 ? 1 : 0;
+}
+
+/** Puts an isolated page back as VERDICT_* says, and drops reclaim's reference. */
+export function lruVerdict(pfn: Pfn, verdict: u32): void {
+  const page = framePtr(pfn);
+  let flags = load<u32>(page, FRAME_FLAGS);
+  if (verdict == VERDICT_ACTIVATE) {
+    flags |= PG_ACTIVE;
+    bump(PAGES_ACTIVATED);
+  } else if (verdict == VERDICT_DEACTIVATE) {
+    flags &= ~PG_ACTIVE;
+    bump(PAGES_DEACTIVATED);
+  } else if (verdict == VERDICT_ROTATE) {
+    bump(PAGES_ROTATED);
+  }
+  store<u32>(page, flags, FRAME_FLAGS);
+  lruPutback(pfn);
+}
+
+/** Clears PG_REFERENCED; 1 when it was set (TestClearPageReferenced). */
+export function testClearReferenced(pfn: Pfn): u32 {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if ((flags & PG_REFERENCED) == 0) return 0;
+  store<u32>(page, flags & ~PG_REFERENCED, FRAME_FLAGS);
+  return 1;
+}
+
+/** The flags word of a frame. */
+export function pageFlags(pfn: Pfn): u32 {
+  return load<u32>(framePtr(pfn), FRAME_FLAGS);
 }

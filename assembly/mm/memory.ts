@@ -9,9 +9,15 @@ import {
   FAULT_PRESENT,
   FAULT_SWAP,
   FAULT_WP,
+  FOLL_FAST,
+  FOLL_TOUCH,
+  FOLL_WRITE,
+  FOLL_YOUNG,
+  FOLLOW_NONE,
   FRAME_FLAGS,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
+  HPAGE_PMD_NR,
   HPTE_AUX,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
@@ -22,7 +28,6 @@ import {
   IO_MAJOR,
   MAP_CHARGED,
   MAP_DIRTY_ALWAYS,
-  MAP_FREE_SWAP,
   MAP_OLD,
   MAP_SHARED,
   MAP_UNEVICTABLE,
@@ -32,6 +37,7 @@ import {
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
   PG_KSM,
+  PG_REFERENCED,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
   PG_UNEVICTABLE,
@@ -50,8 +56,8 @@ import {
   getPage,
   putPage,
 } from './frame';
-import { fileRead, filemapAdd, filemapGet } from './filemap';
-import { lruCacheAdd } from './lru';
+import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
+import { lruCacheAdd, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import {
@@ -62,6 +68,8 @@ import {
   swapDuplicate,
   swapFree,
   swapRead,
+  swapTotal,
+  swapUsed,
 } from './swap';
 
 const OUT: usize = memory.data(64, 8);
@@ -146,7 +154,7 @@ export function swapinBegin(slot: u32, args: u32): u32 {
 
 /**
  * Maps a page of the swap cache in place of its swap entry (do_swap_page). 0 when the pte changed
- * meanwhile (the reference is dropped), else 1. A write maps writable only if nobody shares the page.
+ * meanwhile (the reference is dropped), 2 when it is writable now, else 1. A write maps writable only if nobody shares the page.
  */
 export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   const page = framePtr(pfn);
@@ -173,8 +181,10 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   if (exclusive) {
     store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
   }
-  if ((write || args & MAP_FREE_SWAP) && swapCount(slot) == 1) tryToFreeSwap(pfn);
-  return 1;
+  // A write, or a swap device more than half full (vm_swap_full), gives the slot back.
+  const release = write != 0 || swapUsed() * 2 > swapTotal();
+  if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
+  return pte & HPTE_WRITE ? 2 : 1;
 }
 
 /** Drops the slot of a page that only the swap cache still uses; the page is then dirty. */
@@ -187,6 +197,14 @@ export function tryToFreeSwap(pfn: Pfn): u32 {
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
   putPage(pfn);
   return 1;
+}
+
+/** A page that could not be read leaves its cache, and the reader drops its reference. */
+export function readFailed(pfn: Pfn): void {
+  if (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_SWAPCACHE) swapCacheDel(pfn);
+  else filemapDel(pfn, 0);
+  putPage(pfn);
+  putPage(pfn);
 }
 
 /** The page of a file, from the page cache or (IO_MAJOR) the device; 0 when no frame is free. */
@@ -314,4 +332,33 @@ export function setPageDirty(pfn: Pfn): void {
   if (pfn == ZERO_PFN) return;
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+}
+
+/**
+ * The page of a present pte that permits the access, with a reference; FOLLOW_NONE when a fault must
+ * come first (follow_page_pte).
+ */
+export function followPage(mm: u32, hvn: Hvn, flags: u32): u32 {
+  let ptep = hptep(mm, hvn);
+  let below: u32 = 0;
+  if (ptep == 0) {
+    ptep = hpmdp(mm, hvn);
+    if (ptep == 0) return FOLLOW_NONE;
+    below = hvn & (HPAGE_PMD_NR - 1);
+  }
+  const pte = load<u32>(ptep);
+  if ((pte & HPTE_PRESENT) == 0) return FOLLOW_NONE;
+  if (flags & FOLL_WRITE && (pte & HPTE_WRITE) == 0) return FOLLOW_NONE;
+  const pfn = (pte >> HPTE_PFN_SHIFT) + below;
+  getPage(pfn);
+  if (flags & FOLL_FAST) {
+    const page = framePtr(pfn);
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
+    return pfn;
+  }
+  if ((flags & FOLL_TOUCH) == 0) return pfn;
+  if (flags & FOLL_WRITE && (pte & HPTE_DIRTY) == 0) setPageDirty(pfn);
+  if (flags & FOLL_YOUNG) store<u32>(ptep, pte | HPTE_YOUNG);
+  else markPageAccessed(pfn);
+  return pfn;
 }

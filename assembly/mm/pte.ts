@@ -16,14 +16,13 @@ import {
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   HPTE_YOUNG,
+  HVN_LIMIT,
   MM_MAX,
   PAGE_SIZE,
 } from '../abi';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Hpte, Hvn } from '../types';
 
-/** Pages of the hvn space. */
-const HVN_LIMIT: u32 = 0x40000000;
 const PGD_BYTES: usize = 16384;
 const LEAF_BYTES: usize = 2048;
 const PTE_MASK: u32 = 511;

@@ -28,7 +28,7 @@ import { pageAlloc } from '../layout';
 import { Hpte, Hvn, Pfn } from '../types';
 import { framePtr, getPage, putPage } from './frame';
 import { markPageAccessed } from './lru';
-import { setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
+import { mmOut, outWord, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
 import { hpmdGet, hpmdSet, hpmdSplit, hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import { swapCacheLookup, swapCount, swapDuplicate, swapFree } from './swap';
@@ -81,12 +81,20 @@ function zapSwap(pte: Hpte): void {
   if (cached != 0 && swapCount(slot) == 1 && pageMapcount(cached) == 0) tryToFreeSwap(cached);
 }
 
+function zapped(from: Hvn, to: Hvn): void {
+  if (load<u32>(mmOut(), 4) == 0) outWord(0, from);
+  outWord(1, to);
+}
+
 /**
  * Clears the ptes of [hvn, end) until the task's gather buffer is full; returns where it stopped
- * (`end`: all done). The caller frees the gathered pages with gatherFree().
+ * (`end`: all done). The caller frees the gathered pages with gatherFree(). MM_OUT words 0 and 1 are
+ * the first present page and the page after the last one that were cleared (0, 0: none).
  */
 export function zapRange(mm: u32, hvn: Hvn, end: Hvn, task: u32): Hvn {
   const gather = gatherOf(task);
+  outWord(0, 0);
+  outWord(1, 0);
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
     if (load<u32>(gather) + HPAGE_PMD_NR > GATHER_PAGES) return hvn;
@@ -97,6 +105,7 @@ export function zapRange(mm: u32, hvn: Hvn, end: Hvn, task: u32): Hvn {
         continue;
       }
       const pmd = hpmdGet(mm, hvn);
+      zapped(hvn, hvn + HPAGE_PMD_NR);
       hpmdSet(mm, hvn, 0);
       for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) {
         zapPresent(mm, hvn + i, pmd + (i << HPTE_PFN_SHIFT), gather);
@@ -105,8 +114,12 @@ export function zapRange(mm: u32, hvn: Hvn, end: Hvn, task: u32): Hvn {
       continue;
     }
     const pte = hpteSet(mm, hvn, 0);
-    if (pte & HPTE_PRESENT) zapPresent(mm, hvn, pte, gather);
-    else zapSwap(pte);
+    if (pte & HPTE_PRESENT) {
+      zapped(hvn, hvn + 1);
+      zapPresent(mm, hvn, pte, gather);
+    } else {
+      zapSwap(pte);
+    }
     hvn = hpteNextMapped(mm, hvn + 1, end);
   }
   return end;

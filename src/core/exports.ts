@@ -328,6 +328,14 @@ export interface LruExports {
   lruSetFlags(pfn: number, set: number, clear: number): void;
   /** A second touch activates a page (mark_page_accessed); 1 when this one did. */
   markPageAccessed(pfn: number): number;
+  /** Puts an isolated page back as VERDICT_* says, and drops reclaim's reference. */
+  lruVerdict(pfn: number, verdict: number): void;
+  /** The flags word of a frame. */
+  pageFlags(pfn: number): number;
+  /** Clears PG_REFERENCED; 1 when it was set (TestClearPageReferenced). */
+  testClearReferenced(pfn: number): number;
+  /** Pages that a per-CPU batch holds; 0: there are none. */
+  lruBatchSize(): number;
 }
 
 /** Exports of mm/memory.ts. */
@@ -374,6 +382,13 @@ export interface MemoryExports {
   tryToFreeSwapUnmapped(pfn: number): void;
   /** Marks a page dirty (set_page_dirty). */
   setPageDirty(pfn: number): void;
+  /**
+   * The page of a present pte that permits the access, with a reference; FOLLOW_NONE when a fault must
+   * come first (follow_page_pte).
+   */
+  followPage(mm: number, hvn: number, flags: number): number;
+  /** A page that could not be read leaves its cache, and the reader drops its reference. */
+  readFailed(pfn: number): void;
 }
 
 /** Exports of mm/swap.ts. */
@@ -538,13 +553,13 @@ export interface CoreExports
     RunExports,
     VerifyExports,
     GuestWalkExports,
+    KvmExports,
+    ShadowExports,
     LruExports,
     MemoryExports,
     SwapExports,
     FilemapExports,
     VmscanExports,
     RangeExports,
-    KvmExports,
-    ShadowExports,
     FolioBatchExports,
     TdpExports {}

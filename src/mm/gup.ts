@@ -1,2 +1,56 @@
-export const FOLL_WRITE = 1;
-export const FOLL_TOUCH = 2;
+// get_user_pages: the page behind a host virtual page, with a reference, faulted in when needed.
+
+import * as abi from '../../assembly/abi.ts';
+import { lockPte } from '../sched/locks.ts';
+import type { Task } from '../sched/task.ts';
+import { EFAULT, handleMmFault } from './fault.ts';
+import type { Mm } from './mm.ts';
+
+/** Flags of getUserPages(); see abi.ts. */
+export const FOLL_WRITE = abi.FOLL_WRITE;
+export const FOLL_TOUCH = abi.FOLL_TOUCH;
+
+// Arguments and locals.
+const HVN = 1;
+const FLAGS = 2;
+const CALLEE = 3;
+
+/**
+ * The pfn of s[at + 1] = hvn for the access s[at + 2] = FOLL_WRITE | FOLL_TOUCH, with a reference
+ * (none on the zero page). Result: pfn >= 0, or EFAULT, ENOMEM, EIO.
+ */
+export function getUserPages(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        if (!mm.permitsAt(s[at + HVN] as number, s[at + FLAGS] as number))
+          return t.done(at, EFAULT);
+        s[at] = 1;
+      case 1: {
+        if (!t.lock(at, 1, lockPte(mm.id))) return false;
+        const pfn = followPage(mm, s[at + HVN] as number, s[at + FLAGS] as number);
+        t.unlock(lockPte(mm.id));
+        if (pfn >= 0) return t.done(at, pfn);
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + 1] = s[at + HVN] as number;
+        s[at + CALLEE + 2] = (s[at + FLAGS] as number) & abi.FOLL_WRITE ? abi.FAULT_FLAG_WRITE : 0;
+        s[at] = 2;
+      }
+      case 2:
+        if (!handleMmFault(t, at + CALLEE, mm)) return false;
+        if (t.result < 0) return t.done(at, t.result);
+        s[at] = 1;
+    }
+  }
+}
+
+/**
+ * follow_page: the page of a present pte that permits the access, with a reference; -1 when there is
+ * none. FOLL_TOUCH makes the pte young (v3) or calls mark_page_accessed, as the aging protocol says.
+ */
+export function followPage(mm: Mm, hvn: number, flags: number): number {
+  const { x } = mm.host.core;
+  const touch = mm.host.aging.touch === 'pte-young' ? flags | abi.FOLL_YOUNG : flags;
+  return x.followPage(mm.id, hvn, touch) | 0;
+}

@@ -1,7 +1,262 @@
-import type { Task } from '../sched/task.ts';
-import type { MmuNotifierOps } from './mmu-notifier.ts';
-export interface Mm {
+// An address space: its areas, its notifiers and the operations on them. The ptes are in the core, by
+// the mm's id.
+
+import * as abi from '../../assembly/abi.ts';
+import { KvmError } from '../core/errors.ts';
+import { type Protocol, type Task, runStraight } from '../sched/task.ts';
+import type { NotifierHooks } from './aging.ts';
+import { handleMmFault } from './fault.ts';
+import { forkMm } from './fork.ts';
+import { getUserPages } from './gup.ts';
+import type { Host } from './host.ts';
+import { type Advice, madvise } from './madvise.ts';
+import { type MmuNotifierOps, NotifierChain } from './mmu-notifier.ts';
+import { mprotect, mremap } from './mprotect.ts';
+import { exitMmap, zapPageRange } from './unmap.ts';
+import {
+  VM_HUGETLB,
+  VM_READ,
+  VM_RESIDENT,
+  VM_SHARED,
+  VM_WRITE,
+  type Vma,
+  vmasJoined,
+  vmasWithin,
+  vmasWithout,
+} from './vma.ts';
+
+/** A mapping to make. */
+export interface MmapOptions {
+  /** First page (hva >> 12). Default: the first gap above 0x100. */
+  readonly hvn?: number;
+  /** Pages. */
+  readonly npages: number;
+  /** Default: read and write. */
+  readonly prot?: { readonly read?: boolean; readonly write?: boolean };
+  /** File behind it (Host.createFile()); default: anonymous memory. */
+  readonly file?: number;
+  /** Page offset in the file. Default 0. */
+  readonly pgoff?: number;
+  /** MAP_SHARED. Default: true for files, else false. */
+  readonly shared?: boolean;
+  /** The pages are resident and do not count against the host's limit. */
+  readonly resident?: boolean;
+  /** Further VM_* flags. */
+  readonly flags?: number;
+}
+
+const FIRST_HVN = 0x100;
+
+/** One address space. */
+export class Mm {
+  readonly host: Host;
+  /** Id in the core's tables. */
   readonly id: number;
-  registerNotifier(ops: MmuNotifierOps): void;
-  getUserPages(t: Task, at: number): boolean;
+  readonly notifiers: NotifierChain;
+  /** Where the notifier calls sit; as the aging protocol says. */
+  hooks: NotifierHooks;
+  /** Areas in order. Replaced, never changed in place. */
+  vmas: readonly Vma[] = [];
+  /** False after exit. */
+  alive = true;
+  readonly stateFields = ['hooks', 'vmas', 'alive'] as const;
+  /** Index of the area that was found last: only a cache. */
+  #last = 0;
+
+  constructor(host: Host, id: number) {
+    this.host = host;
+    this.id = id;
+    this.notifiers = new NotifierChain(host.core, id);
+    this.hooks = host.aging.hooks;
+  }
+
+  /** This mm and what hangs on it, for the explorer. */
+  stateObjects(): object[] {
+    return [this, this.notifiers, ...this.notifiers.entries];
+  }
+
+  // ---- areas ---------------------------------------------------------------------------------
+
+  /** The area that holds a page, or undefined. */
+  findVma(hvn: number): Vma | undefined {
+    const cached = this.vmas[this.#last];
+    if (cached !== undefined && hvn >= cached.start && hvn < cached.end) return cached;
+    let low = 0;
+    let high = this.vmas.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.vmas[middle] as Vma).end <= hvn) low = middle + 1;
+      else high = middle;
+    }
+    const vma = this.vmas[low];
+    if (vma === undefined || hvn < vma.start) return undefined;
+    this.#last = low;
+    return vma;
+  }
+
+  /** Whether an area permits an access. */
+  permits(vma: Vma, write: boolean): boolean {
+    return (vma.flags & (write ? VM_WRITE : VM_READ)) !== 0;
+  }
+
+  /** Whether get_user_pages may have the page with these FOLL_* flags. */
+  permitsAt(hvn: number, flags: number): boolean {
+    const vma = this.findVma(hvn);
+    return vma !== undefined && this.permits(vma, (flags & abi.FOLL_WRITE) !== 0);
+  }
+
+  /** File behind a page, or 0. */
+  fileOf(hvn: number): number {
+    return this.findVma(hvn)?.file ?? 0;
+  }
+
+  /** Page offset in that file. */
+  pgoffOf(hvn: number): number {
+    const vma = this.findVma(hvn);
+    return vma === undefined ? 0 : vma.pgoff + (hvn - vma.start);
+  }
+
+  // ---- protocols: arguments in the callee's frame, s[at + 1] … --------------------------------
+
+  /** See handleMmFault() in fault.ts. */
+  handleMmFault(t: Task, at: number): boolean {
+    return handleMmFault(t, at, this);
+  }
+
+  /** See getUserPages() in gup.ts. */
+  getUserPages(t: Task, at: number): boolean {
+    return getUserPages(t, at, this);
+  }
+
+  // ---- operations that run to their end ------------------------------------------------------
+
+  /** Runs a protocol on the host's own task with arguments. */
+  run(protocol: Protocol, ...args: number[]): number {
+    const t = this.host.task;
+    for (let i = 0; i < args.length; i++) t.stack[1 + i] = args[i] as number;
+    return runStraight(t, protocol);
+  }
+
+  /** Maps memory (over whatever is there); returns its first page. */
+  mmap(options: MmapOptions): number {
+    const { npages, file = 0, pgoff = 0 } = options;
+    const start = options.hvn ?? this.#gap(npages);
+    this.#checkRange(start, npages);
+    const shared = options.shared ?? file !== 0;
+    let flags = options.flags ?? 0;
+    if (options.prot?.read ?? true) flags |= VM_READ;
+    if (options.prot?.write ?? true) flags |= VM_WRITE;
+    if (shared) flags |= VM_SHARED;
+    if (options.resident === true) flags |= VM_RESIDENT;
+    if (vmasWithin(this.vmas, start, start + npages).length > 0) this.munmap(start, npages);
+    const vma: Vma = { start, end: start + npages, flags, file, pgoff };
+    this.vmas = vmasJoined(this.vmas, [vma]);
+    return start;
+  }
+
+  #gap(npages: number): number {
+    let at = FIRST_HVN;
+    for (const vma of this.vmas) {
+      if (vma.start - at >= npages) break;
+      at = Math.max(at, vma.end);
+    }
+    return at;
+  }
+
+  #checkRange(start: number, npages: number): void {
+    const ok = Number.isInteger(start) && Number.isInteger(npages) && start >= 0 && npages > 0;
+    if (!ok || start + npages > abi.HVN_LIMIT) {
+      throw new KvmError('EINVAL', `pages ${start} + ${npages} are not a range below 2^30`);
+    }
+  }
+
+  /** Unmaps a range (unmap_region). */
+  munmap(hvn: number, npages: number): void {
+    this.#checkRange(hvn, npages);
+    this.host.core.x.lruAddDrain();
+    for (const part of vmasWithin(this.vmas, hvn, hvn + npages)) {
+      this.zap(part, abi.MMU_NOTIFY_UNMAP);
+    }
+    this.vmas = vmasWithout(this.vmas, hvn, hvn + npages);
+  }
+
+  /** Unmaps one area's pages with the notifier calls of zap_page_range. */
+  zap(part: Vma, event: number): void {
+    const hugetlb = part.flags & VM_HUGETLB ? 1 : 0;
+    this.run((t, at) => zapPageRange(t, at, this), part.start, part.end, event, hugetlb);
+  }
+
+  /** madvise(). Result: 0 or a negative errno. */
+  madvise(hvn: number, npages: number, advice: Advice): number {
+    this.#checkRange(hvn, npages);
+    return madvise(this, hvn, hvn + npages, advice);
+  }
+
+  /** Changes the rights of a range. */
+  mprotect(hvn: number, npages: number, prot: { read: boolean; write: boolean }): void {
+    this.#checkRange(hvn, npages);
+    mprotect(this, hvn, hvn + npages, prot);
+  }
+
+  /** Moves a mapping; returns its new first page. */
+  mremap(hvn: number, npages: number, target: number): number {
+    this.#checkRange(hvn, npages);
+    this.#checkRange(target, npages);
+    return mremap(this, hvn, hvn + npages, target);
+  }
+
+  /** A copy-on-write copy of this mm. */
+  fork(): Mm {
+    return forkMm(this);
+  }
+
+  /** Ends the mm: unmaps all, releases the notifiers. */
+  exit(): void {
+    if (!this.alive) return;
+    this.host.core.x.lruAddDrain();
+    this.run((t, at) => exitMmap(t, at, this));
+    this.vmas = [];
+    this.alive = false;
+    this.host.dropMm(this.id);
+  }
+
+  /** Registers a notifier; returns its id for unregisterNotifier(). */
+  registerNotifier(ops: MmuNotifierOps): number {
+    return this.run((t, at) => this.notifiers.register(t, at, ops));
+  }
+
+  /** Unregisters a notifier. */
+  unregisterNotifier(id: number): void {
+    this.run((t, at) => this.notifiers.unregister(t, at), id);
+  }
+
+  /** The host touches a page as a user process does. Result: VM_FAULT_* or a negative errno. */
+  access(hvn: number, write: boolean): number {
+    const flags = (write ? abi.FAULT_FLAG_WRITE : 0) | abi.FAULT_FLAG_USER;
+    return this.run((t, at) => handleMmFault(t, at, this), hvn, flags);
+  }
+
+  /**
+   * Pins pages for direct I/O (get_user_pages without FOLL_TOUCH's side effects on sptes): the pfns.
+   * Stops at the first page that can't be had.
+   */
+  pin(hvn: number, npages: number, write: boolean): number[] {
+    const flags = abi.FOLL_TOUCH | (write ? abi.FOLL_WRITE : 0);
+    const pfns: number[] = [];
+    for (let i = 0; i < npages; i++) {
+      const pfn = this.run((t, at) => getUserPages(t, at, this), hvn + i, flags);
+      if (pfn < 0) break;
+      pfns.push(pfn);
+    }
+    return pfns;
+  }
+
+  /** Ends a direct I/O: dirties what the device wrote and drops the references. */
+  unpin(pfns: readonly number[], dirty: boolean): void {
+    const { x } = this.host.core;
+    for (const pfn of pfns) {
+      if (dirty) x.setPageDirty(pfn);
+      x.putPage(pfn);
+    }
+  }
 }

@@ -22,6 +22,8 @@ import {
   COUNTER_OF_OP,
   EVENT_OF_OP,
   EVENT_RET_OF_OP,
+  MN_INVALIDATE_RANGE,
+  MN_INVALIDATE_RANGE_END,
   MN_RELEASE,
   OP_NAMES,
   stepOf,
@@ -36,6 +38,7 @@ export {
   MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_ONLY_END,
   MN_INVALIDATE_RANGE_START,
   MN_RELEASE,
   MN_TEST_YOUNG,
@@ -69,6 +72,9 @@ export class NotifierEntry {
   }
 }
 
+/** What a preempted call says; made once, since calls are frequent. */
+const CALL_NAMES = OP_NAMES.map((name) => `mmu_notifier: call ${name}`);
+
 // Locals of call().
 const OP = 1;
 const START = 2;
@@ -76,6 +82,8 @@ const END = 3;
 const EVENT = 4;
 const CURRENT = 5;
 const RESULT = 6;
+/** The op that is called next. */
+const SUB = 7;
 /** First word of a callee's frame. */
 const CALLEE = 8;
 
@@ -278,9 +286,7 @@ export class NotifierChain {
           s[at] = 2;
         case 2:
           if (s[at + CURRENT] === 0) return this.#ended(t, at);
-          if (t.preempt(at, 3, `mmu_notifier: call ${OP_NAMES[s[at + OP] as number]}`)) {
-            return false;
-          }
+          if (t.preempt(at, 3, CALL_NAMES[s[at + OP] as number] as string)) return false;
         case 3: {
           const current = s[at + CURRENT] as number;
           if (recheck && !t.lock(at, 3, lockEntry(current))) return false;
@@ -292,6 +298,9 @@ export class NotifierChain {
             continue;
           }
           if (this.onMisuse !== null) this.#inspect(this.entry(current));
+          // The end of a range includes invalidate_range (mn_hlist_invalidate_end).
+          s[at + SUB] = s[at + OP] as number;
+          if (s[at + SUB] === MN_INVALIDATE_RANGE_END) s[at + SUB] = MN_INVALIDATE_RANGE;
           this.#prepare(s, at);
           s[at] = 4;
         }
@@ -299,6 +308,11 @@ export class NotifierChain {
           const current = s[at + CURRENT] as number;
           if (!this.#callOne(t, at, this.entry(current).ops)) return false;
           if (t.result !== 0) s[at + RESULT] = 1;
+          if (s[at + SUB] === MN_INVALIDATE_RANGE && s[at + OP] === MN_INVALIDATE_RANGE_END) {
+            s[at + SUB] = MN_INVALIDATE_RANGE_END;
+            this.#prepare(s, at);
+            continue;
+          }
           s[at + CURRENT] = this.entry(current).next;
           if (recheck) t.unlock(lockEntry(current));
           else if (this.onMisuse !== null) this.#inspect(this.entry(current));
@@ -343,7 +357,7 @@ export class NotifierChain {
   }
 
   #callOne(t: Task, at: number, ops: MmuNotifierOps): boolean {
-    const op = t.stack[at + OP] as number;
+    const op = t.stack[at + SUB] as number;
     const step = ops.steps === undefined ? undefined : stepOf(ops.steps, op);
     if (step !== undefined) return step.call(ops.steps, t, at + CALLEE);
     const s = t.stack;

@@ -62,6 +62,8 @@ export const MN_CLEAR_FLUSH_YOUNG = 6;
 export const MN_CLEAR_YOUNG = 7;
 export const MN_TEST_YOUNG = 8;
 export const MN_CHANGE_PTE = 9;
+/** As MN_INVALIDATE_RANGE_END, without the invalidate_range that goes with it. */
+export const MN_INVALIDATE_RANGE_ONLY_END = 10;
 
 /** Counter that a call of an op bumps, -1: none. */
 export const COUNTER_OF_OP = [
@@ -74,6 +76,7 @@ export const COUNTER_OF_OP = [
   COUNTER_SLOTS.age_page_calls,
   COUNTER_SLOTS.age_page_calls,
   COUNTER_SLOTS.test_young_calls,
+  -1,
   -1,
 ] as const;
 
@@ -89,6 +92,7 @@ export const EVENT_OF_OP = [
   abi.EVENT_MN_CLEAR_YOUNG,
   abi.EVENT_MN_TEST_YOUNG,
   abi.EVENT_MN_CHANGE_PTE,
+  abi.EVENT_MN_INVALIDATE_RANGE_END,
 ] as const;
 
 /** Event of its return. */
@@ -102,6 +106,7 @@ export const EVENT_RET_OF_OP = [
   abi.EVENT_MN_CLEAR_FLUSH_YOUNG_RET,
   abi.EVENT_MN_CLEAR_YOUNG_RET,
   abi.EVENT_MN_TEST_YOUNG_RET,
+  0,
   0,
 ] as const;
 
@@ -117,6 +122,7 @@ export const OP_NAMES = [
   'clear_young',
   'test_young',
   'change_pte',
+  'invalidate_range_end',
 ] as const;
 
 /** The protocol of an op, if the notifier has one. */
@@ -140,8 +146,10 @@ export function stepOf(steps: MmuNotifierSteps, op: number): NotifierStep | unde
       return steps.clearYoung;
     case MN_TEST_YOUNG:
       return steps.testYoung;
-    default:
+    case MN_CHANGE_PTE:
       return steps.changePte;
+    default:
+      return steps.invalidateRangeEnd;
   }
 }
 
@@ -172,7 +180,9 @@ export function callPlain(
       return ops.clearYoung?.(start, end);
     case MN_TEST_YOUNG:
       return ops.testYoung?.(start);
-    default:
+    case MN_CHANGE_PTE:
       return ops.changePte?.(start, event);
+    default:
+      return ops.invalidateRangeEnd?.(start, end, event);
   }
 }

@@ -43,7 +43,7 @@ function anonymousMm(core: Core): Mm {
       core.x.getPage(pte >>> 6);
       return t.done(at, pte >>> 6);
     },
-  } as Mm;
+  } as unknown as unknown as Mm;
 }
 
 class Machine {

@@ -1,0 +1,336 @@
+// The host page fault (cf. handle_mm_fault() in mm/memory.c) as a protocol. The pieces are in
+// assembly/mm/memory.ts; here is their order, with the locks and notifier calls between them.
+
+import * as abi from '../../assembly/abi.ts';
+import { lockPage, lockPte } from '../sched/locks.ts';
+import type { Task } from '../sched/task.ts';
+import { COUNTER_SLOTS } from '../stats/stats.ts';
+import type { Mm } from './mm.ts';
+import {
+  MN_CHANGE_PTE,
+  MN_INVALIDATE_PAGE,
+  MN_INVALIDATE_RANGE,
+  MN_INVALIDATE_RANGE_ONLY_END,
+  MN_INVALIDATE_RANGE_START,
+} from './mmu-notifier.ts';
+import { VM_LOCKED, VM_RESIDENT, VM_SHARED, VM_WRITE, type Vma } from './vma.ts';
+
+// Arguments and locals.
+const HVN = 1;
+const FLAGS = 2;
+const ARGS = 3;
+const PFN = 4;
+const SLOT = 5;
+const OLD = 6;
+const RESULT = 7;
+/** Program counter after tryCharge(). */
+const NEXT = 8;
+const CALLEE = 9;
+
+// Program counters.
+const START = 0;
+const CLASSIFY = 1;
+const CLASSIFIED = 2;
+const ANON = 3;
+const SWAP = 4;
+const SWAP_LOCK = 5;
+const SWAP_MAP = 6;
+const FILE = 7;
+const FILE_MAP = 8;
+const COW_FILE = 9;
+const WP = 10;
+const WP_COPY = 11;
+const WP_START = 12;
+const WP_FLUSH = 13;
+const WP_FLUSHED = 14;
+const WP_INSTALLED = 15;
+const WP_END = 16;
+const CHARGE = 17;
+const RETURN = 18;
+
+/** -EFAULT: no vma, or it forbids the access. */
+export const EFAULT = -14;
+/** -ENOMEM: nothing could be freed. */
+export const ENOMEM = -12;
+/** -EIO: the device failed (the process gets SIGBUS). */
+export const EIO = -5;
+
+/** MAP_* of a fault in a vma. */
+function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
+  const { generation } = mm.host;
+  let args = write ? abi.MAP_WRITE_FAULT : 0;
+  if (vma.flags & VM_WRITE) args |= abi.MAP_VM_WRITE;
+  if (vma.flags & VM_SHARED) args |= abi.MAP_SHARED;
+  if ((vma.flags & VM_RESIDENT) === 0) args |= abi.MAP_CHARGED;
+  if (vma.flags & (VM_LOCKED | VM_RESIDENT)) args |= abi.MAP_UNEVICTABLE;
+  if (!generation.exclusive) args |= abi.MAP_DIRTY_ALWAYS;
+  return args;
+}
+
+/**
+ * Makes the page at s[at + 1] = hvn present for the access s[at + 2] = FAULT_FLAG_*. Result:
+ * VM_FAULT_MAJOR | VM_FAULT_WRITE bits, or EFAULT, ENOMEM, EIO.
+ */
+export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const { host } = mm;
+  const { x } = host.core;
+  for (;;) {
+    switch (s[at]) {
+      case START: {
+        const vma = mm.findVma(s[at + HVN] as number);
+        const write = ((s[at + FLAGS] as number) & abi.FAULT_FLAG_WRITE) !== 0;
+        if (vma === undefined || !mm.permits(vma, write)) return t.done(at, EFAULT);
+        host.emit(abi.EVENT_HOST_FAULT, s[at + HVN], s[at + FLAGS]);
+        s[at + ARGS] = mapArgs(mm, vma, write);
+        s[at + RESULT] = 0;
+        s[at] = CLASSIFY;
+      }
+      case CLASSIFY:
+        if (t.preempt(at, CLASSIFIED, 'handle_mm_fault: read the pte')) return false;
+      case CLASSIFIED:
+        classify(s, at, mm);
+        continue;
+      case ANON:
+        if (!t.lock(at, ANON, lockPte(mm.id))) return false;
+        anonymous(t, at, mm);
+        t.unlock(lockPte(mm.id));
+        continue;
+      case SWAP:
+        swapin(s, at, mm);
+        continue;
+      case SWAP_LOCK:
+        // The page is locked while it is read.
+        if (!t.lock(at, SWAP_LOCK, lockPage(s[at + PFN] as number))) return false;
+        s[at] = SWAP_MAP;
+      case SWAP_MAP:
+        if (!t.lock(at, SWAP_MAP, lockPte(mm.id))) return false;
+        s[at] = swapMap(s, at, mm);
+        t.unlock(lockPte(mm.id));
+        t.unlock(lockPage(s[at + PFN] as number));
+        continue;
+      case FILE:
+        fileRead(s, at, mm);
+        continue;
+      case FILE_MAP:
+        if (!t.lock(at, FILE_MAP, lockPte(mm.id))) return false;
+        x.filemapMap(mm.id, s[at + HVN] as number, s[at + PFN] as number, s[at + ARGS] as number);
+        t.unlock(lockPte(mm.id));
+        s[at] = RETURN;
+        continue;
+      case COW_FILE:
+        if (!t.lock(at, COW_FILE, lockPte(mm.id))) return false;
+        cowFile(s, at, mm);
+        t.unlock(lockPte(mm.id));
+        continue;
+      case WP:
+        if (x.wpReuse(mm.id, s[at + HVN] as number, s[at + ARGS] as number) !== 0) {
+          s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
+          s[at] = RETURN;
+        } else charge(s, at, mm, WP_COPY);
+        continue;
+      case WP_COPY:
+        host.emit(abi.EVENT_WP_PAGE_COPY);
+        s[at + PFN] = x.wpCopyBegin(mm.id, s[at + HVN] as number, s[at + ARGS] as number);
+        if (s[at + PFN] === 0) return finish(t, at, mm, ENOMEM);
+        notify(s, at, MN_INVALIDATE_RANGE_START);
+        s[at] = WP_START;
+      case WP_START:
+        if (mm.hooks === '6.x' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        s[at] = WP_FLUSH;
+      case WP_FLUSH:
+        if (!t.lock(at, WP_FLUSH, lockPte(mm.id))) return false;
+        s[at + OLD] = x.ptepClear(mm.id, s[at + HVN] as number);
+        notify(s, at, mm.hooks === '6.x' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
+        s[at] = WP_FLUSHED;
+      case WP_FLUSHED:
+        // ptep_clear_flush: v3 calls invalidate_page here, under the page-table lock.
+        if (mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        install(s, at, mm, s[at + OLD] as number);
+        notify(s, at, MN_CHANGE_PTE);
+        s[at] = WP_INSTALLED;
+      case WP_INSTALLED:
+        if (mm.hooks === '6.x' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        t.unlock(lockPte(mm.id));
+        notify(s, at, MN_INVALIDATE_RANGE_ONLY_END);
+        s[at] = WP_END;
+      case WP_END:
+        if (mm.hooks === '6.x' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
+        return finish(t, at, mm, s[at + RESULT] as number);
+      case CHARGE:
+        if (!host.tryCharge(t, at + CALLEE)) return false;
+        if (t.result !== 0) return finish(t, at, mm, t.result);
+        s[at] = s[at + NEXT] as number;
+        continue;
+      default:
+        return finish(t, at, mm, s[at + RESULT] as number);
+    }
+  }
+}
+
+function finish(t: Task, at: number, mm: Mm, result: number): true {
+  mm.host.emit(
+    abi.EVENT_HOST_FAULT_RET,
+    t.stack[at + HVN],
+    result >= 0 ? result : abi.VM_FAULT_OOM,
+  );
+  return t.done(at, result);
+}
+
+/** Decides what a fault needs and where it goes on. */
+function classify(s: Int32Array, at: number, mm: Mm): void {
+  const { x } = mm.host.core;
+  const hvn = s[at + HVN] as number;
+  switch (x.faultClassify(mm.id, hvn, (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT)) {
+    case abi.FAULT_PRESENT:
+      s[at] = RETURN;
+      return;
+    case abi.FAULT_WP:
+      s[at] = WP;
+      return;
+    case abi.FAULT_SWAP:
+      s[at + SLOT] = mm.host.out(0);
+      if (x.swapCacheLookup(s[at + SLOT] as number) !== 0) s[at] = SWAP;
+      else charge(s, at, mm, SWAP);
+      return;
+    default:
+      classifyNone(s, at, mm, hvn);
+  }
+}
+
+function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
+  const file = mm.fileOf(hvn);
+  const write = (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT;
+  if (file === 0) {
+    if (mm.host.generation.zeroPage && write === 0) s[at] = ANON;
+    else charge(s, at, mm, ANON);
+  } else if (mm.host.core.x.filemapGet(file, mm.pgoffOf(hvn)) !== 0) s[at] = FILE;
+  else charge(s, at, mm, FILE);
+}
+
+/** Makes room for a page that counts and goes on at `pc`. */
+function charge(s: Int32Array, at: number, mm: Mm, pc: number): void {
+  const { host } = mm;
+  if (((s[at + ARGS] as number) & abi.MAP_CHARGED) === 0 || host.charged() < host.limit) {
+    s[at] = pc;
+    return;
+  }
+  s[at + NEXT] = pc;
+  s[at + CALLEE] = 0;
+  s[at] = CHARGE;
+}
+
+function anonymous(t: Task, at: number, mm: Mm): void {
+  const s = t.stack;
+  const { x } = mm.host.core;
+  const hvn = s[at + HVN] as number;
+  const args = s[at + ARGS] as number;
+  s[at] = RETURN;
+  // Another fault may have mapped the page while this one made room.
+  if (t.preemptive && x.hpteGet(mm.id, hvn) !== 0) {
+    s[at] = CLASSIFY;
+    return;
+  }
+  if (mm.host.generation.zeroPage && (args & abi.MAP_WRITE_FAULT) === 0) {
+    x.mapZeroPage(mm.id, hvn);
+  } else if (x.doAnonymousPage(mm.id, hvn, args) === 0) {
+    s[at + RESULT] = ENOMEM;
+  }
+}
+
+function swapin(s: Int32Array, at: number, mm: Mm): void {
+  const { host } = mm;
+  const slot = s[at + SLOT] as number;
+  const found = host.core.x.swapinBegin(slot, s[at + ARGS] as number) >>> 0;
+  if (found === 0) {
+    s[at + RESULT] = ENOMEM;
+    s[at] = RETURN;
+    return;
+  }
+  s[at + PFN] = found & ~abi.IO_MAJOR;
+  s[at] = SWAP_LOCK;
+  if ((found & abi.IO_MAJOR) === 0) return;
+  host.hooks.majorFault?.(mm.id, s[at + HVN] as number);
+  s[at + RESULT] = abi.VM_FAULT_MAJOR;
+  host.emit(abi.EVENT_SWAP_READ, s[at + PFN]);
+  const wait = host.swap.read(host.now, slot);
+  if (wait < 0) return readError(s, at, mm);
+  host.wait(wait);
+}
+
+/** The page could not be read: it leaves its cache, and the process gets a SIGBUS. */
+function readError(s: Int32Array, at: number, mm: Mm): void {
+  const { x } = mm.host.core;
+  x.statBump(COUNTER_SLOTS.swap_io_errors, 1);
+  x.readFailed(s[at + PFN] as number);
+  s[at + RESULT] = EIO;
+  s[at] = RETURN;
+}
+
+function fileRead(s: Int32Array, at: number, mm: Mm): void {
+  const { host } = mm;
+  const hvn = s[at + HVN] as number;
+  const offset = mm.pgoffOf(hvn);
+  const args = s[at + ARGS] as number;
+  const found = host.core.x.filemapRead(mm.fileOf(hvn), offset, args) >>> 0;
+  if (found === 0) {
+    s[at + RESULT] = ENOMEM;
+    s[at] = RETURN;
+    return;
+  }
+  s[at + PFN] = found & ~abi.IO_MAJOR;
+  const cow = (args & (abi.MAP_WRITE_FAULT | abi.MAP_SHARED)) === abi.MAP_WRITE_FAULT;
+  if (cow) charge(s, at, mm, COW_FILE);
+  else s[at] = FILE_MAP;
+  if ((found & abi.IO_MAJOR) === 0) return;
+  host.hooks.majorFault?.(mm.id, hvn);
+  s[at + RESULT] = abi.VM_FAULT_MAJOR;
+  const wait = host.disk.read(host.now, offset);
+  if (wait < 0) return readError(s, at, mm);
+  host.wait(wait);
+}
+
+/** Writes the arguments of a notifier call for the faulting page. */
+function notify(s: Int32Array, at: number, op: number): void {
+  const hvn = s[at + HVN] as number;
+  s[at + CALLEE] = 0;
+  s[at + CALLEE + 1] = op;
+  s[at + CALLEE + 2] = hvn;
+  s[at + CALLEE + 3] = hvn + 1;
+  s[at + CALLEE + 4] = abi.MMU_NOTIFY_CLEAR;
+}
+
+/** Maps the page that was read; where the fault goes on. A write to a shared page is copied now. */
+function swapMap(s: Int32Array, at: number, mm: Mm): number {
+  const args = s[at + ARGS] as number;
+  const hvn = s[at + HVN] as number;
+  const mapped = mm.host.core.x.swapinMap(mm.id, hvn, s[at + PFN] as number, args);
+  return mapped === 2 || (args & abi.MAP_WRITE_FAULT) === 0 ? RETURN : CLASSIFY;
+}
+
+/** The first write to a private file page goes to a copy at once. */
+function cowFile(s: Int32Array, at: number, mm: Mm): void {
+  const { x } = mm.host.core;
+  const source = s[at + PFN] as number;
+  s[at] = RETURN;
+  if (x.hpteGet(mm.id, s[at + HVN] as number) !== 0) {
+    x.putPage(source);
+    s[at] = CLASSIFY;
+    return;
+  }
+  s[at + PFN] = x.cowFileBegin(source, s[at + ARGS] as number);
+  x.putPage(source);
+  if (s[at + PFN] === 0) s[at + RESULT] = ENOMEM;
+  else install(s, at, mm, 0);
+}
+
+function install(s: Int32Array, at: number, mm: Mm, old: number): void {
+  mm.host.core.x.wpCopyInstall(
+    mm.id,
+    s[at + HVN] as number,
+    s[at + PFN] as number,
+    old,
+    s[at + ARGS] as number,
+  );
+}

@@ -1,0 +1,198 @@
+// The host: its frames, its address spaces, its reclaim and its devices. One host per core.
+
+import * as abi from '../../assembly/abi.ts';
+import type { Core } from '../core/load.ts';
+import { UsageError } from '../core/errors.ts';
+import { Task } from '../sched/task.ts';
+import { COUNTER_SLOTS } from '../stats/stats.ts';
+import { AGING_PRESETS, type AgingPreset } from './aging.ts';
+import { MM_GENERATIONS, type MmGeneration } from './generation.ts';
+import { Mm } from './mm.ts';
+import { BlockDevice, DEVICES } from './swap-device.ts';
+import type { ReclaimPolicy } from './vmscan/policy.ts';
+import { shrinkPages } from './vmscan/shrink.ts';
+import { TwoListPolicy } from './vmscan/two-list.ts';
+
+/** What a caller may watch; each is called at the moment that its name says. */
+export interface HostHooks {
+  /** Reclaim tested a page; `young` is the combined answer that page_referenced used. */
+  youngTest?(mm: number, hvn: number, young: boolean): void;
+  /** A page was evicted. */
+  evicted?(mm: number, hvn: number, wrote: boolean): void;
+  /** A page is about to be read from the swap device or the file. */
+  majorFault?(mm: number, hvn: number): void;
+}
+
+/** How a host is made. */
+export interface HostOptions {
+  /** Limit of the pages that count (those of all vmas but VM_RESIDENT ones). */
+  readonly frames: number;
+  /** Frames beyond the limit, for resident pages. Default: 65,536 or a quarter of `frames`. */
+  readonly residentFrames?: number;
+  /** Swap slots. Default: 4 × frames, at least 65,536. */
+  readonly swapPages?: number;
+  readonly generation?: MmGeneration;
+  readonly aging?: AgingPreset;
+  readonly policy?: ReclaimPolicy;
+  /** Default: NVMe. */
+  readonly swap?: BlockDevice;
+  /** Device of the backing files. Default: one like `swap`'s profile. */
+  readonly disk?: BlockDevice;
+}
+
+// Locals of tryCharge().
+const ROUND = 1;
+const CALLEE = 2;
+/** Rounds of reclaim without a freed page before the OOM killer runs (MAX_RECLAIM_RETRIES). */
+const RECLAIM_ROUNDS = 16;
+
+/** The host. */
+export class Host {
+  readonly core: Core;
+  readonly generation: MmGeneration;
+  readonly aging: AgingPreset;
+  readonly policy: ReclaimPolicy;
+  readonly swap: BlockDevice;
+  readonly disk: BlockDevice;
+  /** Task of host operations that no vCPU makes. */
+  readonly task = new Task(15);
+  /** Address spaces by id. Replaced, never changed in place. */
+  mms: readonly (Mm | null)[] = [null];
+  /** Most pages that count. */
+  limit: number;
+  /** Virtual time of the devices, ns. */
+  now = 0;
+  hooks: HostHooks = {};
+  readonly stateFields = ['mms', 'limit', 'now'] as const;
+
+  constructor(core: Core, options: HostOptions) {
+    const { frames } = options;
+    if (!Number.isInteger(frames) || frames < 1) {
+      throw new UsageError(`a host needs at least 1 frame, not ${frames}`);
+    }
+    this.core = core;
+    this.limit = frames;
+    this.generation = options.generation ?? MM_GENERATIONS['2008'];
+    this.aging = options.aging ?? AGING_PRESETS.v3;
+    this.swap = options.swap ?? new BlockDevice(DEVICES.nvme);
+    this.disk = options.disk ?? new BlockDevice(this.swap.profile);
+    const resident = options.residentFrames ?? Math.max(65_536, frames >> 2);
+    core.x.frameInit(frames + resident);
+    core.x.swapInit(options.swapPages ?? Math.max(65_536, frames * 4));
+    this.policy = options.policy ?? new TwoListPolicy();
+    this.policy.attach(this);
+  }
+
+  /** This host and what hangs on it, for the explorer. */
+  stateObjects(): object[] {
+    const all: object[] = [this, this.policy];
+    for (const mm of this.mms) if (mm !== null) all.push(...mm.stateObjects());
+    return all;
+  }
+
+  /** A new, empty address space. */
+  createMm(): Mm {
+    const id = this.core.x.mmCreate() >>> 0;
+    if (id === 0) throw new UsageError('a host has at most 255 address spaces and files');
+    const mm = new Mm(this, id);
+    const mms = [...this.mms];
+    while (mms.length <= id) mms.push(null);
+    mms[id] = mm;
+    this.mms = mms;
+    return mm;
+  }
+
+  /** The mm of an id. */
+  mm(id: number): Mm {
+    return this.mms[id] as Mm;
+  }
+
+  /** Forgets an mm that has exited. */
+  dropMm(id: number): void {
+    const mms = [...this.mms];
+    mms[id] = null;
+    this.mms = mms;
+    this.core.x.mmDestroy(id);
+  }
+
+  /** A new file, all zeros; pages of it are mapped with `mmap({ file })`. */
+  createFile(): number {
+    const file = this.core.x.fileCreate() >>> 0;
+    if (file === 0) throw new UsageError('a host has at most 255 address spaces and files');
+    return file;
+  }
+
+  /** Pages that count and are in use. */
+  charged(): number {
+    return this.core.x.framesCharged() >>> 0;
+  }
+
+  /** A read or write of a device took `ns` of the caller's time. */
+  wait(ns: number): void {
+    this.now += ns;
+  }
+
+  /**
+   * Makes room for one more page that counts (try_charge): reclaims when the limit is reached.
+   * Result: 0, or -ENOMEM after the OOM killer found nothing to free.
+   */
+  tryCharge(t: Task, at: number): boolean {
+    const s = t.stack;
+    for (;;) {
+      switch (s[at]) {
+        case 0:
+          if (this.charged() < this.limit) return t.done(at, 0);
+          s[at + ROUND] = 0;
+        case 1:
+          s[at + CALLEE + 1] = this.policy.cluster;
+          s[at + CALLEE] = 0;
+          s[at] = 2;
+        case 2:
+          if (!shrinkPages(t, at + CALLEE, this)) return false;
+          if (this.charged() < this.limit) return t.done(at, 0);
+          if (t.result === 0) s[at + ROUND] = (s[at + ROUND] as number) + 1;
+          if ((s[at + ROUND] as number) >= RECLAIM_ROUNDS) {
+            this.core.x.statBump(COUNTER_SLOTS.oom_kills, 1);
+            return t.done(at, -12);
+          }
+          s[at] = 1;
+      }
+    }
+  }
+
+  /** Sends an event of the host's side. */
+  emit(event: number, a = 0, b = 0, c = 0, d = 0): void {
+    if (this.core.tracing) this.core.emit(event, a, b, c, d);
+  }
+
+  /** Frees up to `pages` pages now (memory.reclaim); returns how many. */
+  reclaim(pages: number): number {
+    const t = this.task;
+    this.core.x.lruAddDrain();
+    t.stack[1] = pages;
+    t.stack[0] = 0;
+    shrinkPages(t, 0, this);
+    return t.result;
+  }
+
+  /** Words of the core's scratch block. */
+  out(i: number): number {
+    return this.core.mem.load32((this.core.x.mmOut() >>> 0) + i * 4);
+  }
+}
+
+/** Flags of a page by name, for tests and reports. */
+export const PAGE_FLAG_NAMES: Readonly<Record<string, number>> = {
+  locked: abi.PG_LOCKED,
+  referenced: abi.PG_REFERENCED,
+  dirty: abi.PG_DIRTY,
+  lru: abi.PG_LRU,
+  active: abi.PG_ACTIVE,
+  workingset: abi.PG_WORKINGSET,
+  swapcache: abi.PG_SWAPCACHE,
+  swapbacked: abi.PG_SWAPBACKED,
+  anon: abi.PG_ANON,
+  anon_exclusive: abi.PG_ANON_EXCLUSIVE,
+  unevictable: abi.PG_UNEVICTABLE,
+  ksm: abi.PG_KSM,
+};

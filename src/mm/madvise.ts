@@ -1,0 +1,154 @@
+// madvise.
+
+import * as abi from '../../assembly/abi.ts';
+import { ERRNO } from '../core/errors.ts';
+import type { Task } from '../sched/task.ts';
+import { handleMmFault } from './fault.ts';
+import type { Host } from './host.ts';
+import type { Mm } from './mm.ts';
+import {
+  MN_INVALIDATE_RANGE,
+  MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_START,
+} from './mmu-notifier.ts';
+import { notifyRange } from './unmap.ts';
+import { VM_LOCKED, type Vma, vmasWithin } from './vma.ts';
+import { reclaimPage } from './vmscan/reclaim-page.ts';
+import { pageReferenced } from './vmscan/referenced.ts';
+import { checkReferences } from './vmscan/two-list.ts';
+
+/** The advice that the host mm knows. */
+export type Advice = 'dontneed' | 'cold' | 'pageout' | 'free' | 'willneed';
+
+/** Applies an advice to the mapped parts of [start, end). Result: 0, or -ENOMEM if there were holes. */
+export function madvise(mm: Mm, start: number, end: number, advice: Advice): number {
+  const parts = vmasWithin(mm.vmas, start, end);
+  let covered = 0;
+  for (const part of parts) {
+    covered += part.end - part.start;
+    if (part.flags & VM_LOCKED && advice !== 'willneed') return -ERRNO.EINVAL;
+    if (advice === 'free' && part.file !== 0) return -ERRNO.EINVAL;
+    adviseArea(mm, part, advice);
+  }
+  return covered === end - start ? 0 : -ERRNO.ENOMEM;
+}
+
+function adviseArea(mm: Mm, part: Vma, advice: Advice): void {
+  const { x } = mm.host.core;
+  if (advice !== 'willneed') x.lruAddDrain();
+  switch (advice) {
+    case 'dontneed':
+      mm.zap(part, abi.MMU_NOTIFY_CLEAR);
+      return;
+    case 'free':
+      mm.run((t, at) => lazyFree(t, at, mm), part.start, part.end);
+      return;
+    case 'cold':
+    case 'pageout':
+      coldOrPageout(mm, part, advice === 'pageout');
+      return;
+    default:
+      willneed(mm, part);
+  }
+}
+
+// Arguments and locals of lazyFree().
+const START = 1;
+const END = 2;
+const CALLEE = 3;
+
+/** MADV_FREE: the pages may be dropped unless they are written again. */
+function lazyFree(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const { x } = mm.host.core;
+  const start = s[at + START] as number;
+  const end = s[at + END] as number;
+  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  switch (s[at]) {
+    case 0:
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE_START, start, end, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 1;
+    case 1: {
+      if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
+      let hvn = x.hpteNextMapped(mm.id, start, end) >>> 0;
+      while (hvn < end) {
+        if (x.lazyFreeOne(mm.id, hvn) === 1) {
+          const pfn = x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT;
+          x.lruSetFlags(pfn, 0, abi.PG_ACTIVE | abi.PG_REFERENCED);
+        }
+        hvn = x.hpteNextMapped(mm.id, hvn + 1, end) >>> 0;
+      }
+      const op = ranged ? MN_INVALIDATE_RANGE_END : MN_INVALIDATE_RANGE;
+      notifyRange(s, at + CALLEE, op, start, end, abi.MMU_NOTIFY_CLEAR);
+      if (t.preempt(at, 2, 'madvise_free: the ptes are clean')) return false;
+    }
+    case 2:
+      if (mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+  }
+  return t.done(at, 0);
+}
+
+/**
+ * MADV_COLD and MADV_PAGEOUT (madvise_cold_or_pageout_pte_range): pages that only this pte maps lose
+ * young and referenced; cold ones are deactivated, the others are reclaimed in order of address.
+ */
+function coldOrPageout(mm: Mm, part: Vma, pageout: boolean): void {
+  const { host } = mm;
+  const { x } = host.core;
+  const isolated: number[] = [];
+  let first = 0;
+  let last = 0;
+  let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
+  for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
+    const pte = x.hpteGet(mm.id, hvn);
+    if ((pte & abi.HPTE_PRESENT) === 0 || (pte & abi.HPTE_SWAP) !== 0) continue;
+    const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    if (x.pageMapcount(pfn) !== 1) continue;
+    const flags = x.pageFlags(pfn);
+    if ((flags & abi.PG_LRU) === 0) continue;
+    if (x.hpteTestAndClearYoung(mm.id, hvn) === 1) {
+      if (last === 0) first = hvn;
+      last = hvn + 1;
+    }
+    x.lruSetFlags(pfn, 0, pageout ? abi.PG_REFERENCED : abi.PG_REFERENCED | abi.PG_ACTIVE);
+    if (!pageout || (flags & abi.PG_UNEVICTABLE) !== 0) continue;
+    x.lruIsolate(pfn);
+    isolated.push(pfn);
+  }
+  for (const pfn of isolated) pageoutOne(host, pfn);
+  if (mm.hooks === '6.x' && last > 0) {
+    const { task } = host;
+    notifyRange(task.stack, 0, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
+    mm.notifiers.call(task, 0);
+  }
+}
+
+/** Reclaims one isolated page unless it is referenced (reclaim_pages). */
+export function pageoutOne(host: Host, pfn: number): void {
+  const { x } = host.core;
+  const t = host.task;
+  x.lruSetFlags(pfn, 0, abi.PG_ACTIVE);
+  t.stack[1] = pfn;
+  t.stack[0] = 0;
+  pageReferenced(t, 0, host);
+  const verdict = checkReferences(host, pfn, t.result);
+  if (verdict !== abi.VERDICT_RECLAIM) {
+    x.lruVerdict(pfn, verdict);
+    return;
+  }
+  t.stack[1] = pfn;
+  t.stack[0] = 0;
+  reclaimPage(t, 0, host);
+  if ((t.result & abi.RECLAIM_FREED) === 0) x.lruVerdict(pfn, abi.VERDICT_KEEP);
+}
+
+/** MADV_WILLNEED: what is swapped out or in the file is read ahead, without being mapped young. */
+function willneed(mm: Mm, part: Vma): void {
+  const { x } = mm.host.core;
+  let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
+  for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
+    const pte = x.hpteGet(mm.id, hvn);
+    if ((pte & abi.HPTE_PRESENT) !== 0 || (pte & abi.HPTE_SWAP) === 0) continue;
+    mm.run((t, at) => handleMmFault(t, at, mm), hvn, 0);
+  }
+}

@@ -1,0 +1,142 @@
+// Unmapping: zap_page_range, unmap_region, exit_mmap, and the same for hugetlb, with the notifier calls
+// where each generation makes them.
+//
+// v3: the ptes go, the TLB is flushed, the pages are freed (tlb_finish_mmu), and only then
+// invalidate_range is called. Since 2.6.27 invalidate_range_start comes before and _end after the ptes
+// go, and the pages are freed last. hugetlb's unmap in v3 calls invalidate_range before the pages are
+// put.
+
+import * as abi from '../../assembly/abi.ts';
+import { lockPte } from '../sched/locks.ts';
+import type { Task } from '../sched/task.ts';
+import type { Mm } from './mm.ts';
+import {
+  MN_INVALIDATE_RANGE,
+  MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_START,
+} from './mmu-notifier.ts';
+
+// Arguments and locals.
+const START = 1;
+const END = 2;
+const EVENT = 3;
+/** 1: hugetlb pages. */
+const HUGETLB = 4;
+const CURSOR = 5;
+/** The range of ptes that were present (tlb->start, tlb->end). */
+const FIRST = 6;
+const LAST = 7;
+const CALLEE = 8;
+
+/** Writes the arguments of a notifier call for a range. */
+export function notifyRange(
+  s: Int32Array,
+  callee: number,
+  op: number,
+  start: number,
+  end: number,
+  event: number,
+): void {
+  s[callee] = 0;
+  s[callee + 1] = op;
+  s[callee + 2] = start;
+  s[callee + 3] = end;
+  s[callee + 4] = event;
+}
+
+function notify(s: Int32Array, at: number, op: number): void {
+  const event = s[at + EVENT] as number;
+  notifyRange(s, at + CALLEE, op, s[at + START] as number, s[at + END] as number, event);
+}
+
+/**
+ * Unmaps [s[at + 1], s[at + 2]) and frees the pages; s[at + 3] = MMU_NOTIFY_*, s[at + 4] = 1 for
+ * hugetlb. Called by madvise(DONTNEED), munmap (unmap_region), mmap over, mremap.
+ */
+export function zapPageRange(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const { x } = mm.host.core;
+  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const early = ranged || s[at + HUGETLB] === 1;
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        s[at + CURSOR] = s[at + START] as number;
+        s[at + LAST] = 0;
+        notify(s, at, MN_INVALIDATE_RANGE_START);
+        s[at] = 1;
+      case 1:
+        if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
+        s[at] = 2;
+      case 2:
+        if (!t.lock(at, 2, lockPte(mm.id))) return false;
+        zapSome(t, at, mm);
+        t.unlock(lockPte(mm.id));
+        notify(s, at, mm.hooks === 'v3' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_RANGE_END);
+        if (t.preempt(at, 3, 'zap_page_range: the ptes are cleared')) return false;
+      case 3:
+        // Since 2.6.27 (and for hugetlb in v3) the notifiers hear of it before the pages are free.
+        if (early && mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        notify(s, at, MN_INVALIDATE_RANGE);
+        s[at + CALLEE + 2] = s[at + FIRST] as number;
+        s[at + CALLEE + 3] = s[at + LAST] as number;
+        s[at] = 4;
+      case 4:
+        if (mm.hooks === '6.x' && (s[at + LAST] as number) > 0) {
+          if (!mm.notifiers.call(t, at + CALLEE)) return false;
+        }
+        x.gatherFree(t.id);
+        if ((s[at + CURSOR] as number) < (s[at + END] as number)) {
+          s[at + LAST] = 0;
+          notify(s, at, MN_INVALIDATE_RANGE_START);
+          s[at] = 1;
+          continue;
+        }
+        notify(s, at, MN_INVALIDATE_RANGE);
+        if (t.preempt(at, 5, 'tlb_finish_mmu: the pages are free')) return false;
+      case 5:
+        if (!early && mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        return t.done(at, 0);
+    }
+  }
+}
+
+/** Clears ptes until the gather is full, and notes which were present. */
+function zapSome(t: Task, at: number, mm: Mm): void {
+  const s = t.stack;
+  const { host } = mm;
+  const end = s[at + END] as number;
+  s[at + CURSOR] = host.core.x.zapRange(mm.id, s[at + CURSOR] as number, end, t.id);
+  if (host.out(1) === 0) return;
+  if (s[at + LAST] === 0) s[at + FIRST] = host.out(0);
+  s[at + LAST] = host.out(1);
+}
+
+/** Ends an mm: all of it is unmapped, then the notifiers are released (exit_mmap). */
+export function exitMmap(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const { x } = mm.host.core;
+  // v3 releases after tlb_finish_mmu; since 2.6.27 release comes first.
+  const releaseFirst = mm.hooks !== 'v3';
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        s[at + CALLEE] = 0;
+        s[at + CURSOR] = 0;
+        s[at] = 1;
+      case 1:
+        if (releaseFirst && mm.hooks !== 'none' && !mm.notifiers.release(t, at + CALLEE))
+          return false;
+        s[at] = 2;
+      case 2:
+        s[at + CURSOR] = x.zapRange(mm.id, s[at + CURSOR] as number, abi.HVN_LIMIT, t.id);
+        x.gatherFree(t.id);
+        if ((s[at + CURSOR] as number) < abi.HVN_LIMIT) continue;
+        s[at + CALLEE] = 0;
+        if (t.preempt(at, 3, 'exit_mmap: release the notifiers')) return false;
+      case 3:
+        if (!releaseFirst && !mm.notifiers.release(t, at + CALLEE)) return false;
+        return t.done(at, 0);
+    }
+  }
+}

@@ -1,0 +1,97 @@
+// page_referenced: was a page used since it was asked last? Tests and clears the young bit of every
+// host pte that maps it, each through ptep_clear_flush_young, which asks the notifiers as the aging
+// protocol says. This is the mkold path.
+
+import * as abi from '../../../assembly/abi.ts';
+import type { Task } from '../../sched/task.ts';
+import { COUNTER_SLOTS } from '../../stats/stats.ts';
+import type { Host } from '../host.ts';
+import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
+
+// Arguments and locals of pageReferenced().
+const PFN = 1;
+const INDEX = 2;
+const COUNT = 3;
+const MAPS = 4;
+const CALLEE = 5;
+
+// Of ptepClearFlushYoung().
+const HVN = 2;
+const YOUNG = 3;
+const MM = 4;
+const INNER = 5;
+
+/** Number of the aging op of each protocol. */
+const OPS = {
+  none: -1,
+  age_page: MN_AGE_PAGE,
+  clear_flush_young: MN_CLEAR_FLUSH_YOUNG,
+  clear_young: MN_CLEAR_YOUNG,
+} as const;
+
+/** The hvn in a result of pageReferencedOne(). */
+const HVN_MASK = 0x3fffffff;
+
+/** Counts the mappings of the page s[at + 1] that were young, and makes all of them old. */
+export function pageReferenced(t: Task, at: number, host: Host): boolean {
+  const s = t.stack;
+  const { x } = host.core;
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        s[at + INDEX] = 0;
+        s[at + COUNT] = 0;
+        s[at + MAPS] = x.pageMapcount(s[at + PFN] as number);
+        host.emit(abi.EVENT_FOLIO_REFERENCED, s[at + PFN]);
+        s[at] = 1;
+      case 1:
+        if ((s[at + INDEX] as number) >= (s[at + MAPS] as number)) {
+          host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
+          return t.done(at, s[at + COUNT] as number);
+        }
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + 1] = s[at + PFN] as number;
+        s[at + CALLEE + 2] = s[at + INDEX] as number;
+        s[at] = 2;
+      case 2:
+        if (!ptepClearFlushYoung(t, at + CALLEE, host)) return false;
+        s[at + COUNT] = (s[at + COUNT] as number) + t.result;
+        s[at + INDEX] = (s[at + INDEX] as number) + 1;
+        s[at] = 1;
+    }
+  }
+}
+
+/**
+ * ptep_clear_flush_young of the mapping number s[at + 2] of the page s[at + 1]. v3: only if the pte was
+ * young is the TLB flushed and age_page called, and the pte's bit is the answer. v4 and later: always
+ * called, and the answer is or-ed in. Result: 0 or 1.
+ */
+export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
+  const s = t.stack;
+  const { aging } = host;
+  const op = OPS[aging.op];
+  switch (s[at]) {
+    case 0: {
+      const pfn = s[at + PFN] as number;
+      const mapping = s[at + HVN] as number;
+      s[at + MM] = host.core.x.rmapMm(pfn, mapping);
+      const found = host.core.x.pageReferencedOne(pfn, mapping) >>> 0;
+      s[at + HVN] = found & HVN_MASK;
+      s[at + YOUNG] = found >>> 31;
+      host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, s[at + HVN]);
+      if (op < 0 || (aging.askOnlyYoung && s[at + YOUNG] === 0)) break;
+      s[at + INNER] = 0;
+      s[at + INNER + 1] = op;
+      s[at + INNER + 2] = s[at + HVN] as number;
+      s[at + INNER + 3] = (s[at + HVN] as number) + 1;
+      if (t.preempt(at, 1, 'ptep_clear_flush_young: age_page')) return false;
+    }
+    case 1:
+      if (!host.mm(s[at + MM] as number).notifiers.call(t, at + INNER)) return false;
+      if (aging.answerCounts && t.result !== 0) s[at + YOUNG] = 1;
+  }
+  host.core.x.statBump(COUNTER_SLOTS.young_tests, 1);
+  host.hooks.youngTest?.(s[at + MM] as number, s[at + HVN] as number, s[at + YOUNG] === 1);
+  return t.done(at, s[at + YOUNG] as number);
+}
