@@ -6,18 +6,18 @@ import type { Core } from '../core/load.ts';
 import { loadCore } from '../core/load.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import { AGING_PRESETS } from '../mm/aging.ts';
-import type { Mm } from '../mm/mm.ts';
+import type { MmHandle } from '../mm/mm.ts';
 
 /** Pages of guest memory: 4 MiB. */
 const PAGES = 1024;
 const HVN = 0x1000;
 
-function anonymousMm(core: Core): Mm {
+function anonymousMm(core: Core): MmHandle {
   const { x } = core;
   const id = x.mmCreate();
   return {
     id,
-    registerNotifier: () => {},
+    registerNotifier: () => 1,
     getUserPages(t, at) {
       const hvn = t.stack[at + 1] as number;
       if (x.hpteGet(id, hvn) === 0) x.doAnonymousPage(id, hvn, MAP_VM_WRITE);

@@ -13,7 +13,7 @@ import { KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { AgingPreset } from '../mm/aging.ts';
 import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
-import type { Mm } from '../mm/mm.ts';
+import type { MmHandle } from '../mm/mm.ts';
 import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { Task } from '../sched/task.ts';
 import { type FaultProtocol, faultProtocolOf } from './fault-protocol.ts';
@@ -41,7 +41,7 @@ export const DEFAULT_TLB: TlbGeometry = { l1Sets: 16, l1Ways: 4, l2Sets: 128, l2
 export interface KvmOptions {
   readonly core: Core;
   /** Address space of the VMM that backs the guest. */
-  readonly mm: Mm;
+  readonly mm: MmHandle;
   readonly aging: AgingPreset;
   /** Name of a KVM_GENERATIONS entry; default `6.1`. */
   readonly generation?: string;
@@ -76,7 +76,7 @@ export interface MemoryRegion {
 /** One virtual machine. */
 export class Kvm {
   readonly core: Core;
-  readonly mm: Mm;
+  readonly mm: MmHandle;
   readonly aging: AgingPreset;
   readonly generation: KvmGeneration;
   readonly protocol: FaultProtocol;

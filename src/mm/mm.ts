@@ -25,6 +25,16 @@ import {
   vmasWithout,
 } from './vma.ts';
 
+/** What a secondary MMU needs of an address space. */
+export interface MmHandle {
+  /** Id in the core's tables. */
+  readonly id: number;
+  /** Registers a notifier; returns its id. */
+  registerNotifier(ops: MmuNotifierOps): number;
+  /** Protocol: the page of s[at + 1] = hvn for s[at + 2] = FOLL_*, with a reference. */
+  getUserPages(t: Task, at: number): boolean;
+}
+
 /** A mapping to make. */
 export interface MmapOptions {
   /** First page (hva >> 12). Default: the first gap above 0x100. */
@@ -48,7 +58,7 @@ export interface MmapOptions {
 const FIRST_HVN = 0x100;
 
 /** One address space. */
-export class Mm {
+export class Mm implements MmHandle {
   readonly host: Host;
   /** Id in the core's tables. */
   readonly id: number;

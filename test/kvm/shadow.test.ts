@@ -13,7 +13,7 @@ import { type Core, loadCore } from '../../src/core/load.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
 import { AGING_PRESETS } from '../../src/mm/aging.ts';
-import type { Mm } from '../../src/mm/mm.ts';
+import type { MmHandle } from '../../src/mm/mm.ts';
 import { Stats } from '../../src/stats/stats.ts';
 
 const P = 1;
@@ -28,11 +28,11 @@ const PD = 2;
 const PT = 3;
 const DATA = 16;
 
-function anonymousMm(core: Core): Mm {
+function anonymousMm(core: Core): MmHandle {
   const id = core.x.mmCreate();
   return {
     id,
-    registerNotifier: () => {},
+    registerNotifier: () => 1,
     getUserPages(t, at) {
       const hvn = t.stack[at + 1] as number;
       let pte = core.x.hpteGet(id, hvn) >>> 0;
@@ -43,7 +43,7 @@ function anonymousMm(core: Core): Mm {
       core.x.getPage(pte >>> 6);
       return t.done(at, pte >>> 6);
     },
-  } as unknown as unknown as Mm;
+  };
 }
 
 class Machine {

@@ -28,9 +28,8 @@ function model(
     if (!queue.includes(page)) {
       faults++;
       if (queue.length === frames) {
-        while (secondChance && used.has(queue[0] as number)) {
-          used.delete(queue[0] as number);
-          queue.push(queue.shift() as number);
+        if (secondChance) {
+          while (used.delete(queue[0] as number)) queue.push(queue.shift() as number);
         }
         const victim = queue.shift() as number;
         if (dirty.delete(victim)) writes++;
