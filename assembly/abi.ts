@@ -140,6 +140,50 @@ export const REPLACE_FAULTS: u32 = 0;
 /** u64: dirty pages evicted. */
 export const REPLACE_WRITEBACKS: u32 = 8;
 
+// ---- synthetic workloads (assembly/workload/generate.ts): byte offsets -------------------------
+/** GEN_KIND_*. */
+export const GEN_KIND: u32 = 0;
+/** Pages of the workload's data, and the first of them. */
+export const GEN_PAGES: u32 = 4;
+export const GEN_BASE: u32 = 8;
+/** u64: references in all. */
+export const GEN_REFS: u32 = 16;
+/** Share of writes, as a fraction of 2^32 (0xffffffff: always). */
+export const GEN_WRITE: u32 = 24;
+/** References in a row to a page that was chosen. */
+export const GEN_BURST: u32 = 28;
+/** Pages of code; with some, each data reference is preceded by a fetch. */
+export const GEN_CODE: u32 = 32;
+/** First of eight parameters of the kind. */
+export const GEN_PARAMETERS: u32 = 64;
+/** State of its random generator. */
+export const GEN_RNG: u32 = 96;
+/** u64: references made. */
+export const GEN_DONE: u32 = 128;
+/** The kind's own state from here to the end of the page. */
+export const GEN_PRIVATE: u32 = 160;
+
+/** Pages in order, over and over; parameter 0: stride. */
+export const GEN_KIND_SEQUENTIAL: u32 = 0;
+/** Any page. */
+export const GEN_KIND_UNIFORM: u32 = 1;
+/** Page of rank k with weight 1/k^s; parameters 0, 1: s as f64. */
+export const GEN_KIND_ZIPF: u32 = 2;
+/** Parameter 0: hot pages; 1: share of references to them. The other pages are scanned in order. */
+export const GEN_KIND_HOT_COLD: u32 = 3;
+/** Parameter 0: pages of the working set; 1: references between moves; 2: pages of a move. */
+export const GEN_KIND_SHIFTING: u32 = 4;
+/** Along one random cycle through all pages. */
+export const GEN_KIND_CHASE: u32 = 5;
+/** Parameter 0: references of a child; 1: of the parent between children. */
+export const GEN_KIND_FORK_SERVER: u32 = 6;
+/** Parameter 0: processes; 1: references of a time slice. */
+export const GEN_KIND_SWITCH: u32 = 7;
+/** Parameter 0: pages of a region; 1: passes over a mapped region; 2: regions. */
+export const GEN_KIND_CHURN: u32 = 8;
+/** Populate, write, read, age, write, age, read. */
+export const GEN_KIND_ACCESS_TRACKING: u32 = 9;
+
 // ---- page-table entries, bit numbers (Intel SDM vol. 3A, 4.5; AMD APM vol. 2, 5.4) -----------
 export const PT_PRESENT_BIT: u32 = 0;
 export const PT_WRITABLE_BIT: u32 = 1;

@@ -7,3 +7,4 @@ export { pagesMap, pagesNew, pagesTables } from './pages';
 export { infoFeed, infoNew, infoNextWindow } from './info';
 export { replaceFeed, replaceNew } from './replace';
 export { optAdd, optFeed, optNew, optScan, optSeal } from './opt';
+export { genFree, genNew, genNext, genStart } from '../workload/generate';

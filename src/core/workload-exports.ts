@@ -55,4 +55,12 @@ export interface WorkloadExports {
   optAdd(opt: number, frames: number, npages: number): number;
   /** OPT's second pass. */
   optFeed(opt: number, refs: number, count: number): void;
+  /** A synthetic workload; the host stores its GEN_* parameters and calls genStart(). */
+  genNew(): number;
+  /** Frees a synthetic workload. */
+  genFree(gen: number): void;
+  /** Makes the tables of a synthetic workload. */
+  genStart(gen: number, seedLo: number, seedHi: number): void;
+  /** The next records of a synthetic workload, at most `max` (at least 8); 0 at the end. */
+  genNext(gen: number, out: number, max: number): number;
 }

@@ -2,6 +2,7 @@
 // footprint, one for OPT, one in each worker), and each opening gives the same references.
 
 import type { Core } from '../core/load.ts';
+import type { HostOperation } from './host-op.ts';
 
 /** A stream of access records (ACCESS_* in assembly/abi.ts), read in batches. */
 export interface AccessSource {
@@ -25,6 +26,8 @@ export const BATCH_RECORDS = 8192;
 export interface Workload {
   /** Name for tables and messages. */
   readonly name: string;
+  /** What its CONTROL_HOST records name, by index. */
+  readonly hostOps?: readonly HostOperation[];
   /** Opens it on a core. */
   open(core: Core): AccessSource;
 }
@@ -69,7 +72,7 @@ export class LimitedSource implements AccessSource {
 /** A workload cut off after `limit` records. */
 export function limited(workload: Workload, limit: number): Workload {
   return {
-    name: workload.name,
+    ...workload,
     open: (core) => new LimitedSource(workload.open(core), limit),
   };
 }
