@@ -5,12 +5,23 @@ import { HPTE_PFN_SHIFT, MAP_VM_WRITE } from '../../assembly/abi.ts';
 import type { Core } from '../core/load.ts';
 import { loadCore } from '../core/load.ts';
 import { Kvm } from '../kvm/kvm.ts';
+import type { MemoryRegion } from '../kvm/kvm.ts';
 import { AGING_PRESETS } from '../mm/aging.ts';
 import type { MmHandle } from '../mm/mm.ts';
 
-/** Pages of guest memory: 4 MiB. */
+/** Pages of the first memslot: 4 MiB. */
 const PAGES = 1024;
 const HVN = 0x1000;
+
+/** Options of residentVm(). */
+export interface ResidentVmOptions {
+  /** KVM generation; default 6.1. */
+  readonly generation?: string;
+  /** Host frames; default twice the first memslot. */
+  readonly frames?: number;
+  /** More memslots than the first, which holds gfns 0 to 1023. */
+  readonly regions?: readonly MemoryRegion[];
+}
 
 function anonymousMm(core: Core): MmHandle {
   const { x } = core;
@@ -29,15 +40,16 @@ function anonymousMm(core: Core): MmHandle {
 }
 
 /** Makes the VM on a fresh core. */
-export function residentVm(generation = '6.1'): Kvm {
+export function residentVm(options: ResidentVmOptions = {}): Kvm {
   const core = loadCore();
-  core.x.frameInit(2 * PAGES);
+  core.x.frameInit(options.frames ?? 2 * PAGES);
   const kvm = new Kvm({
     core,
     mm: anonymousMm(core),
     aging: AGING_PRESETS.clear_flush_young,
-    generation,
+    generation: options.generation ?? '6.1',
   });
   kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn: HVN });
+  for (const region of options.regions ?? []) kvm.setUserMemoryRegion(region);
   return kvm;
 }

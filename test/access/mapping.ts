@@ -6,6 +6,9 @@ import { TABLE_GFN } from './guest.ts';
 import type { WalkGuest } from './guest.ts';
 import type { Access, Outcome, Registers } from './model.ts';
 
+/** Registers that a test may toggle between accesses. */
+export const TOGGLES = ['wp', 'smep', 'smap', 'pke', 'nxe', 'ac'] as const;
+
 /** One level's entry: its value without the address of the next table. */
 export interface Entry {
   /** Attribute and stray bits. */
@@ -45,7 +48,8 @@ function clearOneIn(n: number): fc.Arbitrary<boolean> {
   return setOneIn(n).map((clear) => !clear);
 }
 
-const entryArbitrary: fc.Arbitrary<Entry> = fc
+/** Arbitrary entries, most of which let the walk go on. */
+export const entryArbitrary: fc.Arbitrary<Entry> = fc
   .record({
     present: clearOneIn(30),
     writable: clearOneIn(8),
@@ -78,7 +82,8 @@ const entryArbitrary: fc.Arbitrary<Entry> = fc
     return { bits, frame: e.frame };
   });
 
-function registersArbitrary(mode: Registers['mode']): fc.Arbitrary<Registers> {
+/** Arbitrary registers of a mode. */
+export function registersArbitrary(mode: Registers['mode']): fc.Arbitrary<Registers> {
   return fc.record({
     mode: fc.constant(mode),
     cr3: fc.constant(BigInt(TABLE_GFN) << 12n),
@@ -95,7 +100,8 @@ function registersArbitrary(mode: Registers['mode']): fc.Arbitrary<Registers> {
   });
 }
 
-const accessArbitrary = fc.record({
+/** Arbitrary accesses. */
+export const accessArbitrary = fc.record({
   kind: fc.constantFrom('read' as const, 'write' as const, 'fetch' as const),
   cpl: fc.constantFrom(0 as const, 3 as const),
   implicit: setOneIn(8),
@@ -130,17 +136,16 @@ export function caseArbitrary(mode: Registers['mode']): fc.Arbitrary<Case> {
 }
 
 /** Frame of an entry that leaves it open: of a page aligned to any size, or of the next table. */
-function defaultFrame(c: Case, depth: number): bigint {
+function defaultFrame(c: Case, depth: number, entry: Entry): bigint {
   const { mode, pse } = c.registers;
-  const large = ((c.entries[depth] as Entry).bits & 0x80n) !== 0n && (mode !== '32-bit' || pse);
+  const large = (entry.bits & 0x80n) !== 0n && (mode !== '32-bit' || pse);
   if (large) return 0x40000n;
   return BigInt(TABLE_GFN + depth + (mode === 'PAE' ? 0 : 1));
 }
 
-/** Value of the entry at a depth (0 = root). */
-function entryValue(c: Case, depth: number): bigint {
-  const entry = c.entries[depth] as Entry;
-  const value = entry.bits | ((entry.frame ?? defaultFrame(c, depth)) << 12n);
+/** Value that an entry has at a depth (0 = root) of a case. */
+export function entryValue(c: Case, depth: number, entry: Entry): bigint {
+  const value = entry.bits | ((entry.frame ?? defaultFrame(c, depth, entry)) << 12n);
   return c.registers.mode === '32-bit' ? value & 0xffffffffn : value & ((1n << 64n) - 1n);
 }
 
@@ -151,6 +156,11 @@ function entryIndex(c: Case, depth: number): bigint {
   return (c.address >> shift) & ((1n << width) - 1n);
 }
 
+/** Address of the 64-bit entry at a depth in 4- and 5-level paging. */
+export function entryAddress(c: Case, depth: number): bigint {
+  return (BigInt(TABLE_GFN + depth) << 12n) + entryIndex(c, depth) * 8n;
+}
+
 /** Writes the tables of a case and returns the registers to use with them. */
 export function buildCase(guest: WalkGuest, c: Case): Registers {
   guest.clear();
@@ -158,11 +168,15 @@ export function buildCase(guest: WalkGuest, c: Case): Registers {
   const inMemory = c.registers.mode === 'PAE' ? 1 : 0;
   for (let depth = inMemory; depth < c.entries.length; depth++) {
     const table = BigInt(TABLE_GFN + depth - inMemory) << 12n;
-    guest.setEntry(table + entryIndex(c, depth) * BigInt(bytes), bytes, entryValue(c, depth));
+    guest.setEntry(
+      table + entryIndex(c, depth) * BigInt(bytes),
+      bytes,
+      entryValue(c, depth, c.entries[depth] as Entry),
+    );
   }
   if (c.registers.mode !== 'PAE') return c.registers;
   // A present PDPTE with reserved bits never gets past MOV to CR3, so it has none here.
-  const entry = entryValue(c, 0);
+  const entry = entryValue(c, 0, c.entries[0] as Entry);
   const address = entry & ((1n << BigInt(c.registers.maxPhyAddr)) - 1n) & ~0xfffn;
   const pdpte = address | (entry & 1n);
   return { ...c.registers, pdptes: [pdpte, pdpte, pdpte, pdpte] };
@@ -175,6 +189,14 @@ export function outcomeWords(outcome: Outcome): string {
   return `gpa ${outcome.physical.toString(16)}h in a page of ${outcome.pageBytes} bytes`;
 }
 
+/** An entry in words. */
+export function entryWords(c: Case, depth: number, entry: Entry): string {
+  const level = c.entries.length - depth;
+  const to = entry.frame === undefined ? '' : ` -> frame ${entry.frame.toString(16)}h`;
+  const value = entryValue(c, depth, entry).toString(16);
+  return `level ${level}: ${gpteWords(entry.bits, level)}${to} (${value}h)`;
+}
+
 /** A case in words. */
 export function caseWords(c: Case): string {
   const r = c.registers;
@@ -185,12 +207,7 @@ export function caseWords(c: Case): string {
     `${r.mode}, MAXPHYADDR ${r.maxPhyAddr}, PKRU ${r.pkru.toString(16)}h, on: ${on.join(' ')}`,
     `address ${c.address.toString(16)}h`,
   ];
-  c.entries.forEach((entry, depth) => {
-    const level = c.entries.length - depth;
-    const to = entry.frame === undefined ? '' : ` -> frame ${entry.frame.toString(16)}h`;
-    const value = entryValue(c, depth).toString(16);
-    lines.push(`  level ${level}: ${gpteWords(entry.bits, level)}${to} (${value}h)`);
-  });
+  c.entries.forEach((entry, depth) => lines.push(`  ${entryWords(c, depth, entry)}`));
   for (const access of c.accesses) {
     const who = access.implicit ? 'implicit supervisor' : `CPL ${access.cpl}`;
     lines.push(`  ${who} ${access.kind}`);

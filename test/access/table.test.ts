@@ -99,7 +99,7 @@ test.each(['2008', '6.1'])(
     const base = validIds(false).filter((_, i) => i % step === 0);
     const smep = validIds(true).filter((_, i) => i % step === 0);
     const ids = Uint32Array.from([...base, ...smep]);
-    const run = shadowRunner(residentVm(generation));
+    const run = shadowRunner(residentVm({ generation }));
     run(ids).forEach((found, i) => {
       const id = ids[i] as number;
       if (found !== outcomeWord(id)) {
