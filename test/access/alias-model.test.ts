@@ -3,7 +3,7 @@
 // key (rights of the path, level, gfn) shows here.
 
 import fc from 'fast-check';
-import { test } from 'vitest';
+import { expect, test } from 'vitest';
 import { residentVm } from '../../src/conform/resident-vm.ts';
 import { gpteWords } from '../../src/conform/words.ts';
 import { accessArbitrary, entryArbitrary, outcomeWords, registersArbitrary } from './mapping.ts';
@@ -127,6 +127,9 @@ function webWords(web: Web, done: number): string {
   ].join('\n');
 }
 
+/** Accesses that completed, so that a test can tell that many did. */
+let completed = 0;
+
 function pageOf(outcome: Outcome): Outcome {
   if (outcome.kind !== 'translated') return outcome;
   return { ...outcome, physical: outcome.physical & ~0xfffn, pageBytes: 0n };
@@ -148,6 +151,7 @@ function play(guest: ShadowGuest, web: Web): void {
     const access = { ...step.access, address: addressOf(step.path) };
     const model = pageOf(translate(web.registers, access, guest));
     const gpa = model.kind === 'translated' ? model.physical : 0n;
+    completed += model.kind === 'translated' ? 1 : 0;
     const found = outcomeWords(pageOf(guest.access(access, gpa)));
     const wanted = outcomeWords(model);
     if (found !== wanted) {
@@ -166,6 +170,7 @@ test.each(['6.1', '2008'])(
   'shadow paging and model agree on shared tables, KVM %s',
   (generation) => {
     const guest = new ShadowGuest(residentVm({ generation, frames: 1 << 16, regions: [LARGE] }));
+    completed = 0;
     fc.assert(
       fc.property(webArbitrary, (web) => play(guest, web)),
       { numRuns: 3000, seed: 20080121 },

@@ -45,6 +45,10 @@ export function registerWords(r: Registers): Parameters<Vcpu['setRegisters']>[0]
   };
 }
 
+function translatedTo(physical: bigint): Outcome {
+  return { kind: 'translated', physical, pageBytes: 0n };
+}
+
 /** The guest. */
 export class ShadowGuest implements PhysicalMemory {
   readonly kvm: Kvm;
@@ -130,16 +134,15 @@ export class ShadowGuest implements PhysicalMemory {
     const { mem } = this.core;
     mem.storeBig(this.#record, (access.address & ~0xfffn) | BigInt(accessFlags(access)));
     const exit = this.vcpu.run(this.#record, 1);
-    const at = (physical: bigint): Outcome => ({ kind: 'translated', physical, pageBytes: 0n });
     switch (exit.kind) {
       case 'noncanonical':
         return { kind: 'general-protection' };
       case 'guest_page_fault':
         return { kind: 'page-fault', errorCode: exit.code };
       case 'mmio':
-        return at(mem.loadBig(this.vcpu.ptr + VCPU_WALK_GPA) | (access.address & 0xfffn));
+        return translatedTo(mem.loadBig(this.vcpu.ptr + VCPU_WALK_GPA));
       case 'done':
-        return at(this.#mapsTo(access.address, gpa) ? gpa : -1n);
+        return translatedTo(this.#mapsTo(access.address, gpa) ? gpa : -1n);
       default:
         throw new Error(`the access ended with ${exit.kind}`);
     }

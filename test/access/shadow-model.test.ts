@@ -81,6 +81,9 @@ function storyWords(story: Story, done: number): string {
   return `${caseWords({ ...story.mapping, accesses: [] })}\n${steps.join('\n')}`;
 }
 
+/** Accesses that completed, so that a test can tell that many did. */
+let completed = 0;
+
 /** Page part of an outcome: what a record of the access path can tell. */
 function pageOf(outcome: Outcome): Outcome {
   if (outcome.kind !== 'translated') return outcome;
@@ -120,6 +123,7 @@ function play(guest: ShadowGuest, story: Story): void {
     const model = pageOf(translate(registers, access, guest));
     const wanted = outcomeWords(model);
     const gpa = model.kind === 'translated' ? model.physical : 0n;
+    completed += model.kind === 'translated' ? 1 : 0;
     const found = outcomeWords(pageOf(guest.access(access, gpa)));
     const where = (): string => `${storyWords(story, i)}\nbefore: ${before}`;
     if (found !== wanted) throw new Error(`${where()}\nmodel:  ${wanted}\nshadow: ${found}`);
@@ -140,9 +144,10 @@ test.each([
   ['4-level', '2008'],
 ] as const)('shadow paging and model agree on arbitrary %s stories, KVM %s', (mode, generation) => {
   const guest = new ShadowGuest(residentVm({ generation, frames: 1 << 17, regions: [LARGE] }));
+  completed = 0;
   fc.assert(
     fc.property(storyArbitrary(mode), (story) => play(guest, story)),
-    { numRuns: 3000, seed: 20080121 },
+    { numRuns: 5000, seed: 20080121 },
   );
-  expect(guest.core.x.framesFree()).toBeGreaterThan(0);
+  expect(completed).toBeGreaterThan(2000);
 });
