@@ -127,12 +127,15 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         if (x.wpReuse(mm.id, s[at + HVN] as number, s[at + ARGS] as number) !== 0) {
           s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
           s[at] = RETURN;
-        } else charge(s, at, mm, WP_COPY);
+        } else {
+          // The old page is held while room is made, or reclaim could free what is to be copied.
+          s[at + OLD] = x.hpteGet(mm.id, s[at + HVN] as number);
+          x.getPage(oldPfn(s, at));
+          charge(s, at, mm, WP_COPY);
+        }
         continue;
       case WP_COPY:
-        host.emit(abi.EVENT_WP_PAGE_COPY);
-        s[at + PFN] = x.wpCopyBegin(mm.id, s[at + HVN] as number, s[at + ARGS] as number);
-        if (s[at + PFN] === 0) return finish(t, at, mm, ENOMEM);
+        if (!copyPage(s, at, mm)) continue;
         notify(s, at, MN_INVALIDATE_RANGE_START);
         s[at] = WP_START;
       case WP_START:
@@ -140,6 +143,14 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         s[at] = WP_FLUSH;
       case WP_FLUSH:
         if (!t.lock(at, WP_FLUSH, lockPte(mm.id))) return false;
+        if (!samePte(s, at, mm)) {
+          // Reclaim or another fault was faster: this copy is not needed.
+          x.putPage(s[at + PFN] as number);
+          t.unlock(lockPte(mm.id));
+          notify(s, at, MN_INVALIDATE_RANGE_ONLY_END);
+          s[at] = WP_END;
+          continue;
+        }
         s[at + OLD] = x.ptepClear(mm.id, s[at + HVN] as number);
         notify(s, at, mm.hooks === '6.x' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
         s[at] = WP_FLUSHED;
@@ -156,11 +167,16 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         s[at] = WP_END;
       case WP_END:
         if (mm.hooks === '6.x' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        x.putPage(oldPfn(s, at));
         s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
         return finish(t, at, mm, s[at + RESULT] as number);
       case CHARGE:
         if (!host.tryCharge(t, at + CALLEE)) return false;
-        if (t.result !== 0) return finish(t, at, mm, t.result);
+        if (t.result !== 0) {
+          if (s[at + NEXT] === WP_COPY) x.putPage(oldPfn(s, at));
+          if (s[at + NEXT] === COW_FILE) x.putPage(s[at + PFN] as number);
+          return finish(t, at, mm, t.result);
+        }
         s[at] = s[at + NEXT] as number;
         continue;
       default:
@@ -323,6 +339,32 @@ function cowFile(s: Int32Array, at: number, mm: Mm): void {
   x.putPage(source);
   if (s[at + PFN] === 0) s[at + RESULT] = ENOMEM;
   else install(s, at, mm, 0);
+}
+
+/** The page of the read-only pte that a write met (0: the zero page). */
+function oldPfn(s: Int32Array, at: number): number {
+  return (s[at + OLD] as number) >>> abi.HPTE_PFN_SHIFT;
+}
+
+/** Whether that pte still maps that page. */
+function samePte(s: Int32Array, at: number, mm: Mm): boolean {
+  const pte = mm.host.core.x.hpteGet(mm.id, s[at + HVN] as number) >>> 0;
+  return (pte & abi.HPTE_PRESENT) !== 0 && pte >>> abi.HPTE_PFN_SHIFT === oldPfn(s, at);
+}
+
+/** Takes a page and copies the old one into it; false: the fault goes on elsewhere. */
+function copyPage(s: Int32Array, at: number, mm: Mm): boolean {
+  const { x } = mm.host.core;
+  s[at] = CLASSIFY;
+  if (samePte(s, at, mm)) {
+    mm.host.emit(abi.EVENT_WP_PAGE_COPY);
+    s[at + PFN] = x.wpCopyBegin(mm.id, s[at + HVN] as number, s[at + ARGS] as number);
+    if (s[at + PFN] !== 0) return true;
+    s[at + RESULT] = ENOMEM;
+    s[at] = RETURN;
+  }
+  x.putPage(oldPfn(s, at));
+  return false;
 }
 
 function install(s: Int32Array, at: number, mm: Mm, old: number): void {
