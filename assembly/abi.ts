@@ -1004,8 +1004,8 @@ export const KVM_FEATURE_FLOOD_PER_PAGE: u32 = 8;
 export const KVM_FEATURE_INVALIDATE_ON_INJECT: u32 = 16;
 /** Host faults ask for write access whatever the guest does (gfn_to_page until 2.6.36). */
 export const KVM_FEATURE_GUP_WRITE: u32 = 32;
-/** invlpg drops only sptes of unsync pages (5.x on), else always. */
-export const KVM_FEATURE_INVLPG_UNSYNC_ONLY: u32 = 64;
+/** An emulated write of a present, accessed leaf entry maps it at once (mmu_pte_write_new_pte, until 3.0). */
+export const KVM_FEATURE_UPDATE_PTE: u32 = 64;
 
 // ---- results of the fault path (arch/x86/kvm/mmu/mmu_internal.h) -----------------------------
 export const RET_PF_CONTINUE: u32 = 0;

@@ -219,3 +219,4 @@ export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batc
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb_list';
 export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
+export { updatePte } from './mmu/fault';

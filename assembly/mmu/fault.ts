@@ -26,6 +26,7 @@ import {
   HPTE_WRITE,
   KVM_FEATURE_PREFETCH,
   KVM_FEATURE_SPTE_PINS,
+  KVM_FEATURE_UPDATE_PTE,
   KVM_INDIRECT_SHADOW_PAGES,
   KVM_INVALIDATE_IN_PROGRESS,
   KVM_LAST_PT_WRITE_COUNT,
@@ -543,4 +544,15 @@ export function guestTableWrite(gfn: Gfn): u32 {
   const unsync = load<u64>(STATS + ((<usize>SHADOW_PAGES_UNSYNC) << 3));
   if (tryToUnsyncPages(slot, gfn, true, false)) return 1;
   return load<u64>(STATS + ((<usize>SHADOW_PAGES_UNSYNC) << 3)) != unsync ? 2 : 0;
+}
+
+/** mmu_pte_write_new_pte: after an emulated write, leaf tables map the new entry ahead of its use. */
+export function updatePte(vcpu: usize, gfn: Gfn, index: u32): void {
+  if (!hasFeature(KVM_FEATURE_UPDATE_PTE)) return;
+  let sp = nextValidSp(hashFirst(gfn), gfn);
+  while (sp != 0) {
+    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
+    if (!spDirect(sp) && spLevel(sp) == 1) prefetchOne(vcpu, spTable(sp) + ((<usize>index) << 3));
+    sp = nextValidSp(next, gfn);
+  }
 }

@@ -1,16 +1,9 @@
 // INVLPG and the invalidation of a gva before a guest #PF (cf. paging_tmpl.h, FNAME(invlpg)).
 
-import {
-  KVM_FEATURE_INVLPG_UNSYNC_ONLY,
-  SP_UNSYNC,
-  SP_UNSYNC_CHILDREN,
-  SP_WRITE_FLOODING,
-  VCPU_FAULT_GVA,
-} from '../abi';
+import { SP_UNSYNC, SP_UNSYNC_CHILDREN, SP_WRITE_FLOODING, VCPU_FAULT_GVA } from '../abi';
 import { Sptep } from '../types';
 import { prefetchOne } from './fault';
 import { flushRemoteTlbs } from './flush';
-import { hasFeature } from './kvm';
 import { spLevel, spTable, sptepToSp } from './shadow_page';
 import { isLastSpte, isShadowPresentPte } from './spte';
 import { spteToChild, zapPte } from './zap';
@@ -27,20 +20,19 @@ function sptepOf(sp: usize, gva: u64): Sptep {
  */
 export function invalidateGva(vcpu: usize, rootTable: usize): void {
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
-  const always = !hasFeature(KVM_FEATURE_INVLPG_UNSYNC_ONLY);
   let sp = sptepToSp(rootTable);
   while (true) {
     const sptep = sptepOf(sp, gva);
     const spte = load<u64>(sptep);
     if (isLastSpte(spte, spLevel(sp))) {
-      if (!always && load<u32>(sp, SP_UNSYNC) == 0) return;
+      if (load<u32>(sp, SP_UNSYNC) == 0) return;
       zapPte(sp, sptep);
       if (isShadowPresentPte(spte)) flushRemoteTlbs();
-      if (!always) prefetchOne(vcpu, sptep);
+      prefetchOne(vcpu, sptep);
       return;
     }
     if (!isShadowPresentPte(spte)) return;
-    if (!always && load<u32>(sp, SP_UNSYNC_CHILDREN) == 0) return;
+    if (load<u32>(sp, SP_UNSYNC_CHILDREN) == 0) return;
     sp = spteToChild(spte);
   }
 }

@@ -280,6 +280,8 @@ export interface ShadowExports {
   spteLruInit(shift: number): void;
   /** Drops the sptes of the gfn that was installed longest ago; 0: there is none. */
   spteLruShrink(): number;
+  /** Maps a leaf entry that an emulated write made, where the generation does that. */
+  updatePte(vcpu: number, gfn: number, index: number): void;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
   /** The guest uses the tables on the way to VCPU_FAULT_GVA: their write counts start over. */

@@ -6,10 +6,10 @@ import {
   KVM_FEATURE_FLOOD_PER_PAGE,
   KVM_FEATURE_GUP_WRITE,
   KVM_FEATURE_INVALIDATE_ON_INJECT,
-  KVM_FEATURE_INVLPG_UNSYNC_ONLY,
   KVM_FEATURE_PREFETCH,
   KVM_FEATURE_SPTE_PINS,
   KVM_FEATURE_UNSYNC,
+  KVM_FEATURE_UPDATE_PTE,
 } from '../../assembly/abi.ts';
 import { UsageError } from '../core/errors.ts';
 
@@ -36,7 +36,7 @@ export const KVM_GENERATIONS = {
     name: '2008',
     source: 'Linux 2.6.24/25 drivers/kvm/mmu.c; mmu notifiers v3 to v7, January and February 2008',
     meaning: 'every write to a shadowed table is emulated; sptes pin pages; no prefetch, no unsync',
-    features: KVM_FEATURE_SPTE_PINS | KVM_FEATURE_GUP_WRITE,
+    features: KVM_FEATURE_SPTE_PINS | KVM_FEATURE_GUP_WRITE | KVM_FEATURE_UPDATE_PTE,
     prevRoots: 0,
     releaseMarksAccessed: false,
     gupFast: false,
@@ -49,8 +49,7 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_UNSYNC |
       KVM_FEATURE_PREFETCH |
       KVM_FEATURE_FLOOD_PER_PAGE |
-      KVM_FEATURE_INVALIDATE_ON_INJECT |
-      KVM_FEATURE_INVLPG_UNSYNC_ONLY,
+      KVM_FEATURE_INVALIDATE_ON_INJECT,
     prevRoots: 3,
     releaseMarksAccessed: true,
     gupFast: true,

@@ -175,7 +175,7 @@ export class Vcpu {
       this.kvm.faultIn(this.task, gfn, true);
     }
     x.guestPageWritten(gfn);
-    if (x.gfnShadowed(gfn) !== 0) x.mmuPteWrite(gfn, 0, 8);
+    if (x.gfnShadowed(gfn) !== 0) this.#shadowedWrite(gfn, 0);
     x.statBump(COUNTER_SLOTS.accesses, 1);
     x.statBump(COUNTER_SLOTS.writes, 1);
     x.statBump(COUNTER_SLOTS.tlb_misses, 1);
@@ -267,7 +267,14 @@ export class Vcpu {
     mem.store32(page + index * 8, lo);
     mem.store32(page + index * 8 + 4, hi);
     x.guestPageWritten(tableGfn);
-    if (trap === 1) x.mmuPteWrite(tableGfn, index, 8);
+    if (trap === 1) this.#shadowedWrite(tableGfn, index);
+  }
+
+  /** KVM emulated a write to entry `index` of a shadowed table. */
+  #shadowedWrite(gfn: number, index: number): void {
+    const { x } = this.kvm.core;
+    x.mmuPteWrite(gfn, index, 8);
+    x.updatePte(this.ptr, gfn, index);
   }
 
   /** Low word of a guest table entry, as the guest kernel reads it. */
