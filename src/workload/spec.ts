@@ -74,7 +74,7 @@ export function didYouMean(word: string, words: readonly string[]): string {
     .map((w) => ({ w, d: w.startsWith(word) ? 0 : distance(word, w) }))
     .toSorted((a, b) => a.d - b.d);
   const best = ranked[0];
-  return best && best.d <= Math.max(1, word.length / 3) ? `; did you mean ${best.w}?` : '';
+  return best && best.d <= Math.ceil(word.length / 3) ? `; did you mean ${best.w}?` : '';
 }
 
 /** The name and the raw parameters of a spec. */
