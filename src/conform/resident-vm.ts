@@ -1,8 +1,14 @@
 // A VM whose memory is always present in the host: what a check of paging needs, and nothing that
 // could get in its way.
 
-import { HPTE_PFN_SHIFT, MAP_VM_WRITE } from '../../assembly/abi.ts';
-import type { Core } from '../core/load.ts';
+import {
+  HPAGE_PMD_NR,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_WRITE,
+  MAP_VM_WRITE,
+} from '../../assembly/abi.ts';
+import type { Core, CoreBuild } from '../core/load.ts';
 import { loadCore } from '../core/load.ts';
 import { Kvm } from '../kvm/kvm.ts';
 import type { MemoryRegion } from '../kvm/kvm.ts';
@@ -21,6 +27,10 @@ export interface ResidentVmOptions {
   readonly frames?: number;
   /** More memslots than the first, which holds gfns 0 to 1023. */
   readonly regions?: readonly MemoryRegion[];
+  /** Host huge pages behind gfns 512 to 1023: default false. */
+  readonly huge?: boolean;
+  /** Build of the core; default release. */
+  readonly build?: CoreBuild;
 }
 
 function anonymousMm(core: Core): MmHandle {
@@ -39,9 +49,19 @@ function anonymousMm(core: Core): MmHandle {
   };
 }
 
+/** Maps a huge page of fresh frames at an aligned hvn, as a transparent huge page fault does. */
+export function mapHuge(core: Core, mm: number, hvn: number): void {
+  const { x } = core;
+  // Frames of a fresh core come in ascending order, so the first aligned one starts a huge page.
+  let first = x.frameAlloc();
+  while (first % HPAGE_PMD_NR !== 0) first = x.frameAlloc();
+  for (let i = 1; i < HPAGE_PMD_NR; i++) x.frameAlloc();
+  x.hpmdSet(mm, hvn, ((first << HPTE_PFN_SHIFT) | HPTE_PRESENT | HPTE_WRITE) >>> 0);
+}
+
 /** Makes the VM on a fresh core. */
 export function residentVm(options: ResidentVmOptions = {}): Kvm {
-  const core = loadCore();
+  const core = loadCore(options.build);
   core.x.frameInit(options.frames ?? 2 * PAGES);
   const kvm = new Kvm({
     core,
@@ -50,6 +70,7 @@ export function residentVm(options: ResidentVmOptions = {}): Kvm {
     generation: options.generation ?? '6.1',
   });
   kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn: HVN });
+  if (options.huge === true) mapHuge(core, kvm.mm.id, HVN + PAGES / 2);
   for (const region of options.regions ?? []) kvm.setUserMemoryRegion(region);
   return kvm;
 }
