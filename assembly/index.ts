@@ -94,7 +94,7 @@ export {
   tlbFlushSpace,
   tlbFlushPage,
 } from './tlb';
-export { runBatch } from './run';
+export { lastWalkPfn, runBatch } from './run';
 export {
   verifyInit,
   verifyState,
@@ -198,9 +198,9 @@ export {
   gfnWriteTracked,
   guestTableWrite,
 } from './mmu/fault';
-export { hvaToPfnFast, releasePfn } from './mmu/pfn';
+export { folioSetReferenced, hvaToPfnFast, releasePfn } from './mmu/pfn';
 export { mmuPteWrite, syncRoot, gfnShadowed } from './mmu/sync';
-export { putRoot, zapAllFast } from './mmu/zap';
+export { putRoot, zapAll, zapAllFast } from './mmu/zap';
 export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva, clearFloodCounts } from './mmu/invlpg';
 export {

@@ -257,3 +257,8 @@ export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
   account(done, kinds);
   return done;
 }
+
+/** Frame that the last walk on `vcpu` led to. */
+export function lastWalkPfn(vcpu: usize): u32 {
+  return load<u32>(vcpu, VCPU_TDP) != 0 ? nestedPfn : walkPfn;
+}

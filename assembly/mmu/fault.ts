@@ -17,6 +17,7 @@ import {
   EFER_NXE,
   EVENT_HVA_TO_PFN,
   EVENT_HVA_TO_PFN_RET,
+  EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_REQUESTED,
   EVENT_SPTE_SET,
   EVENT_SP_GET,
@@ -88,6 +89,7 @@ import {
 import { trace } from '../events';
 import { getPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
+import { folioSetReferenced } from './pfn';
 import { hpmdp, hpteGet } from '../mm/pte';
 import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
@@ -124,7 +126,7 @@ import {
   tableToSp,
 } from './shadow_page';
 import { spteLruAdd, spteLruOn } from './spte_lru';
-import { isLargePte, isShadowPresentPte, makeNonleafSpte, SPTE_MMIO, spteToPfn } from './spte';
+import { isLargePte, isShadowPresentPte, makeMmioSpte, makeNonleafSpte, spteToPfn } from './spte';
 import {
   gfnShadowed,
   markUnsync,
@@ -450,6 +452,7 @@ function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64): bool {
     return false;
   }
   trace(EVENT_HVA_TO_PFN_RET, hvn, pfn, 0);
+  folioSetReferenced(pfn);
   setSpte(slot, sptep, access, gfn, pfn, true, false, true);
   folioMarkAccessed(pfn);
   return true;
@@ -519,11 +522,15 @@ export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
 }
 
 /** mark_mmio_spte: an access outside all slots; the next one is recognised by the spte. */
-export function shadowMapMmio(vcpu: usize): u32 {
+export function shadowMapMmio(vcpu: usize, generation: u32): u32 {
   const sptep = fetchTables(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA));
   if (sptep == 0) return RET_PF_REWALK;
+  const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
+  trace(EVENT_SPTE_REQUESTED, gfn, 1);
   if (load<u32>(vcpu, VCPU_WALK_LEVEL) == 1 && !isShadowPresentPte(load<u64>(sptep))) {
-    store<u64>(sptep, SPTE_MMIO);
+    const access = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
+    store<u64>(sptep, makeMmioSpte(access));
+    trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
   }
   return RET_PF_EMULATE;
 }

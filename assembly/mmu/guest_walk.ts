@@ -13,6 +13,9 @@ import {
   ACCESS_WRITE,
   ACC_ALL,
   ACC_WRITE_MASK,
+  EVENT_GUEST_PTE,
+  EVENT_GUEST_PTE_SET_A,
+  EVENT_GUEST_PTE_SET_D,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
@@ -49,6 +52,7 @@ import {
   WALK_OK,
 } from '../abi';
 import { GUEST_WALKS } from '../counters';
+import { trace } from '../events';
 import { bump } from '../stats';
 import {
   PT_ACCESSED,
@@ -158,6 +162,9 @@ function updateAccessedDirty(vcpu: usize, top: u32, leaf: u32, entryBytes: u32, 
       needPage(vcpu, tableGfn, 1);
       return false;
     }
+    const index = load<u32>(perLevel, VCPU_WALK_INDEX);
+    if ((old & PT_ACCESSED) == 0) trace(EVENT_GUEST_PTE_SET_A, tableGfn, index);
+    if (level == leaf && (d & ~old) != 0) trace(EVENT_GUEST_PTE_SET_D, tableGfn, index);
     const at = table + <usize>(load<u32>(perLevel, VCPU_WALK_INDEX) * entryBytes);
     if (entryBytes == 8) store<u64>(at, gpte);
     else store<u32>(at, <u32>gpte);
@@ -238,6 +245,7 @@ export function guestWalk(vcpu: usize, flags: u32): u32 {
     const at = table + ((<usize>index) << entryShift);
     const gpte = root == 2 ? <u64>load<u32>(at) : load<u64>(at);
     store<u64>(vcpu + ((<usize>level) << 3), gpte, VCPU_WALK_PTE);
+    trace(EVENT_GUEST_PTE, level, <u32>gpte, <u32>(gpte >> 32));
     if ((gpte & PT_PRESENT) == 0) return fault(vcpu, 0, flags);
     if ((gpte & reservedGpteBits(vcpu, root, level, gpte)) != 0) {
       return fault(vcpu, PFERR_PRESENT_MASK | PFERR_RSVD_MASK, flags);

@@ -2,8 +2,6 @@
 // kvm_release_pfn_clean, 6.1).
 
 import {
-  EVENT_HVA_TO_PFN,
-  EVENT_HVA_TO_PFN_RET,
   FRAME_FLAGS,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
@@ -15,7 +13,6 @@ import {
   TOUCH_PTE_YOUNG,
   ZERO_PFN,
 } from '../abi';
-import { trace } from '../events';
 import { framePtr, getPage, putPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { hpteGet, hpteOr } from '../mm/pte';
@@ -29,7 +26,6 @@ const NO_PFN: u32 = 0xffffffff;
  * (TOUCH_*) is how the lookup tells the mm that the page is used.
  */
 export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
-  trace(EVENT_HVA_TO_PFN, hvn);
   const hpte = hpteGet(mm, hvn);
   if ((hpte & (HPTE_PRESENT | HPTE_WRITE | HPTE_SWAP)) != (HPTE_PRESENT | HPTE_WRITE))
     return NO_PFN;
@@ -43,7 +39,6 @@ export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
     folioMarkAccessed(pfn);
   }
   getPage(pfn);
-  trace(EVENT_HVA_TO_PFN_RET, hvn, pfn, 0);
   return pfn;
 }
 
@@ -51,4 +46,10 @@ export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
 export function releasePfn(pfn: Pfn, markAccessed: u32): void {
   if (markAccessed != 0 && pfn != ZERO_PFN) folioMarkAccessed(pfn);
   putPage(pfn);
+}
+
+/** folio_set_referenced: what get_user_pages_fast does to the page it finds. */
+export function folioSetReferenced(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
 }

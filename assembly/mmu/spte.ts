@@ -129,3 +129,9 @@ export function makeNonleafSpte(table: usize, adDisabled: bool): Spte {
   const base = (<u64>table) | SPTE_MMU_PRESENT | PT_PRESENT | PT_WRITABLE | PT_USER;
   return adDisabled ? base | SPTE_AD_DISABLED : base | PT_ACCESSED;
 }
+
+/** make_mmio_spte: not present and recognisable, with the W and U bits of the access kept in place (a
+ *  later mapping takes such a spte for one that was writable). */
+export function makeMmioSpte(access: u32): Spte {
+  return SPTE_MMIO | (<u64>(access & (ACC_WRITE_MASK | ACC_USER_MASK)));
+}

@@ -6,8 +6,6 @@
 // A and D bits that are lost go to the mm, and the tables below an entry that goes are torn down.
 
 import {
-  ACCESS_KIND_MASK,
-  ACCESS_WRITE,
   ACC_ALL,
   EFER_NXE,
   EVENT_FAST_PAGE_FAULT,
@@ -42,7 +40,6 @@ import {
   SP_ROLE,
   VCPU_EFER,
   VCPU_FAULT_CODE,
-  VCPU_FAULT_FLAGS,
 } from '../abi';
 import { FAST_PAGE_FAULTS, SPTES_AGED, SPTES_DROPPED, SPTES_INSTALLED } from '../counters';
 import { trace } from '../events';
@@ -73,11 +70,11 @@ import {
   isLastSpte,
   isShadowPresentPte,
   isWritablePte,
+  makeMmioSpte,
   makeNonleafSpte,
   markSpteForAccessTrack,
   PT_WRITABLE,
   restoreAccTrackSpte,
-  SPTE_MMIO,
   SPTE_MMU_WRITABLE,
   SPTE_PFN_MASK,
   spteAdEnabled,
@@ -216,7 +213,7 @@ function fetchTdp(vcpu: usize, gfn: Gfn, goal: u32): Sptep {
 /** kvm_tdp_mmu_map: maps `gfn` to `pfn`. RET_PF_*. */
 export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 {
   const slot = gfnToMemslot(gfn);
-  const write = (load<u32>(vcpu, VCPU_FAULT_FLAGS) & ACCESS_KIND_MASK) == ACCESS_WRITE;
+  const write = (load<u32>(vcpu, VCPU_FAULT_CODE) & PFERR_WRITE_MASK) != 0;
   const goal = slot == 0 ? 1 : hugepageAdjust(slot, gfn, 3);
   trace(EVENT_SPTE_REQUESTED, gfn, goal);
   const sptep = fetchTdp(vcpu, gfn, goal);
@@ -247,11 +244,11 @@ export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 
 }
 
 /** The entry of an access outside all slots: the next one is recognised by it. */
-export function tdpMapMmio(vcpu: usize, gfn: Gfn): u32 {
+export function tdpMapMmio(vcpu: usize, gfn: Gfn, generation: u32): u32 {
   trace(EVENT_SPTE_REQUESTED, gfn, 1);
   const sptep = fetchTdp(vcpu, gfn, 1);
-  changeTdpSpte(sptep, SPTE_MMIO, true, true);
-  trace(EVENT_MARK_MMIO_SPTE, gfn, ACC_ALL);
+  changeTdpSpte(sptep, makeMmioSpte(ACC_ALL), true, true);
+  trace(EVENT_MARK_MMIO_SPTE, gfn, ACC_ALL, generation);
   return RET_PF_EMULATE;
 }
 

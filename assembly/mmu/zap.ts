@@ -43,6 +43,7 @@ import { hasFeature, KVM } from './kvm';
 import { disallowLpage, gfnToMemslot, gfnToRmap, gfnTrack } from './memslot';
 import { pteListRemove, rmapFirst } from './rmap';
 import {
+  activeFirst,
   activeLast,
   activeRemove,
   spDirect,
@@ -262,6 +263,17 @@ export function zapAllFast(): void {
   while (sp != 0) {
     prepareZapPage(sp);
     sp = activeLast();
+  }
+  commitZapPage();
+}
+
+/** kvm_mmu_zap_all: everything goes, newest first; the address space is being released. */
+export function zapAll(): void {
+  let sp = activeFirst();
+  while (sp != 0) {
+    // A root in use is zapped too, but its page stays until its last user lets it go.
+    prepareZapPage(sp);
+    sp = activeFirst();
   }
   commitZapPage();
 }

@@ -148,6 +148,8 @@ export interface RunExports {
   tlbFlushSpace(vcpu: number, space: number): void;
   /** Flushes the page at vpn = hi * 2^32 + lo (gva bits 63:12) in a space and globally. */
   tlbFlushPage(vcpu: number, space: number, lo: number, hi: number): void;
+  /** Frame that the last walk on a vCPU led to. */
+  lastWalkPfn(vcpu: number): number;
   /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
   runBatch(vcpu: number, records: number, count: number): number;
 }
@@ -249,7 +251,7 @@ export interface ShadowExports {
   /** Maps the walked access to a host page; RET_PF_*. */
   shadowMap(vcpu: number, pfn: number, hostWritable: number): number;
   /** Marks the access as outside all slots; RET_PF_*. */
-  shadowMapMmio(vcpu: number): number;
+  shadowMapMmio(vcpu: number, generation: number): number;
   /** The guest writes one of its tables: 0 free, 1 emulate, 2 free after this exit (unsync). */
   guestTableWrite(gfn: number): number;
   /** Whether writes to a gfn are always intercepted. */
@@ -258,6 +260,8 @@ export interface ShadowExports {
   hvaToPfnFast(mm: number, hvn: number, touch: number): number;
   /** Drops a fault's reference on a page. */
   releasePfn(pfn: number, markAccessed: number): void;
+  /** What get_user_pages_fast does to the page it finds. */
+  folioSetReferenced(pfn: number): void;
   /** An emulated write of `bytes` at entry `index` of a shadowed table. */
   mmuPteWrite(gfn: number, index: number, bytes: number): void;
   /** Syncs the unsync tables below a root. */
@@ -268,6 +272,8 @@ export interface ShadowExports {
   putRoot(sp: number): void;
   /** Zaps every shadow page of the VM. */
   zapAllFast(): void;
+  /** Everything goes, newest first: the address space is released. */
+  zapAll(): void;
   /** Zaps the sptes of a range of hvns; 1: flush. */
   unmapHvaRange(mm: number, start: number, end: number): number;
   /** Ages a range of hvns (AGE_*); 1: some page was young. */
@@ -529,7 +535,7 @@ export interface TdpExports {
   /** Maps a gfn for the access in VCPU_FAULT_FLAGS; RET_PF_*. */
   tdpMap(vcpu: number, gfn: number, pfn: number, hostWritable: number): number;
   /** Marks a gfn outside all slots; RET_PF_EMULATE. */
-  tdpMapMmio(vcpu: number, gfn: number): number;
+  tdpMapMmio(vcpu: number, gfn: number, generation: number): number;
   /** Gives back what access tracking or dirty logging took; RET_PF_CONTINUE: not that. */
   tdpFastPageFault(vcpu: number, gfn: number): number;
   /** Unmaps [start, end) of an address space; 1: TLBs must be flushed. */

@@ -5,7 +5,9 @@ import {
   AGE_DROP,
   AGE_NONE,
   KVM_FEATURE_FLUSH_PAGES,
+  EVENT_ZAP_ALL_FAST,
   KVM_FEATURE_SPTE_PINS,
+  REQ_MMU_FREE_OBSOLETE_ROOTS,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
 } from '../../assembly/abi.ts';
@@ -55,6 +57,8 @@ export interface KvmOptions {
    * the `pages` that it changed, up to 33.
    */
   readonly flushScope?: 'all' | 'pages';
+  /** Two-dimensional paging instead of shadow paging; default false. */
+  readonly tdp?: boolean;
   /** Limit of shadow pages; default 0, none. */
   readonly maxShadowPages?: number;
   /** log2 of the hash chains for shadow pages; default 12. */
@@ -93,17 +97,22 @@ export class Kvm {
   readonly gupTouch = FOLL_TOUCH;
   /** Address space of a vCPU's version stamps; set by the machine when it verifies. */
   verifySpaceOf: (vcpu: number) => number = () => 0;
+  /** Two-dimensional paging. */
+  readonly tdp: boolean;
+  /** kvm_memslots()->generation: even, and another number after every change of a slot. */
+  memslotGeneration = 0;
   /** Live slots by id; replaced, never changed in place. */
   regions: readonly MemoryRegion[] = [];
   /** A TLB flush was asked for and not waited for (a seeded bug). */
   lateFlush = false;
   /** Pages reclaimed since the last drop of `spte-lru`. */
   reclaimed = 0;
-  readonly stateFields = ['regions', 'reclaimed', 'lateFlush'] as const;
+  readonly stateFields = ['regions', 'reclaimed', 'lateFlush', 'memslotGeneration'] as const;
 
   constructor(options: KvmOptions) {
     const { core, mm, aging } = options;
     this.core = core;
+    this.tdp = options.tdp ?? false;
     this.mm = mm;
     this.aging = aging;
     this.protocol = options.protocol ?? faultProtocolOf(aging.hooks);
@@ -161,6 +170,7 @@ export class Kvm {
       if (old === undefined) throw new KvmError('EINVAL', `memslot ${slot} does not exist`);
       this.#deleteSlot(old);
       this.regions = others;
+      this.memslotGeneration += 2;
       return;
     }
     const clash = others.find((r) => gfn < r.gfn + r.npages && r.gfn < gfn + npages);
@@ -170,11 +180,14 @@ export class Kvm {
     if (old !== undefined) this.#deleteSlot(old);
     this.core.x.memslotSet(slot, gfn, npages, hvn, this.mm.id, flags);
     this.regions = [...others, { slot, gfn, npages, hvn, flags }];
+    this.memslotGeneration += 2;
   }
 
   /** A slot goes: since 4.x the whole VM's shadow pages do (kvm_arch_flush_shadow_memslot). */
   #deleteSlot(region: MemoryRegion): void {
-    this.core.x.zapAllFast();
+    this.memslotGeneration += 2;
+    if (this.tdp) this.#zapNested();
+    else this.core.x.zapAllFast();
     this.core.x.memslotSet(region.slot, region.gfn, 0, region.hvn, this.mm.id, 0);
   }
 
@@ -184,6 +197,14 @@ export class Kvm {
     if (every === 0) return;
     this.reclaimed += pages;
     for (; this.reclaimed >= every; this.reclaimed -= every) this.core.x.spteLruShrink();
+  }
+
+  /** kvm_mmu_zap_all_fast under TDP: the root is invalidated, and what it maps is zapped. */
+  #zapNested(): void {
+    const { core } = this;
+    if (core.tracing) core.emit(EVENT_ZAP_ALL_FAST, 0, 0, 0, 0);
+    core.x.tdpZapAll(1);
+    for (const vcpu of this.vcpus) vcpu.roots.request(REQ_MMU_FREE_OBSOLETE_ROOTS);
   }
 
   /** Makes the host page behind `gfn` present, as an access of the VMM or of KVM itself does. */

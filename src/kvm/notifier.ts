@@ -55,7 +55,8 @@ class KvmNotifierSteps implements MmuNotifierSteps {
   release(t: Task, at: number): boolean {
     if (!t.lock(at, 0, LOCK_MMU)) return false;
     this.#emit(EVENT_KVM_MN_RELEASE, 0, 0, 0);
-    this.#kvm.core.x.zapAllFast();
+    if (this.#kvm.tdp) this.#kvm.core.x.tdpZapAll(0);
+    else this.#kvm.core.x.zapAll();
     t.unlock(LOCK_MMU);
     return t.done(at, 0);
   }
@@ -96,7 +97,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         this.#emit(EVENT_KVM_INVALIDATE_RANGE_START, start, end - start, s[at + EVENT] as number);
         this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
         if (kvm.protocol.bug !== 'seq-at-end-only') kvm.core.x.invalidateBegin(start, end);
-        s[at + FLUSH] = kvm.core.x.unmapHvaRange(kvm.mm.id, start, end);
+        s[at + FLUSH] = this.#zap(start, end);
         if (t.preempt(at, 1, FLUSHING)) return false;
       case 1:
         if (s[at + FLUSH] !== 0) kvm.flushRemoteTlbs();
@@ -163,11 +164,10 @@ class KvmNotifierSteps implements MmuNotifierSteps {
 
   #age(t: Task, at: number, start: number, end: number, action: number, flush: boolean): boolean {
     const s = t.stack;
-    const { core, mm } = this.#kvm;
     switch (s[at]) {
       case 0:
         if (!t.lock(at, 0, LOCK_MMU)) return false;
-        s[at + YOUNG] = core.x.ageHvaRange(mm.id, start, end, action);
+        s[at + YOUNG] = this.#ageRange(start, end, action);
         if (flush && t.preempt(at, 1, FLUSHING)) return false;
       case 1:
         if (flush && s[at + YOUNG] !== 0) this.#kvm.flushRemoteTlbs();
@@ -196,7 +196,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         case 2:
           if (!t.lock(at, 2, LOCK_MMU)) return false;
           if (retry === 'seq-count' || retry === 'range') bumpSeq(kvm);
-          s[at + FLUSH] = kvm.core.x.unmapHvaRange(kvm.mm.id, start, end);
+          s[at + FLUSH] = this.#zap(start, end);
           if (t.preempt(at, 3, FLUSHING)) return false;
         case 3:
           if (s[at + FLUSH] !== 0) kvm.flushRemoteTlbs();
@@ -208,6 +208,18 @@ class KvmNotifierSteps implements MmuNotifierSteps {
           return t.done(at, 0);
       }
     }
+  }
+
+  #ageRange(start: number, end: number, action: number): number {
+    const { core, mm, tdp } = this.#kvm;
+    if (tdp) return core.x.tdpAgeHvaRange(mm.id, start, end, action);
+    return core.x.ageHvaRange(mm.id, start, end, action);
+  }
+
+  #zap(start: number, end: number): number {
+    const { core, mm, tdp } = this.#kvm;
+    if (tdp) return core.x.tdpUnmapHvaRange(mm.id, start, end);
+    return core.x.unmapHvaRange(mm.id, start, end);
   }
 
   #emit(id: number, a: number, b: number, c: number): void {

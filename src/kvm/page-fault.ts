@@ -10,8 +10,15 @@
 // notifier, which zaps under the same lock after it has raised mmu_invalidate_in_progress.
 
 import {
-  ACCESS_KIND_MASK,
-  ACCESS_WRITE,
+  EVENT_GUEST_WALK_ERROR,
+  EVENT_HVA_TO_PFN,
+  EVENT_HVA_TO_PFN_RET,
+  KVM_PFN_ERR_FAULT,
+  PFERR_RSVD_MASK,
+  RET_PF_CONTINUE,
+  VCPU_FAULT_GPA,
+  VCPU_WALK_ERROR,
+  WALK_OK,
   HPTE_WRITE,
   KVM_FEATURE_GUP_WRITE,
   KVM_MEM_READONLY,
@@ -34,6 +41,7 @@ import {
 import { LOCK_MMU } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { faultIsStale, sampleSeq } from './fault-protocol.ts';
+import type { Kvm } from './kvm.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** Results beside RET_PF_*: the guest gets a #PF. */
@@ -42,6 +50,8 @@ export const FAULT_INJECT = 16;
 export const FAULT_NONCANONICAL = 17;
 /** No memslot, or a write to a read-only one: the VMM handles the access. */
 export const FAULT_MMIO = 18;
+/** A write to a read-only slot: the same, and nothing is cached. */
+export const FAULT_READONLY = 19;
 
 const NONE = 0xffffffff;
 
@@ -74,10 +84,20 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
   const { x, mem } = vcpu.kvm.core;
   for (;;) {
     switch (s[at]) {
-      case 0: {
+      case 0:
         if (vcpu.kvm.lateFlush) vcpu.kvm.flushLate();
-        const walk = x.guestWalk(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_FAULT_FLAGS));
-        if (walk === WALK_FAULT) return t.done(at, FAULT_INJECT);
+        if (rsvdMeansMmio(vcpu)) return t.done(at, FAULT_MMIO);
+        vcpu.traceWalk();
+        s[at] = 9;
+      case 9: {
+        const walk = vcpu.kvm.tdp ? nested(vcpu) : x.guestWalk(vcpu.ptr, flagsOf(vcpu));
+        if (walk === WALK_FAULT) {
+          if (vcpu.kvm.core.tracing) {
+            const code = mem.load32(vcpu.ptr + VCPU_WALK_ERROR);
+            vcpu.kvm.core.emit(EVENT_GUEST_WALK_ERROR, code, 0, 0, 0);
+          }
+          return t.done(at, FAULT_INJECT);
+        }
         if (walk === WALK_NONCANONICAL) return t.done(at, FAULT_NONCANONICAL);
         if (walk === WALK_NEED_PAGE) {
           // The host has no page for a guest table: fault it in as KVM's own access would.
@@ -100,7 +120,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         if (!vcpu.kvm.mm.getUserPages(t, at + CALLEE)) return false;
         if (t.result < 0) return t.done(at, t.result);
         x.putPage(t.result);
-        s[at] = 0;
+        s[at] = 9;
         continue;
       }
       case 3:
@@ -156,7 +176,8 @@ function install(t: Task, at: number, vcpu: Vcpu): void {
       ? s[at + STALE] !== 0
       : faultIsStale(kvm, s[at + SEQ] as number, s[at + HVN] as number);
   const pfn = s[at + PFN] as number;
-  const result = stale || vcpu.rootObsolete() ? RET_PF_RETRY : map(vcpu, s, at, pfn);
+  const retry = stale || (!kvm.tdp && vcpu.rootObsolete());
+  const result = retry ? RET_PF_RETRY : map(vcpu, s, at, pfn);
   t.unlock(LOCK_MMU);
   kvm.core.x.releasePfn(pfn, kvm.generation.releaseMarksAccessed ? 1 : 0);
   vcpu.countFault(stale);
@@ -165,7 +186,32 @@ function install(t: Task, at: number, vcpu: Vcpu): void {
 
 /** Installs the spte; a read-only slot never gives a writable one. */
 function map(vcpu: Vcpu, s: Int32Array, at: number, pfn: number): number {
-  return vcpu.kvm.core.x.shadowMap(vcpu.ptr, pfn, s[at + WRITABLE] as number);
+  const { x, mem } = vcpu.kvm.core;
+  const writable = s[at + WRITABLE] as number;
+  if (!vcpu.kvm.tdp) return x.shadowMap(vcpu.ptr, pfn, writable);
+  return x.tdpMap(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_WALK_GFN), pfn, writable);
+}
+
+/** ACCESS_* of the access that faulted. */
+function flagsOf(vcpu: Vcpu): number {
+  return vcpu.kvm.core.mem.load32(vcpu.ptr + VCPU_FAULT_FLAGS);
+}
+
+/** Under TDP the processor reports the gpa; there is nothing to walk. */
+function nested(vcpu: Vcpu): number {
+  const { mem } = vcpu.kvm.core;
+  const gpa = mem.load64(vcpu.ptr + VCPU_FAULT_GPA);
+  mem.store32(vcpu.ptr + VCPU_WALK_GFN, Math.floor(gpa / 4096));
+  return WALK_OK;
+}
+
+/** handle_mmio_page_fault: a reserved bit in the spte says that no slot was there, and that still
+ *  holds unless the slots changed meanwhile (check_mmio_spte). */
+function rsvdMeansMmio(vcpu: Vcpu): boolean {
+  const { core } = vcpu.kvm;
+  if ((core.mem.load32(vcpu.ptr + VCPU_FAULT_CODE) & PFERR_RSVD_MASK) === 0) return false;
+  if (vcpu.kvm.tdp) nested(vcpu);
+  return vcpu.mmioStillThere();
 }
 
 /** gfn → hvn for the walked access, or why the fault ends here (not 0). */
@@ -173,21 +219,26 @@ function translate(s: Int32Array, at: number, vcpu: Vcpu): number {
   const { x, mem } = vcpu.kvm.core;
   const gfn = mem.load32(vcpu.ptr + VCPU_WALK_GFN);
   const code = mem.load32(vcpu.ptr + VCPU_FAULT_CODE);
-  const write =
-    (mem.load32(vcpu.ptr + VCPU_FAULT_FLAGS) & ACCESS_KIND_MASK) === ACCESS_WRITE ? 1 : 0;
+  const write = (code & PFERR_WRITE_MASK) !== 0 ? 1 : 0;
   // page_fault_handle_page_track: an upper-level guest table is always emulated.
   const both = PFERR_PRESENT_MASK | PFERR_WRITE_MASK;
   if ((code & both) === both && x.gfnWriteTracked(gfn) !== 0) {
     x.clearFloodCounts(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_ROOT));
     return RET_PF_EMULATE;
   }
+  if (vcpu.kvm.tdp) {
+    const fast = x.tdpFastPageFault(vcpu.ptr, gfn);
+    if (fast !== RET_PF_CONTINUE) return fast;
+  }
   const slot = x.gfnToSlotId(gfn) >>> 0;
   if (slot === NONE) {
-    x.shadowMapMmio(vcpu.ptr);
+    vcpu.cacheMmio(gfn);
+    if (vcpu.kvm.tdp) x.tdpMapMmio(vcpu.ptr, gfn, vcpu.kvm.memslotGeneration);
+    else x.shadowMapMmio(vcpu.ptr, vcpu.kvm.memslotGeneration);
     return FAULT_MMIO;
   }
   const readonly = (mem.load32(x.slotPtr(slot) + SLOT_FLAGS) & KVM_MEM_READONLY) !== 0;
-  if (readonly && write !== 0) return FAULT_MMIO;
+  if (readonly && write !== 0) return FAULT_READONLY;
   const always = (vcpu.kvm.generation.features & KVM_FEATURE_GUP_WRITE) !== 0 && !readonly;
   s[at + HVN] = x.gfnToHvn(gfn);
   s[at + WRITE] = always ? 1 : write;
@@ -205,9 +256,11 @@ function hvaToPfn(t: Task, at: number, vcpu: Vcpu): boolean {
   const hvn = s[at + H_HVN] as number;
   switch (s[at]) {
     case 0:
-      if (kvm.generation.gupFast) {
+      if (kvm.core.tracing) kvm.core.emit(EVENT_HVA_TO_PFN, hvn, 0, 0, 0);
+      // A read-only slot's page is never looked up for writing.
+      if (kvm.generation.gupFast && writableOf(vcpu) !== 0) {
         const pfn = x.hvaToPfnFast(kvm.mm.id, hvn, kvm.touch) >>> 0;
-        if (pfn !== NONE) return t.done(at, (pfn << 1) | writableOf(vcpu));
+        if (pfn !== NONE) return found(t, at, kvm, pfn, 1);
       }
       s[at + H_CALLEE] = 0;
       s[at + H_CALLEE + 1] = hvn;
@@ -216,9 +269,22 @@ function hvaToPfn(t: Task, at: number, vcpu: Vcpu): boolean {
     case 1:
       if (!kvm.mm.getUserPages(t, at + H_CALLEE)) return false;
   }
-  if (t.result < 0) return t.done(at, t.result);
+  if (t.result < 0) {
+    if (kvm.core.tracing) kvm.core.emit(EVENT_HVA_TO_PFN_RET, hvn, 0, KVM_PFN_ERR_FAULT, 0);
+    return t.done(at, t.result);
+  }
+  const pfn = t.result;
   const writable = (x.hpteGet(kvm.mm.id, hvn) & HPTE_WRITE) !== 0 ? writableOf(vcpu) : 0;
-  return t.done(at, (t.result << 1) | writable);
+  // A read fault is mapped writable if that costs nothing: one more look, for writing.
+  if (writable !== 0 && s[at + H_WRITE] === 0 && kvm.generation.gupFast) x.folioSetReferenced(pfn);
+  return found(t, at, kvm, pfn, writable);
+}
+
+/** hva_to_pfn ends: pfn << 1 | writable. */
+function found(t: Task, at: number, kvm: Kvm, pfn: number, writable: number): boolean {
+  const hvn = t.stack[at + H_HVN] as number;
+  if (kvm.core.tracing) kvm.core.emit(EVENT_HVA_TO_PFN_RET, hvn, pfn, 0, 0);
+  return t.done(at, (pfn << 1) | writable);
 }
 
 /** A page of a read-only slot is never mapped writable. */

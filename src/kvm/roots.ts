@@ -4,6 +4,7 @@
 import {
   CR4_PCIDE,
   EVENT_FLUSH_ALL_TLB,
+  EVENT_FLUSH_ASID_TLB,
   EVENT_FLUSH_CURRENT_TLB,
   EVENT_FREE_ROOTS,
   EVENT_LOAD_ROOT,
@@ -74,25 +75,27 @@ export class Roots {
    */
   switchTo(cr3: number, pcid: number, flush: boolean): void {
     const { core } = this.#kvm;
-    if (core.tracing) core.emit(EVENT_NEW_CR3, cr3, 0, 0, 0);
-    const role = core.x.rootRole(this.#vcpu) >>> 0;
     const { current } = this;
-    if (current.cr3 !== cr3 || current.pcid !== pcid || current.role !== role) {
-      this.#rotate(cr3, pcid, role);
+    if (current.cr3 !== cr3 || current.pcid !== pcid) {
+      this.#emit(EVENT_NEW_CR3, cr3);
+      this.#rotate(cr3, pcid, core.x.rootRole(this.#vcpu) >>> 0);
+      if (this.current.sp !== 0) {
+        this.request(REQ_LOAD_MMU_PGD);
+        core.mem.store32(this.current.sp + SP_WRITE_FLOODING, 0);
+      }
     }
     if (flush) this.invalidatePcid(pcid);
-    if (this.current.sp === 0) return;
-    this.request(REQ_LOAD_MMU_PGD);
-    core.mem.store32(this.current.sp + SP_WRITE_FLOODING, 0);
   }
 
   /** kvm_mmu_reset_context: registers that the role depends on changed; no root can stay. */
   freeAll(): void {
+    // Both MMUs of a vCPU are unloaded; the one for nested guests holds nothing.
+    this.#emit(EVENT_FREE_ROOTS);
+    this.#emit(EVENT_FREE_ROOTS);
     for (const root of [this.current, ...this.previous]) this.#put(root);
     this.current = { ...this.current, sp: 0 };
     this.previous = this.previous.map(() => NO_ROOT);
     this.#install(0);
-    if (this.#kvm.core.tracing) this.#kvm.core.emit(EVENT_FREE_ROOTS, 0, 0, 0, 0);
   }
 
   /**
@@ -144,9 +147,18 @@ export class Roots {
 
   /** What vcpu_enter_guest does before the guest runs: requests, then a root. */
   enter(cr3: number): void {
-    const { core } = this.#kvm;
-    const requests = core.mem.load32(this.#vcpu + VCPU_REQUESTS);
+    this.honour();
+    this.load(cr3);
+  }
+
+  /** The requests of vcpu_enter_guest. */
+  honour(): void {
+    const requests = this.#kvm.core.mem.load32(this.#vcpu + VCPU_REQUESTS);
     if (requests !== 0) this.#honour(requests);
+  }
+
+  /** kvm_mmu_reload: makes a root if there is none. */
+  load(cr3: number): void {
     if (this.current.sp === 0) this.#load(cr3);
   }
 
@@ -164,9 +176,11 @@ export class Roots {
     const late = mem.load32(this.#vcpu + VCPU_REQUESTS);
     mem.store32(this.#vcpu + VCPU_REQUESTS, late & ~(REQ_TLB_FLUSH | REQ_TLB_FLUSH_CURRENT));
     if (((requests | late) & REQ_TLB_FLUSH) !== 0) {
-      if (core.tracing) core.emit(EVENT_FLUSH_ALL_TLB, 0, 0, 0, 0);
+      this.#emit(EVENT_FLUSH_ALL_TLB);
+      this.#emit(EVENT_FLUSH_ASID_TLB);
     } else if (((requests | late) & REQ_TLB_FLUSH_CURRENT) !== 0) {
-      if (core.tracing) core.emit(EVENT_FLUSH_CURRENT_TLB, 0, 0, 0, 0);
+      this.#emit(EVENT_FLUSH_CURRENT_TLB);
+      this.#emit(EVENT_FLUSH_ASID_TLB);
       x.tlbFlushSpace(this.#vcpu, this.#kvm.vcpuAt(this.#vcpu).space);
     }
   }
@@ -174,25 +188,34 @@ export class Roots {
   #sync(): void {
     const { core } = this.#kvm;
     if (core.tracing) core.emit(EVENT_SYNC_ROOTS, 0, 0, 0, 0);
-    if (this.current.sp !== 0) core.x.syncRoot(this.#vcpu, this.current.sp);
+    if (this.current.sp !== 0 && !this.#kvm.tdp) core.x.syncRoot(this.#vcpu, this.current.sp);
   }
 
   /** kvm_mmu_load. */
   #load(cr3: number): void {
-    const { core } = this.#kvm;
+    const { core, tdp } = this.#kvm;
     const { x } = core;
     const role = x.rootRole(this.#vcpu) >>> 0;
-    this.current = { ...this.current, cr3, role, sp: x.getRoot(this.#vcpu, cr3) };
+    const sp = tdp ? x.tdpGetRoot(this.#vcpu) : x.getRoot(this.#vcpu, cr3);
+    this.current = { ...this.current, cr3, role, sp: sp >>> 0 };
     this.#install(this.current.sp);
     this.#sync();
     if (core.tracing) {
       core.emit(EVENT_LOAD_ROOT, this.#level(), 0, 0, 0);
       core.emit(EVENT_FLUSH_CURRENT_TLB, 0, 0, 0, 0);
+      core.emit(EVENT_FLUSH_ASID_TLB, 0, 0, 0, 0);
     }
     x.tlbFlushAll(this.#vcpu);
   }
 
   #freeObsolete(): void {
+    this.#emit(EVENT_FREE_ROOTS);
+    if (this.#kvm.tdp) {
+      this.current = { ...NO_ROOT, cr3: this.current.cr3 };
+      this.#install(0);
+      this.#kvm.core.x.tdpPutRoot();
+      return;
+    }
     if (this.#isObsolete(this.current)) {
       this.#put(this.current);
       this.current = { ...this.current, sp: 0 };
@@ -220,10 +243,14 @@ export class Roots {
     const kept = [left, ...this.previous];
     const dropped = kept.pop() as Root;
     this.previous = kept;
+    this.#emit(EVENT_FREE_ROOTS);
     this.#put(dropped);
     this.current = { ...NO_ROOT, cr3, pcid };
     this.#install(0);
-    if (this.#kvm.core.tracing) this.#kvm.core.emit(EVENT_FREE_ROOTS, 0, 0, 0, 0);
+  }
+
+  #emit(id: number, a = 0): void {
+    if (this.#kvm.core.tracing) this.#kvm.core.emit(id, a, 0, 0, 0);
   }
 
   #put(root: Root): void {

@@ -2,8 +2,12 @@
 // instructions that it needs (cf. struct kvm_vcpu, vcpu_enter_guest, handle_exception_nmi).
 
 import {
+  EVENT_CHECK_MMIO_SPTE,
+  EVENT_FLUSH_TLB_GVA,
+  EVENT_GUEST_WALK,
   EVENT_INJECT,
   EVENT_KVM_PAGE_FAULT,
+  EVENT_MMU_INVALIDATE_GVA,
   EVENT_VMEXIT,
   EXIT_CONTROL,
   EXIT_DONE,
@@ -16,6 +20,7 @@ import {
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
   RET_PF_EMULATE,
+  VCPU_CR0,
   VCPU_CR2,
   VCPU_CR3,
   VCPU_EXIT_REASON,
@@ -34,7 +39,13 @@ import { runStraight, Task } from '../sched/task.ts';
 import { COUNTER_SLOTS } from '../stats/stats.ts';
 import type { MutableVmExit, VmExit, VmExitKind } from './exit.ts';
 import type { Kvm } from './kvm.ts';
-import { FAULT_INJECT, FAULT_MMIO, FAULT_NONCANONICAL, kvmPageFault } from './page-fault.ts';
+import {
+  FAULT_INJECT,
+  FAULT_MMIO,
+  FAULT_NONCANONICAL,
+  FAULT_READONLY,
+  kvmPageFault,
+} from './page-fault.ts';
 import { loadCr0, loadCr4, loadEfer } from './registers.ts';
 import { Roots } from './roots.ts';
 
@@ -62,7 +73,13 @@ export class Vcpu {
   space = 0;
   /** Runs batches with version stamps checked. */
   verify = false;
-  readonly stateFields = ['space'] as const;
+  /** The last access outside all slots (struct kvm_vcpu_arch, mmio_gva and friends). */
+  mmioCache: { readonly gva: number; readonly gfn: number; readonly generation: number } = {
+    gva: -1,
+    gfn: 0,
+    generation: -1,
+  };
+  readonly stateFields = ['space', 'mmioCache'] as const;
   readonly #exit: MutableVmExit = {
     kind: 'done',
     consumed: 0,
@@ -113,8 +130,9 @@ export class Vcpu {
           this.#emulate();
           at += 8;
         } else if (result < 0) return this.#leave('memory_fault', consumed, -result);
-        else if (result === FAULT_MMIO) return this.#leave('mmio', consumed, 0);
-        else if (result === FAULT_INJECT) return this.#inject(consumed);
+        else if (result === FAULT_MMIO || result === FAULT_READONLY) {
+          return this.#leave('mmio', consumed, 0);
+        } else if (result === FAULT_INJECT) return this.#inject(consumed);
         else if (result === FAULT_NONCANONICAL) return this.#leave('noncanonical', consumed, 0);
         if (at === end) return this.#leave('done', count, 0);
       } else if (reason === EXIT_DONE) return this.#leave('done', count, 0);
@@ -154,6 +172,35 @@ export class Vcpu {
     return ((hi << 20) | (lo >>> 12)) >>> 0;
   }
 
+  /** The software walk that a fault begins with. */
+  traceWalk(): void {
+    const { core, tdp } = this.kvm;
+    if (!core.tracing || tdp) return;
+    const code = core.mem.load32(this.ptr + VCPU_FAULT_CODE) & ~PFERR_RSVD_MASK;
+    core.emit(EVENT_GUEST_WALK, this.#gvaPage(), 0, code, 0);
+  }
+
+  /** vcpu_cache_mmio_info: the access to `gfn` was found to be outside all slots. */
+  cacheMmio(gfn: number): void {
+    const { kvm } = this;
+    const gva = kvm.tdp ? -1 : this.#gvaPage();
+    this.mmioCache = { gva, gfn, generation: kvm.memslotGeneration };
+  }
+
+  /** mmio_info_in_cache, then check_mmio_spte: whether a fault with RSVD is still an MMIO access. */
+  mmioStillThere(): boolean {
+    const { core, tdp, memslotGeneration } = this.kvm;
+    const { gva, gfn, generation } = this.mmioCache;
+    const current = generation === memslotGeneration;
+    const hit = tdp ? gfn === core.mem.load32(this.ptr + VCPU_WALK_GFN) : gva === this.#gvaPage();
+    if (hit && current) {
+      core.mem.store32(this.ptr + VCPU_WALK_GFN, gfn);
+      return true;
+    }
+    if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, memslotGeneration, generation, 0, 0);
+    return current && gfn !== 0;
+  }
+
   /** Whether the current root can't be used any more (is_page_fault_stale). */
   rootObsolete(): boolean {
     return this.roots.obsolete;
@@ -181,16 +228,22 @@ export class Vcpu {
     x.statBump(COUNTER_SLOTS.tlb_misses, 1);
   }
 
-  /** kvm_inject_emulated_page_fault. */
-  #inject(consumed: number): VmExit {
+  /** kvm_inject_emulated_page_fault: a translation that the guest must not use any more goes. */
+  beginInject(): void {
     const { core, generation } = this.kvm;
-    const { x, mem } = core;
-    const code = mem.load32(this.ptr + VCPU_WALK_ERROR);
+    const code = core.mem.load32(this.ptr + VCPU_WALK_ERROR);
     const present = (code & PFERR_PRESENT_MASK) !== 0 && (code & PFERR_RSVD_MASK) === 0;
     if (present && (generation.features & KVM_FEATURE_INVALIDATE_ON_INJECT) !== 0) {
       this.flushGva(this.space);
-      x.invalidateGva(this.ptr, mem.load32(this.ptr + VCPU_ROOT));
+      core.x.invalidateGva(this.ptr, core.mem.load32(this.ptr + VCPU_ROOT));
     }
+  }
+
+  #inject(consumed: number): VmExit {
+    const { core } = this.kvm;
+    const { x, mem } = core;
+    const code = mem.load32(this.ptr + VCPU_WALK_ERROR);
+    this.beginInject();
     for (let i = 0; i < 8; i += 4) {
       mem.store32(this.ptr + VCPU_CR2 + i, mem.load32(this.ptr + VCPU_FAULT_GVA + i));
     }
@@ -199,9 +252,14 @@ export class Vcpu {
     return this.#leave('guest_page_fault', consumed, code);
   }
 
-  /** Drops the TLB's translations of the gva in VCPU_FAULT_GVA, in a space and global ones. */
+  /** kvm_mmu_invalidate_gva's flush: drops the TLB's translations of the gva in VCPU_FAULT_GVA, in a
+   *  space and global ones. */
   flushGva(space: number): void {
-    const { x, mem } = this.kvm.core;
+    const { x, mem, tracing, emit } = this.kvm.core;
+    if (tracing) {
+      emit(EVENT_MMU_INVALIDATE_GVA, this.#gvaPage(), 0, 0, 0);
+      emit(EVENT_FLUSH_TLB_GVA, this.#gvaPage(), 0, 0, 0);
+    }
     const hi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
     x.tlbFlushPage(this.ptr, space, this.#gvaPage(), hi >>> 12);
   }
@@ -238,6 +296,27 @@ export class Vcpu {
     if (registers.efer !== undefined) loadEfer(this, registers.efer);
     if (registers.pkru !== undefined) mem.store32(this.ptr + VCPU_PKRU, registers.pkru);
     if (registers.rflags !== undefined) mem.store32(this.ptr + VCPU_RFLAGS, registers.rflags);
+  }
+
+  /** Value of CR0. */
+  get cr0(): number {
+    return this.kvm.core.mem.load32(this.ptr + VCPU_CR0);
+  }
+
+  /** Whether an access to `vpn` is known to be outside all slots (vcpu_is_mmio_gpa). */
+  mmioCached(vpn: number): boolean {
+    const { gva, generation } = this.mmioCache;
+    return gva === vpn && generation === this.kvm.memslotGeneration;
+  }
+
+  /** MOV to CR3 without an exit, as under TDP. */
+  setGuestCr3(gfn: number, pcid = 0): void {
+    const { x, mem } = this.kvm.core;
+    mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
+    mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
+    this.space = pcid;
+    x.tlbSelect(this.ptr, pcid);
+    x.tlbFlushSpace(this.ptr, pcid);
   }
 
   /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits). */

@@ -1,0 +1,211 @@
+// The host operations of a script (`h …`): what the recording driver, as the VMM's process, does to
+// its memory, to the VM's slots, and to the host.
+
+import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_INTERRUPTIBLE,
+  FAULT_FLAG_KILLABLE,
+  FAULT_FLAG_USER,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  KVM_MEM_LOG_DIRTY_PAGES,
+  KVM_MEM_READONLY,
+} from '../../../assembly/abi.ts';
+import { DataError } from '../../core/errors.ts';
+import type { Kvm } from '../../kvm/kvm.ts';
+import type { Host } from '../../mm/host.ts';
+import type { Mm } from '../../mm/mm.ts';
+import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/notifier-ops.ts';
+import { COUNTER_SLOTS } from '../../stats/stats.ts';
+import type { OurStep } from './compare.ts';
+import { DATA_GFN, DATA_HVN, INFRA_HVN } from './layout.ts';
+import { errnoName } from './recorded-vcpu.ts';
+import type { JsonObject } from './recording.ts';
+import { leafTable, parseNumber, parsePte } from './script.ts';
+import type { Script } from './script.ts';
+
+/** What an operation came to. */
+export interface HostResult {
+  readonly result: JsonObject;
+  readonly extra: Pick<OurStep, 'age' | 'dirty'>;
+}
+
+const USER_FAULT =
+  FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_USER | FAULT_FLAG_INTERRUPTIBLE;
+
+function rc(value: number): JsonObject {
+  return value < 0 ? { rc: String(value), errno: errnoName(-value) } : { rc: String(value) };
+}
+
+/** Runs host operations. */
+export class RecordedHost {
+  readonly #host: Host;
+  readonly #mm: Mm;
+  readonly #kvm: Kvm;
+  readonly #script: Script;
+  #child: Mm | null = null;
+
+  constructor(host: Host, mm: Mm, kvm: Kvm, script: Script) {
+    this.#host = host;
+    this.#mm = mm;
+    this.#kvm = kvm;
+    this.#script = script;
+  }
+
+  /** Whether a data page lies in a mapping. */
+  isMapped(page: number): boolean {
+    return this.#mm.findVma(DATA_HVN + page) !== undefined;
+  }
+
+  /** Value of one of the emulator's counters. */
+  counter(name: string): number {
+    const slot = (COUNTER_SLOTS as Readonly<Record<string, number>>)[name];
+    const { core } = this.#host;
+    return slot === undefined ? 0 : core.mem.load64((core.x.statsPtr() >>> 0) + slot * 8);
+  }
+
+  /** One operation: its words without the leading `h`. */
+  run(words: readonly string[]): HostResult {
+    const [op] = words as [string];
+    if (op === 'age') return this.#age(words);
+    if (op === 'getdirty') return this.#getDirty();
+    return { result: rc(this.#memory(op, words) ?? this.#other(op, words)), extra: {} };
+  }
+
+  /** Operations on the mapping; undefined: not one of them. */
+  #memory(op: string, words: readonly string[]): number | undefined {
+    const i = words[1] === undefined ? 0 : Number(words[1]) || 0;
+    const n = words[2] === undefined ? 1 : Number(words[2]) || 1;
+    const hvn = DATA_HVN + i;
+    const mm = this.#mm;
+    switch (op) {
+      case 'read':
+        return this.#touch(hvn, n, null, 1);
+      case 'write':
+        return this.#touch(hvn, n, words[3] === undefined ? 0xaa : parseNumber(words[3]), 1);
+      case 'fill':
+        return this.#touch(hvn, n, words[3] === undefined ? 0 : parseNumber(words[3]), 4096);
+      case 'dontneed':
+      case 'cold':
+      case 'pageout':
+      case 'free':
+      case 'willneed':
+        return mm.madvise(hvn, n, op);
+      case 'drain':
+        this.#host.core.x.lruAddDrain();
+        return 0;
+      case 'mprotect':
+        mm.mprotect(hvn, n, { read: words[3] !== 'none', write: (words[3] ?? '').startsWith('rw') });
+        return 0;
+      case 'munmap':
+        mm.munmap(hvn, n);
+        return 0;
+      case 'mmapfixed':
+        mm.mmap({ hvn, npages: n });
+        return 0;
+      case 'mremap':
+        mm.mremap(hvn, n, DATA_HVN + parseNumber(words[3] ?? '0'));
+        return 0;
+      case 'fork':
+        this.#child = mm.fork();
+        return 0;
+      case 'reap':
+        this.#child?.exit();
+        this.#child = null;
+        return 0;
+      default:
+        return undefined;
+    }
+  }
+
+  #other(op: string, words: readonly string[]): number {
+    const i = words[1] === undefined ? 0 : Number(words[1]) || 0;
+    const { pages } = this.#script;
+    const region = { slot: 1, gfn: DATA_GFN, hvn: DATA_HVN };
+    switch (op) {
+      case 'slot_delete':
+        this.#kvm.setUserMemoryRegion({ ...region, npages: 0 });
+        return 0;
+      case 'slot_add':
+      case 'dirtylog_off':
+        this.#kvm.setUserMemoryRegion({ ...region, npages: pages });
+        return 0;
+      case 'slot_ro':
+        this.#kvm.setUserMemoryRegion({ ...region, npages: 0 });
+        this.#kvm.setUserMemoryRegion({ ...region, npages: pages, flags: KVM_MEM_READONLY });
+        return 0;
+      case 'dirtylog_on':
+        this.#kvm.setUserMemoryRegion({ ...region, npages: pages, flags: KVM_MEM_LOG_DIRTY_PAGES });
+        return 0;
+      case 'gpte':
+        return this.#editGuestPte(words);
+      case 'reclaim':
+        return this.#host.reclaim(i) >= i ? 0 : -11;
+      case 'nop':
+      case 'sleep':
+      case 'sysfs':
+      case 'nohugepage':
+      case 'unmergeable':
+        return 0;
+      default:
+        throw new DataError(`the host operation '${op}' is not emulated`);
+    }
+  }
+
+  /** The VMM reads or writes its memory as a process does: page by page, with faults. */
+  #touch(hvn: number, n: number, value: number | null, bytes: number): number {
+    const { core } = this.#host;
+    for (let page = hvn; page < hvn + n; page++) {
+      const result = this.#mm.touch(page, value !== null, USER_FAULT);
+      if (result < 0) throw new DataError(`the VMM's access to page ${page - DATA_HVN} would kill it`);
+      if (value === null) continue;
+      const pfn = core.x.hpteGet(this.#mm.id, page) >>> HPTE_PFN_SHIFT;
+      const at = core.x.frameContentForWrite(pfn) >>> 0;
+      core.mem.u8.fill(value & 0xff, at, at + bytes);
+    }
+    return 0;
+  }
+
+  /** The VMM edits the guest's tables through its own mapping: KVM does not see it. */
+  #editGuestPte(words: readonly string[]): number {
+    const [, space, index, flags, target] = words as [string, string, string, string, string?];
+    const at = leafTable(space, parseNumber(index));
+    const pte = parsePte(flags, target ?? '0');
+    const { core } = this.#host;
+    this.#mm.touch(INFRA_HVN + at.table, true, USER_FAULT);
+    const pfn = core.x.hpteGet(this.#mm.id, INFRA_HVN + at.table) >>> HPTE_PFN_SHIFT;
+    const entry = (core.x.frameContentForWrite(pfn) >>> 0) + at.index * 8;
+    core.mem.store32(entry, pte.lo);
+    core.mem.store32(entry + 4, pte.hi);
+    return 0;
+  }
+
+  /** The age control device: host pte young bit and the notifiers, page by page. */
+  #age(words: readonly string[]): HostResult {
+    const [, what, first, count] = words as [string, string, string, string?];
+    const from = parseNumber(first);
+    const n = count === undefined ? 1 : parseNumber(count);
+    const age: Record<string, { host: number; kvm: number }> = {};
+    const { x } = this.#host.core;
+    for (let i = from; i < from + n; i++) {
+      const hvn = DATA_HVN + i;
+      const pte = x.hpteGet(this.#mm.id, hvn) >>> 0;
+      const clears = what === 'clear' || what === 'flush';
+      let young = -1;
+      if ((pte & HPTE_PRESENT) !== 0 && !what.startsWith('kvm')) {
+        young = clears ? x.hpteTestAndClearYoung(this.#mm.id, hvn) : x.hpteYoung(this.#mm.id, hvn);
+      }
+      const op = what.endsWith('flush')
+        ? MN_CLEAR_FLUSH_YOUNG
+        : what.endsWith('clear')
+          ? MN_CLEAR_YOUNG
+          : MN_TEST_YOUNG;
+      age[i] = { host: young, kvm: this.#mm.notify(op, hvn, hvn + 1) };
+    }
+    return { result: rc(0), extra: { age } };
+  }
+
+  #getDirty(): HostResult {
+    return { result: rc(0), extra: { dirty: this.#kvm.getDirtyLog(1) } };
+  }
+}

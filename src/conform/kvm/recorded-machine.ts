@@ -1,0 +1,460 @@
+// A recording's script on the emulator, step by step: the host operations, the snapshot after each
+// step, and the counters as KVM's statistics name them.
+
+import {
+  EFER_LMA,
+  EFER_NXE,
+  HPTE_DIRTY,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_SWAP,
+  HPTE_WRITE,
+  HPTE_YOUNG,
+  PT_PRESENT_BIT,
+  ROLE_ACCESS_SHIFT,
+  ROLE_CR0_WP,
+  ROLE_DIRECT,
+  ROLE_EFER_NX,
+  ROLE_INVALID,
+  ROLE_LEVEL_MASK,
+  SP_GFN,
+  SP_LINK_NEXT,
+  SP_PRESENT,
+  SP_ROLE,
+  SP_ROOT_COUNT,
+  SP_UNSYNC,
+  SP_UNSYNC_CHILDREN,
+  SP_VALID_GEN,
+  SP_WRITE_FLOODING,
+  VCPU_ROOT,
+  VCPU_TDP,
+} from '../../../assembly/abi.ts';
+import * as abi from '../../../assembly/abi.ts';
+import { CoreBugError } from '../../core/errors.ts';
+import { loadCore } from '../../core/load.ts';
+import type { Core, CoreBuild } from '../../core/load.ts';
+import { Kvm } from '../../kvm/kvm.ts';
+import { AGING_PRESETS } from '../../mm/aging.ts';
+import { MM_GENERATIONS } from '../../mm/generation.ts';
+import { Host } from '../../mm/host.ts';
+import type { Mm } from '../../mm/mm.ts';
+import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED } from '../../mm/vma.ts';
+import type { StepRunner } from './check.ts';
+import type { OurStep } from './compare.ts';
+import { RecordedGuest } from './guest.ts';
+import { RecordedHost } from './host-ops.ts';
+import {
+  DATA_GFN,
+  DATA_HVN,
+  DATA_VPN,
+  gfnName,
+  gpteText,
+  hpteText,
+  INFRA_HVN,
+  INFRA_PAGES,
+  spteText,
+  TABLES,
+} from './layout.ts';
+import { RecordedVcpu } from './recorded-vcpu.ts';
+import type { JsonObject, PageState } from './recording.ts';
+import type { Script } from './script.ts';
+import { EventWriter } from './stream.ts';
+import type { RawEvent } from './stream.ts';
+
+const FLAG_NAMES: readonly [name: string, bit: number][] = [
+  ['referenced', abi.PG_REFERENCED],
+  ['uptodate', 0],
+  ['dirty', abi.PG_DIRTY],
+  ['lru', abi.PG_LRU],
+  ['active', abi.PG_ACTIVE],
+  ['anon', abi.PG_ANON],
+  ['swapcache', abi.PG_SWAPCACHE],
+  ['swapbacked', abi.PG_SWAPBACKED],
+  ['unevictable', abi.PG_UNEVICTABLE],
+  ['ksm', abi.PG_KSM],
+  ['mlocked', abi.PG_UNEVICTABLE],
+  ['mappedtodisk', abi.PG_ANON_EXCLUSIVE],
+];
+
+/** KVM statistics that a step's events tell. */
+const COUNTED_EVENTS: Readonly<Record<string, string>> = {
+  flush_remote_tlbs: 'remote_tlb_flush_requests',
+  emulate_insn: 'insn_emulation',
+  mark_mmio_spte: 'pf_mmio_spte_created',
+};
+const COUNTED_SHADOW_EVENTS: Readonly<Record<string, string>> = {
+  sp_zap: 'mmu_shadow_zapped',
+  kvm_mmu_pte_write: 'mmu_pte_write',
+};
+
+/** Options of a run. */
+export interface MachineOptions {
+  readonly npt: boolean;
+  readonly build?: CoreBuild;
+}
+
+/** The machine. */
+export class RecordedMachine implements StepRunner {
+  readonly core: Core;
+  readonly host: Host;
+  readonly mm: Mm;
+  readonly kvm: Kvm;
+  readonly #script: Script;
+  readonly #npt: boolean;
+  readonly #cpu: RecordedVcpu;
+  readonly #guest: RecordedGuest;
+  readonly #ops: RecordedHost;
+  readonly #writer: EventWriter;
+  readonly #generation = new Map<number, number>();
+  #raw: RawEvent[] = [];
+  #gauges: Record<string, number> = {};
+  #step = -1;
+
+  constructor(script: Script, options: MachineOptions) {
+    this.#script = script;
+    this.#npt = options.npt;
+    this.core = loadCore(options.build ?? 'release');
+    this.#writer = new EventWriter(options.npt, (pfn) => this.#frameName(pfn));
+    const aging = AGING_PRESETS.clear_flush_young_6_1;
+    this.host = new Host(this.core, {
+      frames: 1 << 20,
+      residentFrames: 0,
+      swapPages: 1 << 17,
+      generation: MM_GENERATIONS['6.1'],
+      aging,
+    });
+    this.core.x.lruSetBatch(15);
+    this.mm = this.host.createMm();
+    this.#mapInfra();
+    this.#mapData();
+    this.kvm = new Kvm({
+      core: this.core,
+      mm: this.mm,
+      aging,
+      generation: '6.1',
+      tdp: options.npt,
+    });
+    this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: INFRA_PAGES, hvn: INFRA_HVN });
+    this.kvm.setUserMemoryRegion({
+      slot: 1,
+      gfn: DATA_GFN,
+      npages: script.pages,
+      hvn: DATA_HVN,
+      flags: script.slotFlags,
+    });
+    const vcpu = this.kvm.vcpus[0];
+    if (vcpu === undefined) throw new CoreBugError('a VM has a vCPU');
+    this.core.mem.store32(vcpu.ptr + VCPU_TDP, options.npt ? 1 : 0);
+    vcpu.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0x100 | EFER_LMA | EFER_NXE });
+    vcpu.setGuestCr3(TABLES.A_PML4);
+    this.#cpu = new RecordedVcpu(this.core, vcpu, options.npt);
+    this.#guest = new RecordedGuest(this.#cpu);
+    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script);
+  }
+
+  next(): OurStep | null {
+    const step = this.#step++;
+    const { steps } = this.#script;
+    if (step > steps.length) return null;
+    this.#raw = [];
+    this.core.trace((id, a, b, c, d) => this.#raw.push([id, a, b, c, d]));
+    let result: readonly JsonObject[];
+    let extra: Pick<OurStep, 'age' | 'dirty'> = {};
+    try {
+      if (step === -1) result = this.#warmUp();
+      else if (step === steps.length) result = this.#teardown();
+      else {
+        const words = (steps[step] as { words: readonly string[] }).words;
+        const text = (steps[step] as { text: string }).text;
+        if (text.startsWith('g ')) result = this.#guest.run(words);
+        else {
+          const done = this.#ops.run(words);
+          result = [done.result];
+          extra = done.extra;
+        }
+      }
+    } finally {
+      this.core.trace(null);
+    }
+    const last = step === steps.length;
+    const events = this.#writer.write(this.#raw);
+    return {
+      result,
+      events,
+      counters: last ? {} : this.#counters(events),
+      pages: last ? [] : this.#pages(),
+      shadowPages: last ? [] : this.#shadowPages(),
+      ...extra,
+    };
+  }
+
+  #warmUp(): JsonObject[] {
+    return [...this.#guest.run(['nop']), ...this.#guest.readAt(0x7f0000000)];
+  }
+
+  #teardown(): JsonObject[] {
+    this.core.x.lruAddDrain();
+    this.kvm.destroy();
+    return [{ rc: '0' }];
+  }
+
+  // ---- set-up ----------------------------------------------------------------------------------
+
+  #mapInfra(): void {
+    this.mm.mmap({ hvn: INFRA_HVN, npages: INFRA_PAGES, flags: VM_LOCKED | VM_DONTCOPY });
+    for (let i = 0; i < INFRA_PAGES; i++) this.mm.access(INFRA_HVN + i, true);
+    this.core.x.lruAddDrain();
+    const put = (table: number, index: number, lo: number, hi = 0): void =>
+      this.#put(table, index, lo >>> 0, hi);
+    const link = (table: number, index: number, child: number): void =>
+      put(table, index, child * 4096 + 7);
+    const t = TABLES;
+    link(t.A_PML4, 0, t.A_PDPT);
+    link(t.A_PDPT, 0, t.I_PD);
+    link(t.A_PDPT, 1, t.A_PD);
+    link(t.I_PD, 0, t.I_PT);
+    for (let i = 0; i < INFRA_PAGES; i++) put(t.I_PT, i, i * 4096 + 0x63 + (i === 3 ? 4 : 0));
+    link(t.B_PML4, 0, t.B_PDPT);
+    link(t.B_PDPT, 0, t.I_PD);
+    link(t.B_PDPT, 1, t.B_PD);
+    link(t.B_PD, 0, t.B_PT);
+    const { pages, edits } = this.#script;
+    for (let k = 0; k * 512 < pages && k < 15; k++) link(t.A_PD, k, t.A_PT + k);
+    link(t.A_PD, 64, t.ALIAS_PT);
+    for (let i = 0; i < pages && i < 15 * 512; i++) {
+      const lo = (DATA_GFN + i) * 4096 + 7;
+      put(t.A_PT + (i >>> 9), i & 511, lo);
+      if (i >= 512) continue;
+      put(t.B_PT, i, lo);
+      put(t.ALIAS_PT, i, lo);
+    }
+    for (const edit of edits) {
+      const keep = edit.keepAddress ? this.#get(edit.table, edit.index) : { lo: 0, hi: 0 };
+      put(edit.table, edit.index, (keep.lo & 0xfffff000) | edit.lo, edit.hi);
+    }
+  }
+
+  #mapData(): void {
+    const { pages, backing, thp } = this.#script;
+    const file = backing === 'anon' ? 0 : this.host.createFile();
+    this.mm.mmap({
+      hvn: DATA_HVN,
+      npages: pages,
+      file,
+      shared: backing === 'shmem',
+      flags: thp ? VM_HUGEPAGE : 0,
+    });
+  }
+
+  /** Address of the content of an infrastructure page. */
+  #infra(gfn: number, write: boolean): number {
+    const { x } = this.core;
+    const pfn = x.hpteGet(this.mm.id, INFRA_HVN + gfn) >>> HPTE_PFN_SHIFT;
+    return (write ? x.frameContentForWrite(pfn) : x.frameContentPtr(pfn)) >>> 0;
+  }
+
+  #put(table: number, index: number, lo: number, hi: number): void {
+    const at = this.#infra(table, true) + index * 8;
+    this.core.mem.store32(at, lo);
+    this.core.mem.store32(at + 4, hi);
+  }
+
+  #get(table: number, index: number): { lo: number; hi: number } {
+    const at = this.#infra(table, false) + index * 8;
+    return { lo: this.core.mem.load32(at), hi: this.core.mem.load32(at + 4) };
+  }
+
+  // ---- snapshots -------------------------------------------------------------------------------
+
+  #frameName(pfn: number): string {
+    if (pfn === 0) return 'zero';
+    return `#${pfn}.${this.#generation.get(pfn) ?? 0}`;
+  }
+
+  #pages(): PageState[] {
+    const pages: PageState[] = [];
+    for (let i = 0; i < this.#script.pages; i++) {
+      const gpte = i < 15 * 512 ? this.#get(TABLES.A_PT + (i >>> 9), i & 511) : { lo: 0, hi: 0 };
+      const gfn = ((gpte.lo >>> 12) | ((gpte.hi & 0xfff) << 20)) >>> 0;
+      const target = gpte.lo & 1 && gfn !== DATA_GFN + i ? `->${gfnName(gfn)}` : '';
+      pages.push({
+        host: this.#hostPage(i),
+        shadow: this.#shadow(this.#npt ? DATA_GFN + i : DATA_VPN + i),
+        gpte: gpteText(gpte.lo, gpte.hi) + target,
+      });
+    }
+    return pages;
+  }
+
+  #hostPage(i: number): JsonObject {
+    const { x } = this.core;
+    const pte = x.hpteGet(this.mm.id, DATA_HVN + i) >>> 0;
+    if ((pte & HPTE_PRESENT) === 0) {
+      const state = (pte & HPTE_SWAP) !== 0 ? 'swapped' : 'none';
+      const mincore = this.#ops.isMapped(i) ? this.#mincore(pte) : null;
+      return { state, mincore };
+    }
+    const pfn = pte >>> HPTE_PFN_SHIFT;
+    const zero = pfn === 0;
+    const flags = zero ? x.pageFlags(0) & abi.PG_REFERENCED : x.pageFlags(pfn);
+    let lo = 1 | 4;
+    if (pte & HPTE_WRITE) lo |= 2;
+    if (pte & HPTE_YOUNG) lo |= 0x20;
+    if (pte & HPTE_DIRTY) lo |= 0x40;
+    const huge = (x.hpmdGet(this.mm.id, DATA_HVN + i) & HPTE_PRESENT) !== 0;
+    const mapcount = zero ? 0 : x.pageMapcount(pfn);
+    return {
+      state: 'present',
+      pfn: this.#frameName(pfn),
+      pte: hpteText(huge ? lo | 0x80 : lo, 0x80000000),
+      exclusive: (flags & abi.PG_ANON_EXCLUSIVE) !== 0 || (flags & abi.PG_ANON) === 0 && mapcount === 1 ? 1 : 0,
+      mapcount,
+      flags: zero ? this.#zeroFlags(flags) : flagNames(flags),
+      mincore: 1,
+      ...(huge ? { huge: true } : {}),
+    };
+  }
+
+  #zeroFlags(flags: number): string[] {
+    return flags & abi.PG_REFERENCED ? ['referenced', 'zero_page'] : ['zero_page'];
+  }
+
+  /** mincore() of an absent page: in the swap cache, or not. */
+  #mincore(pte: number): number {
+    if ((pte & HPTE_SWAP) === 0) return 0;
+    return this.core.x.swapCacheLookup(pte >>> HPTE_PFN_SHIFT) !== 0 ? 1 : 0;
+  }
+
+  /** The spte that the current root's walk ends at. */
+  #shadow(page: number): JsonObject {
+    const { mem } = this.core;
+    const vcpu = this.kvm.vcpus[0];
+    let table = vcpu === undefined ? 0 : mem.load32(vcpu.ptr + VCPU_ROOT);
+    if (table === 0) return { level: 0, spte: '0' };
+    for (let level = 4; ; level--) {
+      const index = Math.floor(page / 512 ** (level - 1)) % 512;
+      const lo = mem.load32(table + index * 8);
+      const hi = mem.load32(table + index * 8 + 4);
+      const present = (lo >>> PT_PRESENT_BIT) & 1;
+      const large = (lo & 0x80) !== 0;
+      if (!present || level === 1 || (level < 4 && large)) {
+        const spte = spteText(lo, hi);
+        if (!present) return { level, spte };
+        const pfn = ((lo >>> 12) | ((hi & 0xfff) << 20)) >>> 0;
+        return { level, spte, pfn: this.#frameName(pfn) };
+      }
+      table = (lo & 0xfffff000) >>> 0;
+    }
+  }
+
+  #activePages(): number[] {
+    const { x, mem } = this.core;
+    const sps: number[] = [];
+    for (let sp = x.activeFirst() >>> 0; sp !== 0; sp = mem.load32(sp + SP_LINK_NEXT)) sps.push(sp);
+    return sps;
+  }
+
+  #shadowPages(): JsonObject[] {
+    if (this.#npt) return [];
+    const { mem } = this.core;
+    return this.#activePages().map((sp) => {
+      const role = mem.load32(sp + SP_ROLE);
+      return {
+        gfn: gfnName(mem.load32(sp + SP_GFN)),
+        role: roleObject(role),
+        unsync: mem.load32(sp + SP_UNSYNC),
+        unsync_children: mem.load32(sp + SP_UNSYNC_CHILDREN),
+        root_count: mem.load32(sp + SP_ROOT_COUNT),
+        flood: mem.load32(sp + SP_WRITE_FLOODING),
+        present: mem.load32(sp + SP_PRESENT),
+        gen: mem.load32(sp + SP_VALID_GEN),
+      };
+    });
+  }
+
+  // ---- counters --------------------------------------------------------------------------------
+
+  #counters(events: OurStep['events']): Record<string, number> {
+    const out: Record<string, number> = {};
+    const add = (name: string): void => {
+      out[name] = (out[name] ?? 0) + 1;
+    };
+    let loading = false;
+    for (const event of events) {
+      const name = COUNTED_EVENTS[event.t] ?? (this.#npt ? undefined : COUNTED_SHADOW_EVENTS[event.t]);
+      if (name !== undefined) add(name);
+      if (event.t === 'vmexit' && event.reason === 'invlpg') add('invlpg');
+      if (event.t === 'sp_get' && event.created === true && !this.#npt) add('mmu_cache_miss');
+      if (event.t === 'inject' && !String(event.what).includes('reinjected')) add('pf_guest');
+      if (event.t === 'fast_page_fault' && String(event.result).endsWith('fixed 1')) add('pf_fast');
+      // A root that is loaded anew is flushed without being counted.
+      if (event.t === 'sp_get' && event.level === 4) loading = true;
+      if (event.t === 'flush_all_tlb') add('tlb_flush');
+      if (event.t === 'flush_current_tlb') {
+        if (!loading) add('tlb_flush');
+        loading = false;
+      }
+    }
+    for (const [name, value] of Object.entries(this.#readGauges())) {
+      const delta = value - (this.#gauges[name] ?? 0);
+      if (delta !== 0) out[name] = delta;
+      this.#gauges[name] = value;
+    }
+    return out;
+  }
+
+  #readGauges(): Record<string, number> {
+    const { x, mem } = this.core;
+    let small = 0;
+    let large = 0;
+    let unsync = 0;
+    for (const sp of this.#activePages()) {
+      const level = mem.load32(sp + SP_ROLE) & ROLE_LEVEL_MASK;
+      unsync += mem.load32(sp + SP_UNSYNC);
+      if (level === 1) small += mem.load32(sp + SP_PRESENT);
+      else if (level === 2) large += largeSptes(mem.u32, x.spTable(sp) >>> 0);
+    }
+    return {
+      pages_4k: small,
+      pages_2m: large,
+      mmu_unsync: unsync,
+      ...this.#cpu.statistics(),
+      max_mmu_rmap_size: this.#npt ? 0 : mem.load32(this.kvm.ptr + abi.KVM_MAX_RMAP),
+      mmu_flooded: this.#stat('shadow_pages_flooded'),
+      mmu_pde_zapped: this.#stat('pdes_zapped'),
+    };
+  }
+
+  #stat(name: string): number {
+    return this.#ops.counter(name);
+  }
+}
+
+function largeSptes(u32: Uint32Array, table: number): number {
+  let n = 0;
+  for (let i = 0; i < 512; i++) {
+    const lo = u32[(table >>> 2) + i * 2] as number;
+    if ((lo & 0x81) === 0x81) n++;
+  }
+  return n;
+}
+
+function flagNames(flags: number): string[] {
+  const anon = (flags & abi.PG_ANON) !== 0;
+  return FLAG_NAMES.filter(([name, bit]) => name === 'uptodate' || (flags & bit) !== 0)
+    .map(([name]) => name)
+    .filter((name) => anon || name !== 'mappedtodisk');
+}
+
+function roleObject(role: number): JsonObject {
+  const access = (role >>> ROLE_ACCESS_SHIFT) & 7;
+  const text = `${access & 2 ? 'w' : '-'}${access & 4 ? 'u' : '-'}${access & 1 ? 'x' : '-'}`;
+  return {
+    level: role & ROLE_LEVEL_MASK,
+    ...(role & ROLE_DIRECT ? { direct: 1 } : {}),
+    ...(role & ROLE_INVALID ? { invalid: 1 } : {}),
+    ...(role & ROLE_EFER_NX ? { nx: 1 } : {}),
+    ...(role & ROLE_CR0_WP ? { wp: 1 } : {}),
+    access: text,
+  };
+}

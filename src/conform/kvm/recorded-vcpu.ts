@@ -1,0 +1,303 @@
+// The machine of a recording on the emulator: slots, guest tables and stub code as the recording
+// driver sets them up, one vCPU, and the steps of the script.
+
+import {
+  ACCESS_FETCH,
+  ACCESS_KIND_MASK,
+  ACCESS_SUPERVISOR,
+  ACCESS_WRITE,
+  EVENT_EMULATE_INSN,
+  EVENT_GUEST_WALK,
+  EVENT_INJECT,
+  EVENT_KVM_PAGE_FAULT,
+  EVENT_VMEXIT,
+  EXIT_DONE,
+  EXIT_GUEST_FAULT,
+  EXIT_NPF,
+  EXIT_PAGE_FAULT,
+  PFERR_FETCH_MASK,
+  PFERR_USER_MASK,
+  PFERR_WRITE_MASK,
+  RET_PF_EMULATE,
+  VCPU_EXIT_REASON,
+  VCPU_FAULT_CODE,
+  VCPU_FAULT_CODE_HIGH,
+  VCPU_FAULT_FLAGS,
+  VCPU_FAULT_GPA,
+  VCPU_FAULT_GVA,
+  VCPU_WALK_ERROR,
+  VCPU_WALK_GFN,
+  VMEXIT_CR0_SEL_WRITE,
+  VMEXIT_INVLPG,
+  VMEXIT_IO,
+  VMEXIT_NPF,
+  VMEXIT_PF_EXCP,
+  VMEXIT_WRITE_CR0,
+  VMEXIT_WRITE_CR3,
+  VMEXIT_WRITE_CR4,
+} from '../../../assembly/abi.ts';
+import { CoreBugError } from '../../core/errors.ts';
+import type { Core } from '../../core/load.ts';
+import { FAULT_INJECT, FAULT_MMIO, kvmPageFault } from '../../kvm/page-fault.ts';
+import type { Vcpu } from '../../kvm/vcpu.ts';
+import { runStraight } from '../../sched/task.ts';
+import type { AccessOutcome, GuestPort, Store } from './guest.ts';
+import { CODE_GFN, STUB } from './layout.ts';
+import type { Pte } from './script.ts';
+
+/** Faults in a row without progress that can only be a bug. */
+const RETRY_LIMIT = 100;
+const MMIO_READ = 0x5a;
+
+/** What the script's instructions do to the vCPU, exits and emulation included. */
+export class RecordedVcpu implements GuestPort {
+  readonly #core: Core;
+  readonly #vcpu: Vcpu;
+  readonly #npt: boolean;
+  /** Address of one access record. */
+  readonly #record: number;
+  /** Instruction pointer in the code page. */
+  #rip = 0;
+  #user = false;
+  /** Error code of the exception that is being delivered, null: none. */
+  #pending: number | null = null;
+  #reinject = false;
+  #place = { pfn: 0, offset: 0 };
+  #mmio = false;
+
+  constructor(core: Core, vcpu: Vcpu, npt: boolean) {
+    this.#core = core;
+    this.#vcpu = vcpu;
+    this.#npt = npt;
+    this.#record = core.x.arenaAlloc(8) >>> 0;
+  }
+
+  access(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+  ): AccessOutcome {
+    const fetch = (flags & ACCESS_KIND_MASK) === ACCESS_FETCH && vpn === CODE_GFN;
+    if (fetch) {
+      this.#rip = offset;
+      this.#user = (flags & ACCESS_SUPERVISOR) === 0;
+    }
+    this.#mmio = false;
+    for (let tries = 0; tries < RETRY_LIMIT; tries++) {
+      const outcome = this.#once(vpn, offset, flags, bytes, store);
+      if (outcome !== null) return outcome;
+    }
+    throw new CoreBugError(`the access to page ${vpn} makes no progress`);
+  }
+
+  #once(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+  ): AccessOutcome | null {
+    const { x, mem } = this.#core;
+    const { ptr } = this.#vcpu;
+    this.#enter();
+    x.tlbFlushAll(ptr);
+    mem.storeBig(this.#record, (BigInt(vpn) << 12n) | BigInt(flags));
+    x.runBatch(ptr, this.#record, 1);
+    const reason = mem.load32(ptr + VCPU_EXIT_REASON);
+    if (reason === EXIT_DONE) {
+      this.#place = { pfn: x.lastWalkPfn(ptr) >>> 0, offset };
+      if (store !== null) this.#write(this.#place, store);
+      return { kind: 'done' };
+    }
+    if (this.#pending !== null) this.#reinject = true;
+    if (reason === EXIT_GUEST_FAULT)
+      return { kind: 'fault', code: mem.load32(ptr + VCPU_WALK_ERROR) };
+    if (reason === EXIT_PAGE_FAULT) {
+      const code = mem.load32(ptr + VCPU_FAULT_CODE);
+      this.#emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, vpn, offset, code);
+      this.#emit(EVENT_KVM_PAGE_FAULT, vpn, offset, code, 0);
+    } else if (reason === EXIT_NPF) {
+      this.#emitNpf();
+    } else throw new CoreBugError(`an access of a recording ended with exit ${reason}`);
+    const result = runStraight(this.#vcpu.task, (t, at) => kvmPageFault(t, at, this.#vcpu));
+    if (result < 0) return { kind: 'error', errno: errnoName(-result) };
+    if (result === FAULT_INJECT) {
+      const code = mem.load32(ptr + VCPU_WALK_ERROR);
+      this.#vcpu.beginInject();
+      return { kind: 'fault', code };
+    }
+    if (result === RET_PF_EMULATE || result === FAULT_MMIO) {
+      return this.#emulate(vpn, offset, flags, bytes, store, result === FAULT_MMIO);
+    }
+    return null;
+  }
+
+  #emitNpf(): void {
+    const { mem } = this.#core;
+    const { ptr } = this.#vcpu;
+    const gpa = mem.load64(ptr + VCPU_FAULT_GPA);
+    const code = mem.load32(ptr + VCPU_FAULT_CODE);
+    const high = mem.load32(ptr + VCPU_FAULT_CODE_HIGH);
+    const gfn = Math.floor(gpa / 4096);
+    this.#emit(EVENT_VMEXIT, VMEXIT_NPF, gfn, high, code);
+    this.#emit(EVENT_KVM_PAGE_FAULT, gfn, gpa % 4096, code, high);
+  }
+
+  /** x86_emulate_instruction: fetches the instruction through the guest's tables, then does it. */
+  #emulate(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+    mmio: boolean,
+  ): AccessOutcome {
+    const { x, mem } = this.#core;
+    const { ptr } = this.#vcpu;
+    this.#fetchInstruction();
+    const cached = mmio && this.#vcpu.mmioCached(vpn);
+    if (!this.#npt && !cached) this.#walk(vpn, offset, flags, pferrOf(flags));
+    const gfn = mem.load32(ptr + VCPU_WALK_GFN);
+    if (mmio) {
+      this.#mmio = true;
+      return { kind: 'mmio', gpa: gfn * 4096 + offset, value: MMIO_READ };
+    }
+    const page = x.guestPagePtrForWrite(gfn) >>> 0;
+    if (store !== null) writeBytes(mem.u8, page + offset, store);
+    x.mmuPteWrite(gfn, offset >>> 3, bytes);
+    return { kind: 'done' };
+  }
+
+  #fetchInstruction(): void {
+    const cpl = this.#user ? 0 : ACCESS_SUPERVISOR;
+    const flags = ACCESS_FETCH | cpl;
+    this.#walk(CODE_GFN, this.#rip, flags, pferrOf(flags));
+    this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
+  }
+
+  #walk(vpn: number, offset: number, flags: number, pferr: number): void {
+    const { x, mem } = this.#core;
+    const { ptr } = this.#vcpu;
+    mem.storeBig(ptr + VCPU_FAULT_GVA, BigInt(vpn) << 12n);
+    mem.store32(ptr + VCPU_FAULT_FLAGS, flags);
+    this.#emit(EVENT_GUEST_WALK, vpn, offset, pferr, 0);
+    x.guestWalk(ptr, flags);
+  }
+
+  loaded(bytes: number): Pte {
+    if (this.#mmio) return { lo: MMIO_READ, hi: 0 };
+    const { x, mem } = this.#core;
+    const at = (x.frameContentPtr(this.#place.pfn) >>> 0) + this.#place.offset;
+    const byte = (i: number): number => mem.u8[at + i] as number;
+    if (bytes === 1) return { lo: byte(0), hi: 0 };
+    const word = (i: number): number =>
+      (byte(i) | (byte(i + 1) << 8) | (byte(i + 2) << 16) | (byte(i + 3) << 24)) >>> 0;
+    return { lo: word(0), hi: word(4) };
+  }
+
+  #write(place: { pfn: number; offset: number }, store: Store): void {
+    const page = this.#core.x.frameContentForWrite(place.pfn) >>> 0;
+    writeBytes(this.#core.mem.u8, page + place.offset, store);
+  }
+
+  delivering(code: number | null): void {
+    this.#pending = code;
+    this.#reinject = false;
+  }
+
+  /** Requests, the pending exception, then a root: the order of vcpu_enter_guest. */
+  #enter(): void {
+    const { roots } = this.#vcpu;
+    roots.honour();
+    if (this.#pending !== null && (this.#reinject || !this.#npt)) {
+      const first = !this.#reinject && !this.#injected;
+      if (first || this.#reinject) {
+        this.#emit(EVENT_INJECT, 14, this.#pending, this.#reinject ? 1 : 0, 0);
+        this.#injected = true;
+      }
+      this.#reinject = false;
+    }
+    if (this.#pending === null) this.#injected = false;
+    roots.load(this.#vcpu.cr3);
+  }
+
+  #injected = false;
+
+  cr3(gfn: number): AccessOutcome {
+    if (this.#npt) {
+      this.#vcpu.setGuestCr3(gfn);
+      return { kind: 'done' };
+    }
+    this.#instruction(VMEXIT_WRITE_CR3, STUB.cr3);
+    this.#vcpu.setCr3(gfn);
+    return { kind: 'done' };
+  }
+
+  cr0(value: number): AccessOutcome {
+    const was = this.#vcpu.cr0;
+    // The selective intercept sees only writes that clear WP under shadow paging's full intercept.
+    const reason =
+      this.#npt || (was & ~value & 0x10000) !== 0 ? VMEXIT_CR0_SEL_WRITE : VMEXIT_WRITE_CR0;
+    this.#instruction(reason, STUB.cr0);
+    this.#vcpu.setRegisters({ cr0: value });
+    return { kind: 'done' };
+  }
+
+  cr4(value: number): AccessOutcome {
+    this.#instruction(VMEXIT_WRITE_CR4, STUB.cr4);
+    this.#vcpu.setRegisters({ cr4: value });
+    return { kind: 'done' };
+  }
+
+  invlpg(vpn: number): AccessOutcome {
+    if (this.#npt) return { kind: 'done' };
+    this.#instruction(VMEXIT_INVLPG, STUB.invlpg);
+    this.#vcpu.invlpg(vpn);
+    return { kind: 'done' };
+  }
+
+  #instruction(reason: number, rip: number): void {
+    this.#rip = rip;
+    this.#emit(EVENT_VMEXIT, reason, 0, 0, 0);
+    this.#fetchInstruction();
+  }
+
+  ioExit(): void {
+    this.#emit(EVENT_VMEXIT, VMEXIT_IO, 0, 0, 0);
+  }
+
+  #emit(id: number, a: number, b: number, c: number, d: number): void {
+    if (this.#core.tracing) this.#core.emit(id, a, b, c, d);
+  }
+}
+
+/** The page-fault error code that a software walk is made with. */
+function pferrOf(flags: number): number {
+  const kind = flags & ACCESS_KIND_MASK;
+  let code = (flags & ACCESS_SUPERVISOR) === 0 ? PFERR_USER_MASK : 0;
+  if (kind === ACCESS_WRITE) code |= PFERR_WRITE_MASK;
+  if (kind === ACCESS_FETCH) code |= PFERR_FETCH_MASK;
+  return code;
+}
+
+function writeBytes(u8: Uint8Array, at: number, store: Store): void {
+  for (let i = 0; i < store.bytes; i++) {
+    u8[at + i] = ((i < 4 ? store.lo : store.hi) >>> (8 * (i & 3))) & 0xff;
+  }
+}
+
+/** Name of an errno. */
+export function errnoName(errno: number): string {
+  const names: Record<number, string> = {
+    2: 'ENOENT',
+    5: 'EIO',
+    11: 'EAGAIN',
+    12: 'ENOMEM',
+    14: 'EFAULT',
+    16: 'EBUSY',
+    22: 'EINVAL',
+  };
+  return names[errno] ?? `E${errno}`;
+}
