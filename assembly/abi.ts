@@ -1093,3 +1093,5 @@ export const VERDICT_DEACTIVATE: u32 = 2;
 export const VERDICT_RECLAIM: u32 = 3;
 /** Back to its list: it can't be freed now. */
 export const VERDICT_KEEP: u32 = 4;
+/** In struct kvm: most sptes that an rmap held before one was added (max_mmu_rmap_size). */
+export const KVM_MAX_RMAP: u32 = 48;

@@ -124,4 +124,6 @@ export const GUEST_COW_FAULTS: u32 = 59;
 export const GUEST_ACCESS_VIOLATIONS: u32 = 60;
 /** exits to the VMM because the host has no page to give (EFAULT, ENOMEM) (count) */
 export const MEMORY_FAULT_EXITS: u32 = 61;
-export const COUNTER_COUNT: u32 = 62;
+/** shadow entries above level 1 zapped by an emulated guest table write (count) */
+export const PDES_ZAPPED: u32 = 62;
+export const COUNTER_COUNT: u32 = 63;

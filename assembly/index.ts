@@ -199,7 +199,7 @@ export {
   guestTableWrite,
 } from './mmu/fault';
 export { folioSetReferenced, hvaToPfnFast, releasePfn } from './mmu/pfn';
-export { mmuPteWrite, syncRoot, gfnShadowed } from './mmu/sync';
+export { mmuPteWrite, syncRoot, gfnShadowed, writeProtectRange } from './mmu/sync';
 export { putRoot, zapAll, zapAllFast } from './mmu/zap';
 export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva, clearFloodCounts } from './mmu/invlpg';

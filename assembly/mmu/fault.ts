@@ -32,6 +32,7 @@ import {
   KVM_INVALIDATE_IN_PROGRESS,
   KVM_LAST_PT_WRITE_COUNT,
   KVM_MEM_LOG_DIRTY_PAGES,
+  KVM_MAX_RMAP,
   KVM_N_MAX_MMU_PAGES,
   KVM_N_USED_MMU_PAGES,
   KVM_PFN_ERR_FAULT,
@@ -247,6 +248,11 @@ function gpteChanged(vcpu: usize, level: u32): bool {
   return load<u64>(table + (index << 3)) != load<u64>(vcpu + ((<usize>level) << 3), VCPU_WALK_PTE);
 }
 
+/** Keeps the high-water mark that KVM's statistics show. */
+function noteRmapSize(before: u32): void {
+  if (before > load<u32>(KVM, KVM_MAX_RMAP)) store<u32>(KVM, before, KVM_MAX_RMAP);
+}
+
 /** mmu_set_spte: writes a leaf spte. `sptep` is in a table of `sp`; RET_PF_*. */
 export function setSpte(
   slot: usize,
@@ -294,7 +300,7 @@ export function setSpte(
   if (flush) flushRemoteTlbs();
   spSetTranslation(sp, index, gfn, access);
   if (!wasRmapped) {
-    pteListAdd(gfnToRmap(slot, gfn, level), sptep);
+    noteRmapSize(pteListAdd(gfnToRmap(slot, gfn, level), sptep));
     if (spteLruOn) spteLruAdd(slot, gfn);
     store<u8>(gfnMapped(slot, gfn), 1);
     spNotePresent(sp, index);

@@ -33,7 +33,12 @@ import {
   SP_WRITE_FLOODING,
   VCPU_ROOT,
 } from '../abi';
-import { GUEST_PTE_WRITES, SHADOW_PAGES_FLOODED, SHADOW_PAGES_UNSYNC } from '../counters';
+import {
+  GUEST_PTE_WRITES,
+  PDES_ZAPPED,
+  SHADOW_PAGES_FLOODED,
+  SHADOW_PAGES_UNSYNC,
+} from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Spte, Sptep } from '../types';
@@ -318,6 +323,12 @@ function countPtWrite(gfn: Gfn): void {
   store<u32>(KVM, gfn, KVM_LAST_PT_WRITE_GFN);
 }
 
+/** Whether the guest entry that was written is not zero. */
+function gpteIsSet(gfn: Gfn, index: u32): bool {
+  const table = guestPagePtr(gfn);
+  return table != 0 && load<u64>(table + ((<usize>index) << 3)) != 0;
+}
+
 /** kvm_mmu_pte_write: an emulated write of `bytes` at entry `index` of a shadowed guest table. */
 export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
   if (load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) == 0) return;
@@ -335,6 +346,7 @@ export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
       const sptep = spTable(sp) + ((<usize>index) << 3);
       if (isShadowPresentPte(load<u64>(sptep))) flush = true;
       zapPte(sp, sptep);
+      if (spLevel(sp) > 1 && gpteIsSet(gfn, index)) bump(PDES_ZAPPED);
     }
     sp = nextValidSpWithGptes(next, gfn);
   }
@@ -352,4 +364,18 @@ export function gfnShadowed(gfn: Gfn): u32 {
   if (slot == 0 || slotPages(slot) == 0) return 0;
   if (load<u8>(gfnTrack(slot, gfn)) != 0) return 1;
   return nextValidSpWithGptes(hashFirst(gfn), gfn) != 0 ? 1 : 0;
+}
+
+/** Write-protects a gfn range for dirty logging (kvm_mmu_slot_remove_write_access); 1: flush. */
+export function writeProtectRange(gfn: Gfn, npages: u32): u32 {
+  let flush: u32 = 0;
+  for (let i: u32 = 0; i < npages; i++) {
+    const slot = gfnToMemslot(gfn + i);
+    if (slot == 0) continue;
+    for (let level: u32 = 1; level <= 3; level++) {
+      if (level > 1 && ((gfn + i) & (((<u32>1) << ((level - 1) * 9)) - 1)) != 0) continue;
+      if (rmapWriteProtect(gfnToRmap(slot, gfn + i, level), false)) flush = 1;
+    }
+  }
+  return flush;
 }

@@ -3,8 +3,10 @@
 import { UsageError } from '../core/errors.ts';
 import type { Command } from './command.ts';
 import { conformAccess } from './conform-access.ts';
+import { CONFORM_KVM_HELP, conformKvm } from './conform-kvm.ts';
 
 const HELP = `usage: shadowmmu conform access FILE [options]
+       shadowmmu conform kvm FILE|FOLDER … [options]
 
 conform access checks the outcomes of memory accesses (fault, error code, accessed and dirty bits)
 against an access table: CSV, or the binary format ACX1 of complete tables, gzip or not.
@@ -15,16 +17,19 @@ against an access table: CSV, or the binary format ACX1 of complete tables, gzip
   --limit N    failures to print for each way (default 10)
   --json       one JSON document instead of text
 
-exit status: 0 nothing failed, 1 the file cannot be used, 2 wrong usage, 3 a row failed
+${CONFORM_KVM_HELP}
+exit status: 0 nothing failed (kvm: at levels 1 and 2), 1 a file cannot be used, 2 wrong usage,
+             3 something failed
 `;
 
 /** The command. */
 export const command: Command = {
-  summary: 'check accesses against tables of known outcomes',
+  summary: 'check against access tables and recordings of the real KVM',
   help: HELP,
   run(args, io) {
     const [what, ...rest] = args;
     if (what === 'access') return conformAccess(rest, io);
-    throw new UsageError(`conform what? access, not ${JSON.stringify(what ?? '')}`);
+    if (what === 'kvm') return conformKvm(rest, io);
+    throw new UsageError(`conform what? access or kvm, not ${JSON.stringify(what ?? '')}`);
   },
 };

@@ -272,6 +272,8 @@ export interface ShadowExports {
   putRoot(sp: number): void;
   /** Zaps every shadow page of the VM. */
   zapAllFast(): void;
+  /** Write-protects a gfn range for dirty logging; 1: TLBs must be flushed. */
+  writeProtectRange(gfn: number, npages: number): number;
   /** Everything goes, newest first: the address space is released. */
   zapAll(): void;
   /** Zaps the sptes of a range of hvns; 1: flush. */

@@ -7,7 +7,11 @@ import {
   KVM_FEATURE_FLUSH_PAGES,
   EVENT_ZAP_ALL_FAST,
   KVM_FEATURE_SPTE_PINS,
+  KVM_MEM_LOG_DIRTY_PAGES,
   REQ_MMU_FREE_OBSOLETE_ROOTS,
+  SLOT_BASE_GFN,
+  SLOT_DIRTY,
+  SLOT_NPAGES,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
 } from '../../assembly/abi.ts';
@@ -177,6 +181,12 @@ export class Kvm {
     if (clash !== undefined) {
       throw new KvmError('EEXIST', `memslot ${slot} overlaps memslot ${clash.slot}`);
     }
+    if (old !== undefined && old.npages === npages && old.gfn === gfn && old.hvn === hvn) {
+      this.#changeFlags(region);
+      this.regions = [...others, { slot, gfn, npages, hvn, flags }];
+      this.memslotGeneration += 2;
+      return;
+    }
     if (old !== undefined) this.#deleteSlot(old);
     this.core.x.memslotSet(slot, gfn, npages, hvn, this.mm.id, flags);
     this.regions = [...others, { slot, gfn, npages, hvn, flags }];
@@ -197,6 +207,49 @@ export class Kvm {
     if (every === 0) return;
     this.reclaimed += pages;
     for (; this.reclaimed >= every; this.reclaimed -= every) this.core.x.spteLruShrink();
+  }
+
+  /** KVM_GET_DIRTY_LOG: the pages of a slot written since the last call, and protects them anew. */
+  getDirtyLog(id: number): number[] {
+    const { x, mem } = this.core;
+    const slot = x.slotPtr(id);
+    const bitmap = mem.load32(slot + SLOT_DIRTY);
+    const npages = mem.load32(slot + SLOT_NPAGES);
+    const pages: number[] = [];
+    if (bitmap === 0) return pages;
+    for (let i = 0; i < npages; i++) {
+      if ((mem.load32(bitmap + (i >>> 5) * 4) >>> (i & 31)) & 1) pages.push(i);
+    }
+    for (let i = 0; i < npages; i += 32) mem.store32(bitmap + (i >>> 5) * 4, 0);
+    const base = mem.load32(slot + SLOT_BASE_GFN);
+    let flush = false;
+    for (const page of pages) {
+      if (this.#writeProtect(base + page, 1)) flush = true;
+    }
+    if (pages.length > 0 || flush) this.core.x.flushTlbs();
+    return pages;
+  }
+
+  #writeProtect(gfn: number, npages: number): boolean {
+    const { x } = this.core;
+    if (this.tdp) return x.tdpWriteProtect(gfn, npages) !== 0;
+    return x.writeProtectRange(gfn, npages) !== 0;
+  }
+
+  /** Starts or stops dirty logging of a slot without making it anew (kvm_mmu_slot_apply_flags). */
+  #changeFlags(region: MemoryRegion): void {
+    const flags = region.flags ?? 0;
+    this.core.x.memslotSetFlags(region.slot, flags);
+    if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) return;
+    if (this.#writeProtect(region.gfn, region.npages)) this.core.x.flushTlbs();
+  }
+
+  /** The VM goes (kvm_destroy_vm): the notifier is released, then the vCPUs' roots. */
+  destroy(): void {
+    const task = new Task(0);
+    task.stack[0] = 0;
+    this.notifier.steps?.release?.(task, 0);
+    for (const vcpu of this.vcpus) vcpu.roots.destroy();
   }
 
   /** kvm_mmu_zap_all_fast under TDP: the root is invalidated, and what it maps is zapped. */

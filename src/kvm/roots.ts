@@ -91,11 +91,19 @@ export class Roots {
   freeAll(): void {
     // Both MMUs of a vCPU are unloaded; the one for nested guests holds nothing.
     this.#emit(EVENT_FREE_ROOTS);
+    if (!this.#kvm.tdp) for (const root of [this.current, ...this.previous]) this.#put(root);
     this.#emit(EVENT_FREE_ROOTS);
-    for (const root of [this.current, ...this.previous]) this.#put(root);
     this.current = { ...this.current, sp: 0 };
     this.previous = this.previous.map(() => NO_ROOT);
     this.#install(0);
+  }
+
+  /** kvm_mmu_destroy: the roots are freed at the vCPU's end, for both MMUs, and again with them. */
+  destroy(): void {
+    this.freeAll();
+    this.#emit(EVENT_FREE_ROOTS);
+    this.#emit(EVENT_FREE_ROOTS);
+    if (this.#kvm.tdp) this.#kvm.core.x.tdpPutRoot();
   }
 
   /**

@@ -10,6 +10,10 @@ import type { Mm } from './mm.ts';
 export const FOLL_WRITE = abi.FOLL_WRITE;
 export const FOLL_TOUCH = abi.FOLL_TOUCH;
 
+/** Flags of a fault that a lookup with FOLL_NOWAIT makes (faultin_page). */
+const GUP_FAULT =
+  abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_RETRY_NOWAIT | abi.FAULT_FLAG_KILLABLE;
+
 // Arguments and locals.
 const HVN = 1;
 const FLAGS = 2;
@@ -34,7 +38,8 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
         if (pfn >= 0) return t.done(at, pfn);
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = s[at + HVN] as number;
-        s[at + CALLEE + 2] = (s[at + FLAGS] as number) & abi.FOLL_WRITE ? abi.FAULT_FLAG_WRITE : 0;
+        s[at + CALLEE + 2] =
+          GUP_FAULT | ((s[at + FLAGS] as number) & abi.FOLL_WRITE ? abi.FAULT_FLAG_WRITE : 0);
         s[at] = 2;
       }
       case 2:

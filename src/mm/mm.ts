@@ -57,6 +57,13 @@ export interface MmapOptions {
 
 const FIRST_HVN = 0x100;
 
+/** Flags of a fault that a process's own access makes (arch/x86/mm/fault.c, FAULT_FLAG_DEFAULT). */
+const USER_FAULT =
+  abi.FAULT_FLAG_USER |
+  abi.FAULT_FLAG_ALLOW_RETRY |
+  abi.FAULT_FLAG_KILLABLE |
+  abi.FAULT_FLAG_INTERRUPTIBLE;
+
 /** One address space. */
 export class Mm implements MmHandle {
   readonly host: Host;
@@ -242,8 +249,27 @@ export class Mm implements MmHandle {
 
   /** The host touches a page as a user process does. Result: VM_FAULT_* or a negative errno. */
   access(hvn: number, write: boolean): number {
-    const flags = (write ? abi.FAULT_FLAG_WRITE : 0) | abi.FAULT_FLAG_USER;
+    const flags = (write ? abi.FAULT_FLAG_WRITE : 0) | USER_FAULT;
     return this.run((t, at) => handleMmFault(t, at, this), hvn, flags);
+  }
+
+  /** A process's load or store: faults only if the pte does not permit it, else sets young and dirty.
+   *  Result: 0 or a negative errno. */
+  touch(hvn: number, write: boolean): number {
+    const { x } = this.host.core;
+    const needed = abi.HPTE_PRESENT | (write ? abi.HPTE_WRITE : 0);
+    while ((x.hpteGet(this.id, hvn) & needed) !== needed) {
+      const result = this.access(hvn, write);
+      if (result < 0) return result;
+    }
+    x.hpteOr(this.id, hvn, abi.HPTE_YOUNG | (write ? abi.HPTE_DIRTY : 0));
+    return 0;
+  }
+
+  /** Calls a notifier op (MN_*) of every notifier for [start, end), as a driver of the host may.
+   *  Result: the or of the answers. */
+  notify(op: number, start: number, end: number): number {
+    return this.run((t, at) => this.notifiers.call(t, at), op, start, end);
   }
 
   /**

@@ -155,6 +155,11 @@ export const COUNTERS = [
     unit: 'count',
     meaning: 'exits to the VMM because the host has no page to give (EFAULT, ENOMEM)',
   },
+  {
+    name: 'pdes_zapped',
+    unit: 'count',
+    meaning: 'shadow entries above level 1 zapped by an emulated guest table write',
+  },
 ] as const satisfies readonly CounterDeclaration[];
 
 /** Name of a counter. */

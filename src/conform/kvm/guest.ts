@@ -38,6 +38,8 @@ export interface GuestPort {
     bytes: number,
     store: Store | null,
   ): AccessOutcome;
+  /** One locked access that reads and writes. */
+  readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): Pte;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
@@ -120,7 +122,7 @@ class StubRun {
 
   /** `lock inc`: one access that reads and writes. */
   increment(gva: Gva): void {
-    const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl, 1, null);
+    const outcome = this.#port.readModifyWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl);
     this.#check(outcome, gva, 1, true);
     const old = this.#port.loaded(1).lo;
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });

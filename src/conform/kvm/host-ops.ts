@@ -2,10 +2,6 @@
 // its memory, to the VM's slots, and to the host.
 
 import {
-  FAULT_FLAG_ALLOW_RETRY,
-  FAULT_FLAG_INTERRUPTIBLE,
-  FAULT_FLAG_KILLABLE,
-  FAULT_FLAG_USER,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   KVM_MEM_LOG_DIRTY_PAGES,
@@ -29,9 +25,6 @@ export interface HostResult {
   readonly result: JsonObject;
   readonly extra: Pick<OurStep, 'age' | 'dirty'>;
 }
-
-const USER_FAULT =
-  FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_USER | FAULT_FLAG_INTERRUPTIBLE;
 
 function rc(value: number): JsonObject {
   return value < 0 ? { rc: String(value), errno: errnoName(-value) } : { rc: String(value) };
@@ -95,7 +88,10 @@ export class RecordedHost {
         this.#host.core.x.lruAddDrain();
         return 0;
       case 'mprotect':
-        mm.mprotect(hvn, n, { read: words[3] !== 'none', write: (words[3] ?? '').startsWith('rw') });
+        mm.mprotect(hvn, n, {
+          read: words[3] !== 'none',
+          write: (words[3] ?? '').startsWith('rw'),
+        });
         return 0;
       case 'munmap':
         mm.munmap(hvn, n);
@@ -156,8 +152,9 @@ export class RecordedHost {
   #touch(hvn: number, n: number, value: number | null, bytes: number): number {
     const { core } = this.#host;
     for (let page = hvn; page < hvn + n; page++) {
-      const result = this.#mm.touch(page, value !== null, USER_FAULT);
-      if (result < 0) throw new DataError(`the VMM's access to page ${page - DATA_HVN} would kill it`);
+      const result = this.#mm.touch(page, value !== null);
+      if (result < 0)
+        throw new DataError(`the VMM's access to page ${page - DATA_HVN} would kill it`);
       if (value === null) continue;
       const pfn = core.x.hpteGet(this.#mm.id, page) >>> HPTE_PFN_SHIFT;
       const at = core.x.frameContentForWrite(pfn) >>> 0;
@@ -172,7 +169,7 @@ export class RecordedHost {
     const at = leafTable(space, parseNumber(index));
     const pte = parsePte(flags, target ?? '0');
     const { core } = this.#host;
-    this.#mm.touch(INFRA_HVN + at.table, true, USER_FAULT);
+    this.#mm.touch(INFRA_HVN + at.table, true);
     const pfn = core.x.hpteGet(this.#mm.id, INFRA_HVN + at.table) >>> HPTE_PFN_SHIFT;
     const entry = (core.x.frameContentForWrite(pfn) >>> 0) + at.index * 8;
     core.mem.store32(entry, pte.lo);

@@ -34,7 +34,7 @@ import { CoreBugError } from '../../core/errors.ts';
 import { loadCore } from '../../core/load.ts';
 import type { Core, CoreBuild } from '../../core/load.ts';
 import { Kvm } from '../../kvm/kvm.ts';
-import { AGING_PRESETS } from '../../mm/aging.ts';
+import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
 import { MM_GENERATIONS } from '../../mm/generation.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
@@ -87,6 +87,13 @@ const COUNTED_SHADOW_EVENTS: Readonly<Record<string, string>> = {
   kvm_mmu_pte_write: 'mmu_pte_write',
 };
 
+/** Events that name a gva. */
+const PAGE_EVENTS = new Set<number>([
+  abi.EVENT_GUEST_WALK,
+  abi.EVENT_MMU_INVALIDATE_GVA,
+  abi.EVENT_FLUSH_TLB_GVA,
+]);
+
 /** Options of a run. */
 export interface MachineOptions {
   readonly npt: boolean;
@@ -114,8 +121,12 @@ export class RecordedMachine implements StepRunner {
     this.#script = script;
     this.#npt = options.npt;
     this.core = loadCore(options.build ?? 'release');
-    this.#writer = new EventWriter(options.npt, (pfn) => this.#frameName(pfn));
-    const aging = AGING_PRESETS.clear_flush_young_6_1;
+    this.#writer = new EventWriter(
+      options.npt,
+      (pfn) => this.#frameName(pfn),
+      (pfn) => this.#generation.set(pfn, (this.#generation.get(pfn) ?? 0) + 1),
+    );
+    const aging: AgingPreset = { ...AGING_PRESETS.clear_flush_young, hooks: '6.x' };
     this.host = new Host(this.core, {
       frames: 1 << 20,
       residentFrames: 0,
@@ -157,7 +168,11 @@ export class RecordedMachine implements StepRunner {
     const { steps } = this.#script;
     if (step > steps.length) return null;
     this.#raw = [];
-    this.core.trace((id, a, b, c, d) => this.#raw.push([id, a, b, c, d]));
+    this.core.trace((id, a, b, c, d) => {
+      // The emulator's accesses are whole pages; the recording's have an offset.
+      const offset = b === 0 && PAGE_EVENTS.has(id) ? this.#cpu.offset : b;
+      this.#raw.push([id, a, offset, c, d]);
+    });
     let result: readonly JsonObject[];
     let extra: Pick<OurStep, 'age' | 'dirty'> = {};
     try {
@@ -307,7 +322,10 @@ export class RecordedMachine implements StepRunner {
       state: 'present',
       pfn: this.#frameName(pfn),
       pte: hpteText(huge ? lo | 0x80 : lo, 0x80000000),
-      exclusive: (flags & abi.PG_ANON_EXCLUSIVE) !== 0 || (flags & abi.PG_ANON) === 0 && mapcount === 1 ? 1 : 0,
+      exclusive:
+        (flags & abi.PG_ANON_EXCLUSIVE) !== 0 || ((flags & abi.PG_ANON) === 0 && mapcount === 1)
+          ? 1
+          : 0,
       mapcount,
       flags: zero ? this.#zeroFlags(flags) : flagNames(flags),
       mincore: 1,
@@ -381,7 +399,8 @@ export class RecordedMachine implements StepRunner {
     };
     let loading = false;
     for (const event of events) {
-      const name = COUNTED_EVENTS[event.t] ?? (this.#npt ? undefined : COUNTED_SHADOW_EVENTS[event.t]);
+      const name =
+        COUNTED_EVENTS[event.t] ?? (this.#npt ? undefined : COUNTED_SHADOW_EVENTS[event.t]);
       if (name !== undefined) add(name);
       if (event.t === 'vmexit' && event.reason === 'invlpg') add('invlpg');
       if (event.t === 'sp_get' && event.created === true && !this.#npt) add('mmu_cache_miss');
@@ -418,7 +437,7 @@ export class RecordedMachine implements StepRunner {
       pages_4k: small,
       pages_2m: large,
       mmu_unsync: unsync,
-      ...this.#cpu.statistics(),
+      ...this.#cpu.stats,
       max_mmu_rmap_size: this.#npt ? 0 : mem.load32(this.kvm.ptr + abi.KVM_MAX_RMAP),
       mmu_flooded: this.#stat('shadow_pages_flooded'),
       mmu_pde_zapped: this.#stat('pdes_zapped'),

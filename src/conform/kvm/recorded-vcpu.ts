@@ -16,9 +16,12 @@ import {
   EXIT_NPF,
   EXIT_PAGE_FAULT,
   PFERR_FETCH_MASK,
+  PFERR_RSVD_MASK,
   PFERR_USER_MASK,
   PFERR_WRITE_MASK,
   RET_PF_EMULATE,
+  RET_PF_FIXED,
+  RET_PF_SPURIOUS,
   VCPU_EXIT_REASON,
   VCPU_FAULT_CODE,
   VCPU_FAULT_CODE_HIGH,
@@ -38,7 +41,7 @@ import {
 } from '../../../assembly/abi.ts';
 import { CoreBugError } from '../../core/errors.ts';
 import type { Core } from '../../core/load.ts';
-import { FAULT_INJECT, FAULT_MMIO, kvmPageFault } from '../../kvm/page-fault.ts';
+import { FAULT_INJECT, FAULT_MMIO, FAULT_READONLY, kvmPageFault } from '../../kvm/page-fault.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import { runStraight } from '../../sched/task.ts';
 import type { AccessOutcome, GuestPort, Store } from './guest.ts';
@@ -56,12 +59,15 @@ export class RecordedVcpu implements GuestPort {
   readonly #npt: boolean;
   /** Address of one access record. */
   readonly #record: number;
+  /** Offset in its page of the access that runs, for events that only know the page. */
+  offset = 0;
   /** Instruction pointer in the code page. */
   #rip = 0;
   #user = false;
   /** Error code of the exception that is being delivered, null: none. */
   #pending: number | null = null;
   #reinject = false;
+  readonly stats = { pf_taken: 0, pf_fixed: 0, pf_spurious: 0, pf_emulate: 0 };
   #place = { pfn: 0, offset: 0 };
   #mmio = false;
 
@@ -85,9 +91,26 @@ export class RecordedVcpu implements GuestPort {
       this.#user = (flags & ACCESS_SUPERVISOR) === 0;
     }
     this.#mmio = false;
+    this.offset = offset;
     for (let tries = 0; tries < RETRY_LIMIT; tries++) {
       const outcome = this.#once(vpn, offset, flags, bytes, store);
       if (outcome !== null) return outcome;
+    }
+    throw new CoreBugError(`the access to page ${vpn} makes no progress`);
+  }
+
+  /** A locked read-modify-write: the processor of the recordings loads, then stores, and starts over
+   *  with the load after every exit. */
+  readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome {
+    this.#mmio = false;
+    this.offset = offset;
+    const read = flags & ~ACCESS_KIND_MASK;
+    for (let tries = 0; tries < RETRY_LIMIT; tries++) {
+      const loaded = this.#once(vpn, offset, read, 1, null);
+      if (loaded === null) continue;
+      if (loaded.kind !== 'done') return loaded;
+      const stored = this.#once(vpn, offset, flags, 1, null);
+      if (stored !== null) return stored;
     }
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);
   }
@@ -122,16 +145,30 @@ export class RecordedVcpu implements GuestPort {
       this.#emitNpf();
     } else throw new CoreBugError(`an access of a recording ended with exit ${reason}`);
     const result = runStraight(this.#vcpu.task, (t, at) => kvmPageFault(t, at, this.#vcpu));
+    this.#count(result, (mem.load32(ptr + VCPU_FAULT_CODE) & PFERR_RSVD_MASK) !== 0);
     if (result < 0) return { kind: 'error', errno: errnoName(-result) };
     if (result === FAULT_INJECT) {
       const code = mem.load32(ptr + VCPU_WALK_ERROR);
       this.#vcpu.beginInject();
       return { kind: 'fault', code };
     }
-    if (result === RET_PF_EMULATE || result === FAULT_MMIO) {
-      return this.#emulate(vpn, offset, flags, bytes, store, result === FAULT_MMIO);
+    const mmio = result === FAULT_MMIO || result === FAULT_READONLY;
+    if (mmio || result === RET_PF_EMULATE) {
+      return this.#emulate(vpn, offset, flags, bytes, store, mmio);
     }
     return null;
+  }
+
+  /** kvm_mmu_do_page_fault's statistics; a fault on a known MMIO page never gets there. */
+  #count(result: number, reserved: boolean): void {
+    const { stats } = this;
+    if (result === FAULT_MMIO && reserved) return;
+    stats.pf_taken++;
+    if (result === RET_PF_FIXED) stats.pf_fixed++;
+    if (result === RET_PF_SPURIOUS) stats.pf_spurious++;
+    const emulated =
+      result === RET_PF_EMULATE || result === FAULT_MMIO || result === FAULT_READONLY;
+    if (emulated) stats.pf_emulate++;
   }
 
   #emitNpf(): void {
@@ -182,8 +219,11 @@ export class RecordedVcpu implements GuestPort {
     const { ptr } = this.#vcpu;
     mem.storeBig(ptr + VCPU_FAULT_GVA, BigInt(vpn) << 12n);
     mem.store32(ptr + VCPU_FAULT_FLAGS, flags);
+    const was = this.offset;
+    this.offset = offset;
     this.#emit(EVENT_GUEST_WALK, vpn, offset, pferr, 0);
     x.guestWalk(ptr, flags);
+    this.offset = was;
   }
 
   loaded(bytes: number): Pte {
@@ -254,6 +294,7 @@ export class RecordedVcpu implements GuestPort {
   invlpg(vpn: number): AccessOutcome {
     if (this.#npt) return { kind: 'done' };
     this.#instruction(VMEXIT_INVLPG, STUB.invlpg);
+    this.offset = 0;
     this.#vcpu.invlpg(vpn);
     return { kind: 'done' };
   }

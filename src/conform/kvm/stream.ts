@@ -112,6 +112,7 @@ const range = (t: string, a: number, b: number): KvmEvent | null => {
 /** Makes recording events out of raw ones. */
 export class EventWriter {
   readonly #frame: FrameName;
+  readonly #born: (pfn: number) => void;
   readonly #npt: boolean;
   /** Depth of host faults outside the slots: what happens inside them is not shown. */
   #foreign: boolean[] = [];
@@ -120,9 +121,10 @@ export class EventWriter {
   #gup: (string | undefined)[] = [];
   #mine = new Map<string, boolean>();
 
-  constructor(npt: boolean, frame: FrameName) {
+  constructor(npt: boolean, frame: FrameName, born: (pfn: number) => void) {
     this.#npt = npt;
     this.#frame = frame;
+    this.#born = born;
   }
 
   /** The recording's events of a step. */
@@ -131,6 +133,10 @@ export class EventWriter {
     let oldTdp = '';
     for (const [id, a, b, c, d] of raw) {
       const t = EVENT_NAMES[id] ?? `event ${id}`;
+      if (id === abi.EVENT_FRAME_ALLOC) {
+        this.#born(a);
+        continue;
+      }
       if (id === abi.EVENT_TDP_SPTE_OLD) {
         oldTdp = spteText(c, d);
         continue;
@@ -207,7 +213,7 @@ export class EventWriter {
       case abi.EVENT_GUEST_WALK_ERROR:
         return { t, code: a, bits: pfecText(a) };
       case abi.EVENT_INJECT:
-        return { t, what: `#PF (0x${b.toString(16)})` };
+        return { t, what: `#PF (0x${b.toString(16)})${c ? ' [reinjected]' : ''}` };
       case abi.EVENT_MMIO:
         return null;
       case abi.EVENT_FLUSH_TLB_GVA:

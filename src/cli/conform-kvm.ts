@@ -1,0 +1,81 @@
+// `shadowmmu conform kvm FILE|FOLDER …`: recordings of the real KVM against the emulator.
+
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { checkRecording } from '../conform/kvm/check.ts';
+import type { RecordingResult } from '../conform/kvm/check.ts';
+import type { Level } from '../conform/kvm/compare.ts';
+import { RecordedMachine } from '../conform/kvm/recorded-machine.ts';
+import { readRecording } from '../conform/kvm/recording.ts';
+import type { Recording } from '../conform/kvm/recording.ts';
+import { formatReport, summarize } from '../conform/kvm/report.ts';
+import { parseScript } from '../conform/kvm/script.ts';
+import { DataError, UsageError } from '../core/errors.ts';
+import { EXIT_STATUS, type Io } from './command.ts';
+
+/** Help text. */
+export const CONFORM_KVM_HELP = `conform kvm runs the script of each recording of the real KVM (JSON, gzip or not) on the emulator and
+compares step by step: level 1 what guest and VMM see, level 2 what KVM does, level 3 what the host's
+memory management does.
+
+  --level N    compare up to level N: 1, 2 or 3 (default 3)
+  --npt 0|1    only recordings made with shadow paging (0) or two-dimensional paging (1)
+  --debug      run the core with its assertions
+  --json       one JSON document instead of text
+`;
+
+/** Recordings below a path, in order of name. */
+function filesOf(path: string): string[] {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw new DataError(`${path}: no such file or folder`);
+  if (!stat.isDirectory()) return [path];
+  const names = readdirSync(path).filter((name) => /\.json(\.gz)?$/.test(name));
+  if (names.length === 0) throw new DataError(`${path}: holds no recordings (*.json, *.json.gz)`);
+  return names.toSorted().map((name) => join(path, name));
+}
+
+/** Checks one recording. */
+export function conformRecording(recording: Recording, debug = false): RecordingResult {
+  const script = parseScript(recording.script, recording.file);
+  const build = debug ? 'debug' : 'release';
+  return checkRecording(
+    recording,
+    () => new RecordedMachine(script, { npt: recording.npt === 1, build }),
+  );
+}
+
+/** Runs the command; returns the exit status. */
+export function conformKvm(args: readonly string[], io: Io): number {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      level: { type: 'string', default: '3' },
+      npt: { type: 'string' },
+      debug: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  if (positionals.length === 0) throw new UsageError('conform kvm takes a FILE or FOLDER');
+  if (!/^[123]$/.test(values.level)) {
+    throw new UsageError(`--level is 1, 2 or 3, not "${values.level}"`);
+  }
+  if (values.npt !== undefined && !/^[01]$/.test(values.npt)) {
+    throw new UsageError(`--npt is 0 or 1, not "${values.npt}"`);
+  }
+  const level = Number(values.level) as Level;
+  const results: RecordingResult[] = [];
+  for (const file of positionals.flatMap(filesOf)) {
+    const recording = readRecording(file);
+    if (values.npt !== undefined && Number(values.npt) !== recording.npt) continue;
+    io.progress(`${recording.name} npt=${recording.npt}`);
+    results.push(conformRecording(recording, values.debug));
+  }
+  io.progress('');
+  const summary = summarize(results, level);
+  if (values.json) io.out(`${JSON.stringify({ summary, recordings: results }, null, 2)}\n`);
+  else io.out(`${formatReport(results, level, io.columns || 160).join('\n')}\n`);
+  const failed = summary.some((s) => s.level <= 2 && s.failed > 0);
+  return failed ? EXIT_STATUS.violated : EXIT_STATUS.ok;
+}
