@@ -5,9 +5,10 @@
 // - derived: computed from published figures, the computation is given;
 // - assumed: no figure was found; the reason for the choice is given.
 //
-// Reads of a device are waited for. Writes of reclaimed pages are asynchronous: they cost their CPU
-// time, and the device's time appears as `device_busy_ns`.
+// Devices have a model of their own (queues in virtual time, src/mm/swap-device.ts): reads are waited
+// for, writes of reclaimed pages only keep the device busy until its queue is full.
 
+import type { DeviceName } from '../mm/swap-device.ts';
 import type { CounterName } from './counters.ts';
 import type { CounterValues } from './stats.ts';
 
@@ -20,15 +21,6 @@ export interface CostFigure {
   readonly ns: number;
   readonly kind: FigureKind;
   readonly source: string;
-}
-
-/** Swap and file devices with a cost of their own. */
-export type DeviceName = 'hdd' | 'nvme' | 'zram';
-
-/** Time that a device takes for one 4 KiB page. */
-export interface DeviceCost {
-  readonly read: CostFigure;
-  readonly write: CostFigure;
 }
 
 /** CPU events with a cost: the counter whose events it is charged for. */
@@ -80,28 +72,6 @@ const ADAMS = 'Adams & Agesen, A Comparison of Software and Hardware Techniques,
 const AGESEN = 'Agesen et al., Software Techniques for Avoiding Hardware Exits, USENIX ATC 2012';
 const HOUGHTON =
   'Houghton, mm: multi-gen LRU: Have secondary MMUs participate in aging (access_tracking_perf_test)';
-
-/** Swap devices by name. */
-export const DEVICE_COSTS: Readonly<Record<DeviceName, DeviceCost>> = {
-  hdd: {
-    read: derived(
-      12_700_000,
-      'Seagate Barracuda 7200.11 data sheet: 8.5 ms average read seek + 4.16 ms average latency + 4 KiB at 105 MB/s',
-    ),
-    write: derived(
-      140_000,
-      'swap-out writes clusters of 32 pages (SWAP_CLUSTER_MAX): (9.5 ms write seek + 4.16 ms latency)/ 100 pages in flight + 4 KiB at 105 MB/s',
-    ),
-  },
-  nvme: {
-    read: published(45_455, 'Samsung 980 PRO data sheet: 22,000 4 KiB random reads/s at QD1'),
-    write: published(16_667, 'Samsung 980 PRO data sheet: 60,000 4 KiB random writes/s at QD1'),
-  },
-  zram: {
-    read: derived(824, 'LZ4 README: decompression at 4,970 MB/s (Core i7-9700K), 4 KiB'),
-    write: derived(5_251, 'LZ4 README: compression at 780 MB/s (Core i7-9700K), 4 KiB'),
-  },
-};
 
 const HOST_2008: CostProfile = {
   name: '2008',
@@ -199,30 +169,43 @@ export interface RunTime {
   readonly slowdown: number;
 }
 
-/** Time of what was counted, on a host with a device. */
-export function runTime(
-  counters: CounterValues,
-  profileName: ProfileName,
-  device: DeviceName = PROFILES[profileName].device,
-): RunTime {
-  const { costs } = PROFILES[profileName];
-  let cpu = 0;
-  for (const name of COSTED_COUNTERS) cpu += counters[name] * costs[name].ns;
-  const disk = DEVICE_COSTS[device];
-  const reads = counters.swap_ins + counters.file_reads;
-  const writes = counters.swap_outs + counters.file_writebacks;
-  const wait = reads * disk.read.ns;
-  const base =
+/** What the devices did: their own model, in virtual time (src/mm/swap-device.ts). */
+export interface DeviceTime {
+  readonly device: DeviceName;
+  /** Time that callers waited. */
+  readonly waitNs: number;
+  /** Time that the devices worked. */
+  readonly busyNs: number;
+}
+
+/** CPU time of the references themselves: no exits, no faults. */
+export function referenceNs(counters: CounterValues, profile: ProfileName): number {
+  const { costs } = PROFILES[profile];
+  return (
     counters.accesses * costs.accesses.ns +
     counters.tlb_l2_hits * costs.tlb_l2_hits.ns +
-    counters.walk_steps * costs.walk_steps.ns;
+    counters.walk_steps * costs.walk_steps.ns
+  );
+}
+
+/** Time of what was counted. */
+export function runTime(
+  counters: CounterValues,
+  profile: ProfileName,
+  devices: DeviceTime,
+): RunTime {
+  const { costs } = PROFILES[profile];
+  let cpu = 0;
+  for (const name of COSTED_COUNTERS) cpu += counters[name] * costs[name].ns;
+  const base = referenceNs(counters, profile);
+  const total = cpu + devices.waitNs;
   return {
-    profile: profileName,
-    device,
-    total_ns: Math.round(cpu + wait),
+    profile,
+    device: devices.device,
+    total_ns: Math.round(total),
     cpu_ns: Math.round(cpu),
-    io_wait_ns: Math.round(wait),
-    device_busy_ns: Math.round(wait + writes * disk.write.ns),
-    slowdown: base === 0 ? 1 : Math.round(((cpu + wait) / base) * 1000) / 1000,
+    io_wait_ns: Math.round(devices.waitNs),
+    device_busy_ns: Math.round(devices.busyNs),
+    slowdown: base === 0 ? 1 : Math.round((total / base) * 1000) / 1000,
   };
 }

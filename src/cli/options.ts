@@ -1,0 +1,171 @@
+// Options that run, compare and profile share: what runs in the guest, and on which machine.
+
+import { parseArgs } from 'node:util';
+import { UsageError } from '../core/errors.ts';
+import type { ProfileName } from '../stats/profiles.ts';
+import {
+  BACKINGS,
+  DEVICES,
+  GENERATIONS,
+  GUEST_TABLES,
+  POLICIES,
+  PROFILE_NAMES,
+  PROTOCOLS,
+  type SimulateOptions,
+} from '../simulate.ts';
+import { parseCount, parseMemorySize, parseTlb } from '../units.ts';
+import type { WorkloadSpec } from '../workload-spec.ts';
+
+/** Declaration of the shared options for util.parseArgs. */
+export const MACHINE_OPTIONS = {
+  trace: { type: 'string' },
+  format: { type: 'string' },
+  workload: { type: 'string' },
+  scenario: { type: 'string' },
+  memory: { type: 'string' },
+  policy: { type: 'string' },
+  backing: { type: 'string' },
+  swap: { type: 'string' },
+  profile: { type: 'string' },
+  generation: { type: 'string' },
+  vcpus: { type: 'string' },
+  tlb: { type: 'string' },
+  'no-pcid': { type: 'boolean' },
+  seed: { type: 'string' },
+  limit: { type: 'string' },
+  verify: { type: 'boolean' },
+  'guest-tables': { type: 'string' },
+  'guest-memory': { type: 'string' },
+  json: { type: 'boolean' },
+  csv: { type: 'boolean' },
+} as const;
+
+/** Help on the shared options. */
+export const MACHINE_HELP = `what runs in the guest (one of):
+  --trace FILE        a memory trace; the format is detected, gzip is seen through
+  --workload SPEC     a synthetic workload or a preset: NAME[:key=value,...]
+  --scenario FILE     guest accesses, guest kernel actions and host operations from a JSON file
+  --format NAME       format of the trace, when detection is not wanted
+  --limit N           stop after N records
+
+the machine:
+  --memory SIZE       host memory for the guest: 25% of its pages (default), 64MiB, 4096pages
+  --policy NAME       reclaim: ${POLICIES.join(', ')}
+  --backing KIND      guest memory is ${BACKINGS.join(' or ')} memory of the host (default anon)
+  --swap DEVICE       ${DEVICES.join(', ')} (default: the profile's)
+  --generation NAME   KVM's shadow MMU: ${GENERATIONS.join(', ')} (default: the protocol's)
+  --vcpus N           vCPUs; the references are dealt to them in seeded slices (default 1)
+  --tlb E1xW1,E2xW2   entries and ways of the two TLB levels (default 64x4,1536x12)
+  --no-pcid           a context switch of the guest flushes the TLB
+  --guest-tables KIND ${GUEST_TABLES.join(' (default) or ')}: the guest's page tables stay in memory, uncounted
+  --guest-memory SIZE memory of the guest (default: enough for the workload)
+  --seed N            seed of everything that is random (default 1)
+  --verify            stamp every page and check every read; audit the structures
+
+output:
+  --profile NAME      cost profile for times: ${PROFILE_NAMES.join(', ')} (default 2026)
+  --json, --csv       for machines
+`;
+
+type Values = { readonly [name: string]: string | boolean | undefined };
+
+/** Parses arguments against a declaration; no positional arguments. */
+export function parseOptions(
+  args: readonly string[],
+  extra: Readonly<Record<string, { readonly type: 'string' | 'boolean' }>> = {},
+): Values {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...MACHINE_OPTIONS, ...extra },
+    strict: true,
+    allowPositionals: false,
+  });
+  return values as Values;
+}
+
+function text(values: Values, name: string): string | undefined {
+  const value = values[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** One of a list of words. */
+export function oneOf<T extends string>(
+  values: Values,
+  name: string,
+  words: readonly T[],
+): T | undefined {
+  const value = text(values, name);
+  if (value === undefined) return undefined;
+  if (!(words as readonly string[]).includes(value)) {
+    throw new UsageError(`--${name} ${value}: expected ${words.join(', ')}`);
+  }
+  return value as T;
+}
+
+/** The workload that the options name. */
+export function workloadSpec(values: Values): WorkloadSpec {
+  const given = (['trace', 'workload', 'scenario'] as const).filter(
+    (name) => values[name] !== undefined,
+  );
+  if (given.length !== 1) {
+    const what = given.length === 0 ? 'nothing to run' : `--${given.join(' and --')}`;
+    throw new UsageError(`${what}: give one of --trace, --workload and --scenario`);
+  }
+  const kind = given[0] as 'trace' | 'workload' | 'scenario';
+  const format = text(values, 'format');
+  if (format !== undefined && kind !== 'trace') {
+    throw new UsageError('--format goes with --trace only');
+  }
+  const limitText = text(values, 'limit');
+  return {
+    kind,
+    name: text(values, kind) as string,
+    ...(format === undefined ? {} : { format }),
+    ...(limitText === undefined
+      ? {}
+      : { limit: parseCount(limitText, '--limit', 1, Number.MAX_SAFE_INTEGER) }),
+  };
+}
+
+/** Checks names in a comma-separated list. */
+export function protocolList(listText: string, option: string, known: readonly string[]): string[] {
+  const names = listText.split(',').map((name) => name.trim());
+  for (const name of names) {
+    if (!known.includes(name)) {
+      throw new UsageError(`${option} ${name || listText}: expected ${known.join(', ')}`);
+    }
+  }
+  return [...new Set(names)];
+}
+
+/** The machine that the options describe. */
+export function simulateOptions(values: Values): SimulateOptions {
+  const seed = text(values, 'seed');
+  const vcpus = text(values, 'vcpus');
+  const tlb = text(values, 'tlb');
+  const guest = text(values, 'guest-memory');
+  const guestSize = guest === undefined ? undefined : parseMemorySize(guest, '--guest-memory');
+  if (guestSize && 'share' in guestSize) {
+    throw new UsageError(`--guest-memory ${guest}: expected an amount, not a share`);
+  }
+  const protocol = text(values, 'protocol');
+  if (protocol !== undefined) protocolList(protocol, '--protocol', PROTOCOLS);
+  const options = {
+    memory: parseMemorySize(text(values, 'memory') ?? '25%', '--memory'),
+    protocol,
+    policy: oneOf(values, 'policy', POLICIES),
+    backing: oneOf(values, 'backing', BACKINGS),
+    swap: oneOf(values, 'swap', DEVICES),
+    profile: oneOf<ProfileName>(values, 'profile', PROFILE_NAMES),
+    generation: oneOf(values, 'generation', GENERATIONS),
+    guestTables: oneOf(values, 'guest-tables', GUEST_TABLES),
+    guestPages: guestSize?.pages,
+    vcpus: vcpus === undefined ? undefined : parseCount(vcpus, '--vcpus', 1, 64),
+    tlb: tlb === undefined ? undefined : parseTlb(tlb, '--tlb'),
+    pcid: values['no-pcid'] === true ? false : undefined,
+    seed: seed === undefined ? undefined : parseCount(seed, '--seed', 0, 0xffffffff),
+    verify: values['verify'] === true ? true : undefined,
+  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given) as SimulateOptions;
+}

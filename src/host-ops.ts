@@ -1,0 +1,177 @@
+// What a host does to its guest's memory behind the guest's back, by guest data page: madvise,
+// mprotect, munmap, fork, reads and writes of the VMM, direct I/O, reclaim on request. With `verify`
+// each operation also says what the pages must hold afterwards.
+
+import { KvmError } from './core/errors.ts';
+import type { Advice } from './mm/madvise.ts';
+import type { Mm } from './mm/mm.ts';
+import type { Vm } from './machine.ts';
+
+/** What a guest page must hold may also be zero (assembly/verify.ts). */
+const LAZY_FREE = 0x80000000;
+
+/** A page as a forked child of the VMM sees it. */
+interface Child {
+  readonly mm: Mm;
+  /** What each data page must hold in the child. */
+  readonly expected: Uint32Array;
+}
+
+/** Pages pinned for direct I/O. */
+export interface DirectIo {
+  readonly page: number;
+  readonly pfns: readonly number[];
+}
+
+/** Host operations on a machine's guest data; pages count from the first data page. */
+export class HostOps {
+  readonly #vm: Vm;
+  readonly #children = new Map<number, Child>();
+  #nextChild = 1;
+
+  constructor(vm: Vm) {
+    this.#vm = vm;
+  }
+
+  /** First and last+1 page, inside the guest's data. */
+  #clip(page: number, count: number): { page: number; count: number } {
+    const end = Math.min(page + count, this.#vm.data.count);
+    return { page: Math.min(page, this.#vm.data.count - 1), count: Math.max(1, end - page) };
+  }
+
+  #hvn(page: number): number {
+    return this.#vm.hvnOf(this.#vm.data.base + page);
+  }
+
+  #expect(page: number, value: number): void {
+    if (this.#vm.verify) this.#vm.core.x.verifySet(this.#vm.data.base + page, value);
+  }
+
+  /** madvise() on a range. Result: 0 or a negative errno. */
+  madvise(page: number, count: number, advice: Advice): number {
+    const range = this.#clip(page, count);
+    const result = this.#vm.mm.madvise(this.#hvn(range.page), range.count, advice);
+    if (this.#vm.backing === 'file' || result < 0) return result;
+    for (let p = range.page; p < range.page + range.count; p++) {
+      if (advice === 'dontneed') this.#expect(p, 0);
+      if (advice === 'free') this.#expect(p, (this.expected(p) | LAZY_FREE) >>> 0);
+    }
+    return result;
+  }
+
+  /** What a page must hold (only with `verify`). */
+  expected(page: number): number {
+    return this.#vm.core.x.verifyGet(this.#vm.data.base + page) >>> 0;
+  }
+
+  /** mprotect() of a range. */
+  mprotect(page: number, count: number, rights: 'none' | 'r' | 'rw'): void {
+    const range = this.#clip(page, count);
+    const prot = { read: rights !== 'none', write: rights === 'rw' };
+    this.#vm.mm.mprotect(this.#hvn(range.page), range.count, prot);
+  }
+
+  /** munmap() of a range and a fresh anonymous mapping in its place. */
+  remapFresh(page: number, count: number): void {
+    const range = this.#clip(page, count);
+    const { mm } = this.#vm;
+    mm.munmap(this.#hvn(range.page), range.count);
+    mm.mmap({ hvn: this.#hvn(range.page), npages: range.count });
+    for (let p = range.page; p < range.page + range.count; p++) this.#expect(p, 0);
+  }
+
+  /** mremap() of a range away and back again. */
+  moveAndBack(page: number, count: number): void {
+    const range = this.#clip(page, count);
+    const { mm } = this.#vm;
+    const hvn = this.#hvn(range.page);
+    const away = mm.mremap(hvn, range.count, this.#vm.hvnOf(0) + 2 ** 28);
+    mm.mremap(away, range.count, hvn);
+  }
+
+  /** fork() of the VMM; returns the child's number. */
+  fork(): number {
+    const { core, data, mm } = this.#vm;
+    const expected = new Uint32Array(this.#vm.verify ? data.count : 0);
+    for (let p = 0; p < expected.length; p++) {
+      expected[p] = core.x.verifyGet(data.base + p);
+    }
+    const child = this.#nextChild++;
+    this.#children.set(child, { mm: mm.fork(), expected });
+    return child;
+  }
+
+  /** Children that live. */
+  get children(): number[] {
+    return [...this.#children.keys()];
+  }
+
+  #child(child: number): Child {
+    const found = this.#children.get(child);
+    if (!found) throw new KvmError('ENOENT', `child ${child} does not live`);
+    return found;
+  }
+
+  /** A child exits. */
+  reap(child: number): void {
+    this.#child(child).mm.exit();
+    this.#children.delete(child);
+  }
+
+  /** The VMM, or a child of it, reads a page. False: with `verify`, it holds something else. */
+  read(page: number, child?: number): boolean {
+    const { core, mm, data } = this.#vm;
+    const space = child === undefined ? mm : this.#child(child).mm;
+    const [pfn] = space.pin(this.#hvn(page), 1, false);
+    if (pfn === undefined) return true;
+    let ok = true;
+    if (this.#vm.verify && child === undefined) {
+      ok = core.x.verifyRead(data.base + page, pfn) === 1;
+    } else if (this.#vm.verify && child !== undefined) {
+      const want = this.#child(child).expected[page] as number;
+      const found = core.x.frameContent(pfn) >>> 0;
+      ok = found === (want & 0x7fffffff) >>> 0 || (want >= LAZY_FREE && found === 0);
+    }
+    space.unpin([pfn], false);
+    return ok;
+  }
+
+  /** The VMM, or a child of it, writes a page. False: it could not. */
+  write(page: number, child?: number): boolean {
+    const space = child === undefined ? this.#vm.mm : this.#child(child).mm;
+    const pfns = space.pin(this.#hvn(page), 1, true);
+    if (pfns.length === 0) return false;
+    this.#fill(page, pfns[0] as number, child);
+    space.unpin(pfns, true);
+    return true;
+  }
+
+  #fill(page: number, pfn: number, child: number | undefined): void {
+    const { x } = this.#vm.core;
+    if (!this.#vm.verify) return;
+    if (child === undefined) {
+      x.verifyWrite(this.#vm.data.base + page, pfn);
+      return;
+    }
+    const stamp = x.verifyStamp() >>> 0;
+    x.frameSetContent(pfn, stamp);
+    this.#child(child).expected[page] = stamp;
+  }
+
+  /** Direct I/O begins: pins pages for a device that will write them. */
+  beginDirectIo(page: number, count: number): DirectIo {
+    const range = this.#clip(page, count);
+    return { page: range.page, pfns: this.#vm.mm.pin(this.#hvn(range.page), range.count, true) };
+  }
+
+  /** Direct I/O ends: the device has written the pages. */
+  endDirectIo(io: DirectIo): void {
+    io.pfns.forEach((pfn, i) => this.#fill(io.page + i, pfn, undefined));
+    this.#vm.mm.unpin(io.pfns, true);
+  }
+
+  /** memory.reclaim: frees pages now; returns how many. */
+  reclaim(pages: number): number {
+    return this.#vm.host.reclaim(pages);
+  }
+}

@@ -1,0 +1,530 @@
+// The whole machine: host, mm, KVM, vCPUs and the guest kernel, made from one options object, and the
+// loop that feeds it references.
+//
+// Guest memory is two memslots: data pages and the guest's page-table pages, each backed by a vma of
+// the VMM's address space. The references of the workload are one stream; with several vCPUs it is
+// dealt to them in slices of seeded length, as one program's threads that take turns.
+
+import {
+  ACCESS_CONTROL,
+  CONTROL_COUNT_SHIFT,
+  CONTROL_EXIT,
+  CONTROL_FORK,
+  CONTROL_HOST,
+  CONTROL_INVLPG,
+  CONTROL_MARK,
+  CONTROL_OPERAND_SHIFT,
+  CONTROL_OP_SHIFT,
+  CONTROL_PROTECT_RO,
+  CONTROL_PROTECT_RW,
+  CONTROL_SWITCH,
+  CONTROL_UNMAP,
+  VERIFY_CHECKS,
+  VERIFY_EXPECTED,
+  VERIFY_FOUND,
+  VERIFY_GFN,
+  VERIFY_PFN,
+  VERIFY_WRITES,
+} from '../assembly/abi.ts';
+import { CoreBugError, DataError, UsageError } from './core/errors.ts';
+import { type Core, type CoreBuild, loadCore } from './core/load.ts';
+import { type CoreSnapshot, restoreCore, saveCore } from './core/snapshot.ts';
+import { GuestKernel, type GuestKernelRecord } from './guest/kernel.ts';
+import { HostOps } from './host-ops.ts';
+import type { VmExit } from './kvm/exit.ts';
+import { Kvm } from './kvm/kvm.ts';
+import type { Vcpu } from './kvm/vcpu.ts';
+import { AGING_PRESETS, type AgingPreset, agingPreset } from './mm/aging.ts';
+import { MM_GENERATIONS, type MmGeneration } from './mm/generation.ts';
+import { Host } from './mm/host.ts';
+import type { Mm } from './mm/mm.ts';
+import { BlockDevice, type BlockDeviceState, DEVICES, type DeviceName } from './mm/swap-device.ts';
+import type { ReclaimPolicy } from './mm/vmscan/policy.ts';
+import { Random } from './random.ts';
+import { type DeviceTime, PROFILES, type ProfileName, referenceNs } from './stats/profiles.ts';
+import { type CounterValues, Stats, counterDelta } from './stats/stats.ts';
+import { DEFAULT_TLB, type TlbGeometry } from './units.ts';
+import { type AccessSource, BATCH_RECORDS } from './workload/source.ts';
+
+/** First gfn of the data slot; the table slot follows it. */
+const DATA_GFN = 256;
+/** hvn of gfn 0 of the VMM's mappings: 4 GiB into its address space. */
+const HVN_BASE = 0x100000;
+/** Mean length of a vCPU's turn, in references. */
+const SLICE = 500;
+const NO_GFN = 0xffffffff;
+
+/** Options of a machine. Everything but the two sizes has a default. */
+export interface VmOptions {
+  /** Host frames for the guest. */
+  readonly memoryPages: number;
+  /** Data pages of the guest. */
+  readonly guestPages: number;
+  /** Page-table pages of the guest. Default: enough for any layout of its data pages. */
+  readonly tablePages?: number;
+  /** Aging protocol: a name or a preset of your own. Default `v3`. */
+  readonly protocol?: string | AgingPreset;
+  /** Reclaim policy. Default: Linux's two lists. */
+  readonly policy?: ReclaimPolicy;
+  /** Default `anon`. */
+  readonly backing?: 'anon' | 'file';
+  /** Swap device and the disk of files. Default: the profile's. */
+  readonly swap?: DeviceName;
+  /** Swap slots. Default: the host's. */
+  readonly swapPages?: number;
+  /** Cost profile. Default `2026`. */
+  readonly profile?: ProfileName;
+  /** Generation of KVM's MMU and the host mm. Default `6.1`. */
+  readonly generation?: string;
+  /** Default 1. */
+  readonly vcpus?: number;
+  /** Default 64 entries of 4 ways and 1,536 of 12. */
+  readonly tlb?: TlbGeometry;
+  /** Guest address spaces are tagged by PCID. Default true. */
+  readonly pcid?: boolean;
+  /** Seed of the vCPUs' turns. Default 1. */
+  readonly seed?: number;
+  /** Stamp every page and check every access. Default false. */
+  readonly verify?: boolean;
+  /** Keep the guest's tables in memory, outside the limit. Default `pageable`. */
+  readonly guestTables?: 'resident' | 'pageable';
+  /** Build of the core. Default `release`; `debug` has asserts. */
+  readonly core?: CoreBuild;
+}
+
+/** A host operation of a scenario: called at its CONTROL_HOST record. */
+export type HostOperation = (vm: Vm) => void;
+
+/** Counters between two marks. */
+export interface Phase {
+  readonly mark: number;
+  readonly counters: CounterValues;
+}
+
+/** Records of an object: fields that are replaced, never changed in place. */
+interface SavedFields {
+  readonly object: object;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+function saveFields(object: object): SavedFields {
+  const names = 'stateFields' in object ? (object.stateFields as readonly string[]) : [];
+  const values = object as Readonly<Record<string, unknown>>;
+  const open = names.filter((name) => !name.startsWith('#'));
+  return { object, fields: Object.fromEntries(open.map((name) => [name, values[name]])) };
+}
+
+/** A saved state of a machine. */
+export interface VmSnapshot {
+  readonly core: CoreSnapshot;
+  readonly records: readonly SavedFields[];
+  readonly devices: readonly [BlockDeviceState, BlockDeviceState];
+  readonly guest: GuestKernelRecord;
+  readonly random: readonly number[];
+  readonly turn: readonly [number, number];
+  readonly phases: readonly Phase[];
+  readonly markCounters: CounterValues;
+  readonly clockNs: number;
+}
+
+/** Told now and then how far a run is; may be awaited. */
+export type RunProgress = (part: number | undefined) => void | Promise<void>;
+
+const BATCHES_PER_PROGRESS = 16;
+
+function preset(protocol: string | AgingPreset): AgingPreset {
+  if (typeof protocol !== 'string') return protocol;
+  const found = agingPreset(protocol);
+  if (found) return found;
+  const names = Object.keys(AGING_PRESETS).join(', ');
+  throw new UsageError(`protocol ${protocol}: expected ${names}`);
+}
+
+function mmGeneration(name: string): MmGeneration {
+  const found = (MM_GENERATIONS as Readonly<Record<string, MmGeneration>>)[name];
+  if (!found) {
+    throw new UsageError(`generation ${name}: expected ${Object.keys(MM_GENERATIONS).join(', ')}`);
+  }
+  return found;
+}
+
+/** One virtual machine on one host. */
+export class Vm {
+  readonly core: Core;
+  readonly stats: Stats;
+  readonly host: Host;
+  /** Address space of the VMM. */
+  readonly mm: Mm;
+  readonly kvm: Kvm;
+  readonly guest: GuestKernel;
+  /** What the host does to the guest's memory. */
+  readonly ops: HostOps;
+  readonly device: DeviceName;
+  readonly profile: ProfileName;
+  /** First data gfn, and how many. */
+  readonly data: { readonly base: number; readonly count: number };
+  readonly tables: { readonly base: number; readonly count: number };
+  /** Counters by phase, one entry for each CONTROL_MARK. */
+  phases: readonly Phase[] = [];
+  /** Operations that CONTROL_HOST records name by index. */
+  hostOperations: readonly HostOperation[] = [];
+  readonly #random: Random;
+  /** Whether pages are stamped and accesses checked. */
+  readonly verify: boolean;
+  readonly backing: 'anon' | 'file';
+  #records = 0;
+  /** vCPU whose turn it is, and the references left of it. */
+  #turn = 0;
+  #turnLeft = 0;
+  /** The yardstick has seen the running vCPU's records up to here. */
+  #synced = 0;
+  #running: Vcpu | null = null;
+  #markCounters: CounterValues;
+  /** Reference time already given to the devices' clock. */
+  #clockNs = 0;
+
+  constructor(options: VmOptions) {
+    const core = loadCore(options.core ?? 'release');
+    this.core = core;
+    this.stats = new Stats(core);
+    this.profile = options.profile ?? '2026';
+    this.device = options.swap ?? PROFILES[this.profile].device;
+    this.verify = options.verify ?? false;
+    this.backing = options.backing ?? 'anon';
+    const tablePages = options.tablePages ?? options.guestPages + 1024;
+    this.data = { base: DATA_GFN, count: options.guestPages };
+    this.tables = { base: DATA_GFN + options.guestPages, count: tablePages };
+    const aging = preset(options.protocol ?? 'v3');
+    const generation = options.generation ?? '6.1';
+    this.host = this.#makeHost(options, aging, mmGeneration(generation));
+    this.mm = this.host.createMm();
+    const vcpus = options.vcpus ?? 1;
+    const tlb = options.tlb ?? DEFAULT_TLB;
+    this.kvm = new Kvm({ core, mm: this.mm, aging, generation, vcpus, tlb });
+    this.#makeMemory(options);
+    this.guest = new GuestKernel({
+      core,
+      stats: this.stats,
+      cpus: this.kvm.vcpus,
+      memory: { copyPage: (from, to) => this.#copyPage(from, to) },
+      data: this.data,
+      tables: this.tables,
+      pcid: options.pcid ?? true,
+    });
+    this.ops = new HostOps(this);
+    this.#random = new Random(options.seed ?? 1);
+    this.#makeYardstick(options.memoryPages);
+    for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
+    this.#markCounters = this.stats.read();
+  }
+
+  #makeHost(options: VmOptions, aging: AgingPreset, generation: MmGeneration): Host {
+    return new Host(this.core, {
+      frames: options.memoryPages,
+      residentFrames: options.guestTables === 'resident' ? this.tables.count : 0,
+      aging,
+      generation,
+      swap: new BlockDevice(DEVICES[this.device]),
+      ...(options.policy === undefined ? {} : { policy: options.policy }),
+      ...(options.swapPages === undefined ? {} : { swapPages: options.swapPages }),
+    });
+  }
+
+  /** Maps the two slots' memory and hands it to KVM. */
+  #makeMemory(options: VmOptions): void {
+    const file = options.backing === 'file';
+    const slots = [
+      { slot: 0, ...this.data, resident: false },
+      { slot: 1, ...this.tables, resident: options.guestTables === 'resident' },
+    ];
+    for (const { slot, base, count, resident } of slots) {
+      this.mm.mmap({
+        hvn: HVN_BASE + base,
+        npages: count,
+        resident,
+        ...(file && !resident ? { file: this.host.createFile() } : {}),
+      });
+      this.kvm.setUserMemoryRegion({ slot, gfn: base, npages: count, hvn: HVN_BASE + base });
+    }
+  }
+
+  #makeYardstick(frames: number): void {
+    const { x } = this.core;
+    const gfns = this.data.base + this.data.count;
+    x.lockstepInit(gfns, frames);
+    const ours = (mm: number, hvn: number): number => {
+      const gfn = hvn - HVN_BASE;
+      if (mm !== this.mm.id || gfn < this.data.base || gfn >= gfns) return NO_GFN;
+      this.#catchUp();
+      return gfn;
+    };
+    this.host.hooks = {
+      youngTest: (mm, hvn, young) => x.lockstepTested(ours(mm, hvn), young ? 1 : 0),
+      evicted: (mm, hvn) => x.lockstepEvicted(ours(mm, hvn)),
+      majorFault: (mm, hvn) => {
+        this.#advanceClock();
+        x.lockstepRefault(ours(mm, hvn));
+      },
+    };
+    if (!this.verify) return;
+    x.verifyInit(gfns);
+    this.kvm.verifySpaceOf = (vcpu) => this.guest.space(this.kvm.vcpus[vcpu] as Vcpu);
+    for (const vcpu of this.kvm.vcpus) vcpu.verify = true;
+  }
+
+  /** Replays on the yardstick what the running vCPU executed since the last time. */
+  #catchUp(): void {
+    if (this.#running !== null) this.#syncTo(this.#running, this.#running.recordPtr);
+  }
+
+  #syncTo(vcpu: Vcpu, upTo: number): void {
+    if (upTo <= this.#synced) return;
+    const count = (upTo - this.#synced) / 8;
+    this.core.x.lockstepRun(this.#synced, count, this.guest.space(vcpu));
+    this.#synced = upTo;
+  }
+
+  /** The devices' clock goes on by the time of the references made meanwhile. */
+  #advanceClock(): void {
+    const ns = referenceNs(this.stats.read(), this.profile);
+    this.host.now += ns - this.#clockNs;
+    this.#clockNs = ns;
+  }
+
+  /** What the devices did so far. */
+  deviceTime(): DeviceTime {
+    const devices = [this.host.swap, this.host.disk];
+    return {
+      device: this.device,
+      waitNs: devices.reduce((sum, device) => sum + device.waitNs, 0),
+      busyNs: devices.reduce((sum, device) => sum + device.busyNs, 0),
+    };
+  }
+
+  /** hvn that backs a gfn of the guest. */
+  hvnOf(gfn: number): number {
+    return HVN_BASE + gfn;
+  }
+
+  /** The guest kernel copies a page through its direct map. */
+  #copyPage(from: number, to: number): void {
+    const { x } = this.core;
+    const source = this.#pin(from, false);
+    const content = x.frameContent(source) >>> 0;
+    const target = this.#pin(to, true);
+    x.frameSetContent(target, x.contentCopy(content) >>> 0);
+    x.putPage(source);
+    x.putPage(target);
+    x.lockstepTouch(from, 0);
+    x.lockstepTouch(to, 1);
+    if (this.verify) x.verifySet(to, x.verifyGet(from) >>> 0);
+  }
+
+  /** pfn behind a gfn, with a reference held, as the host's own access would get it. */
+  #pin(gfn: number, write: boolean): number {
+    const [pfn] = this.mm.pin(this.hvnOf(gfn), 1, write);
+    if (pfn === undefined) throw new DataError(`guest page ${gfn}: the host has no memory for it`);
+    return pfn;
+  }
+
+  /** Runs a source to its end. */
+  async run(source: AccessSource, progress?: RunProgress): Promise<void> {
+    if (this.#records === 0) this.#records = this.core.x.arenaAlloc(BATCH_RECORDS * 8) >>> 0;
+    try {
+      for (let batches = 1; ; batches++) {
+        const count = source.next(this.core, this.#records, BATCH_RECORDS);
+        if (count === 0) break;
+        this.runRecords(this.#records, count);
+        if (progress && batches % BATCHES_PER_PROGRESS === 0) await progress(source.progress());
+      }
+    } finally {
+      source.close();
+    }
+  }
+
+  /** Runs access records that lie in linear memory, dealt to the vCPUs. */
+  runRecords(records: number, count: number): void {
+    const { vcpus } = this.kvm;
+    let at = records;
+    const end = records + count * 8;
+    while (at < end) {
+      if (vcpus.length > 1 && this.#turnLeft === 0) {
+        this.#turn = this.#random.below(vcpus.length);
+        this.#turnLeft = 1 + this.#random.below(2 * SLICE - 1);
+      }
+      const left = (end - at) / 8;
+      const n = vcpus.length > 1 ? Math.min(left, this.#turnLeft) : left;
+      this.#runOn(vcpus[this.#turn] as Vcpu, at, n);
+      at += n * 8;
+      if (vcpus.length > 1) this.#turnLeft -= n;
+    }
+  }
+
+  #runOn(vcpu: Vcpu, records: number, count: number): void {
+    const end = records + count * 8;
+    this.#running = vcpu;
+    this.#synced = records;
+    for (let at = records; at < end;) {
+      const exit = vcpu.run(at, (end - at) / 8);
+      at += exit.consumed * 8;
+      if (exit.kind === 'done') break;
+      this.#syncTo(vcpu, at);
+      if (this.#handle(vcpu, exit, at)) continue;
+      // The record is done, or given up: the yardstick does not see it.
+      at += 8;
+      this.#synced = at;
+    }
+    this.#syncTo(vcpu, end);
+    this.#running = null;
+  }
+
+  /** Serves an exit; true: the record at `at` is to be executed now. */
+  #handle(vcpu: Vcpu, exit: VmExit, at: number): boolean {
+    switch (exit.kind) {
+      case 'guest_page_fault': {
+        const vpn = (exit.gvaHi & 0xffff) * 2 ** 20 + (exit.gvaLo >>> 12);
+        if (this.guest.pageFault(vcpu, vpn, exit.code) !== 'violation') return true;
+        this.stats.bump('guest_access_violations');
+        return false;
+      }
+      case 'control':
+        this.#control(vcpu, at);
+        return false;
+      case 'verify':
+        throw new CoreBugError(this.#violation(exit));
+      case 'mmio':
+        this.stats.bump('mmio_exits');
+        return false;
+      case 'memory_fault':
+        this.stats.bump('memory_fault_exits');
+        return false;
+      default:
+        this.stats.bump('guest_access_violations');
+        return false;
+    }
+  }
+
+  /** A control record. */
+  #control(vcpu: Vcpu, at: number): void {
+    const lo = this.core.mem.load32(at);
+    const hi = this.core.mem.load32(at + 4);
+    const op = (lo >>> CONTROL_OP_SHIFT) & 15;
+    const count = ((lo >>> CONTROL_COUNT_SHIFT) & 0xfff) + 1;
+    const operand = hi * 16 + (lo >>> CONTROL_OPERAND_SHIFT);
+    const { guest } = this;
+    switch (op) {
+      case CONTROL_SWITCH:
+        return guest.switchTo(vcpu, operand);
+      case CONTROL_UNMAP:
+        return guest.unmap(vcpu, operand, count);
+      case CONTROL_PROTECT_RO:
+      case CONTROL_PROTECT_RW:
+        return guest.protect(vcpu, operand, count, op === CONTROL_PROTECT_RW);
+      case CONTROL_FORK:
+        return guest.fork(vcpu, operand);
+      case CONTROL_EXIT:
+        return this.#exitProcess(vcpu, operand);
+      case CONTROL_INVLPG:
+        for (let i = 0; i < count; i++) vcpu.invlpg(operand + i);
+        return;
+      case CONTROL_MARK:
+        return this.mark(operand);
+      case CONTROL_HOST:
+        return this.#hostOperation(operand);
+      default:
+        throw new DataError(`control record with unknown operation ${op}`);
+    }
+  }
+
+  /** vCPUs that run the process go to process 0 first. */
+  #exitProcess(vcpu: Vcpu, pid: number): void {
+    for (const other of this.kvm.vcpus) {
+      if (this.guest.current(other) === pid) this.guest.switchTo(other, 0);
+    }
+    this.guest.exit(vcpu, pid);
+  }
+
+  #hostOperation(index: number): void {
+    const operation = this.hostOperations[index];
+    if (!operation) throw new DataError(`host operation ${index} is not in the scenario`);
+    operation(this);
+  }
+
+  /** Everything that a run depends on: one copy of memory, and the records. */
+  snapshot(): VmSnapshot {
+    return {
+      core: saveCore(this.core),
+      records: this.#stateObjects().map((object) => saveFields(object)),
+      devices: [this.host.swap.save(), this.host.disk.save()],
+      guest: this.guest.save(),
+      random: this.#random.save(),
+      turn: [this.#turn, this.#turnLeft],
+      phases: this.phases,
+      markCounters: this.#markCounters,
+      clockNs: this.#clockNs,
+    };
+  }
+
+  /** Goes back to a snapshot of this machine. Runs from there are as they were. */
+  restore(snapshot: VmSnapshot): void {
+    restoreCore(this.core, snapshot.core);
+    for (const { object, fields } of snapshot.records) Object.assign(object, fields);
+    this.host.swap.restore(snapshot.devices[0]);
+    this.host.disk.restore(snapshot.devices[1]);
+    this.guest.restore(snapshot.guest);
+    this.#random.restore(snapshot.random);
+    [this.#turn, this.#turnLeft] = snapshot.turn;
+    this.phases = snapshot.phases;
+    this.#markCounters = snapshot.markCounters;
+    this.#clockNs = snapshot.clockNs;
+  }
+
+  #stateObjects(): object[] {
+    return [...this.host.stateObjects(), ...this.kvm.stateObjects()];
+  }
+
+  /** Notes the counters since the last mark as a phase. */
+  mark(id: number): void {
+    this.#catchUp();
+    const counters = this.stats.read();
+    this.phases = [
+      ...this.phases,
+      { mark: id, counters: counterDelta(counters, this.#markCounters) },
+    ];
+    this.#markCounters = counters;
+  }
+
+  /** Reads and writes checked so far; undefined without `verify`. */
+  get verified(): { reads: number; writes: number } | undefined {
+    if (!this.verify) return undefined;
+    const state = this.core.x.verifyState() >>> 0;
+    const { mem } = this.core;
+    return { reads: mem.load64(state + VERIFY_CHECKS), writes: mem.load64(state + VERIFY_WRITES) };
+  }
+
+  #violation(exit: VmExit): string {
+    const state = this.core.x.verifyState() >>> 0;
+    const word = (at: number): number => this.core.mem.load32(state + at);
+    const gva = `0x${(exit.gvaHi * 2 ** 32 + exit.gvaLo).toString(16)}`;
+    return (
+      `verify: access to ${gva} (gfn ${word(VERIFY_GFN)}) reached frame ${word(VERIFY_PFN)} with ` +
+      `stamp ${word(VERIFY_FOUND)}, expected ${word(VERIFY_EXPECTED)}`
+    );
+  }
+}
+
+/** Makes a machine. */
+export function createVm(options: VmOptions): Vm {
+  return new Vm(options);
+}
+
+/** A control record as the two words of an access record. */
+export function controlRecord(op: number, operand: number, count = 1): [number, number] {
+  const lo =
+    (ACCESS_CONTROL |
+      (op << CONTROL_OP_SHIFT) |
+      ((count - 1) << CONTROL_COUNT_SHIFT) |
+      ((operand % 16) << CONTROL_OPERAND_SHIFT)) >>>
+    0;
+  return [lo, Math.floor(operand / 16)];
+}

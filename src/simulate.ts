@@ -1,0 +1,140 @@
+// One workload on one machine, from options as people write them to a plain result.
+
+import { createVm, type RunProgress, type VmOptions } from './machine.ts';
+import { AGING_PRESETS } from './mm/aging.ts';
+import { MM_GENERATIONS } from './mm/generation.ts';
+import { DEVICES as DEVICE_PROFILES, type DeviceName } from './mm/swap-device.ts';
+import { POLICY_NAMES, makePolicy } from './policies.ts';
+import { type RunResult, accuracyOf, idealLruOf } from './result.ts';
+import { PROFILES, type ProfileName, runTime } from './stats/profiles.ts';
+import { DEFAULT_TLB, MAX_PAGES, type MemorySize } from './units.ts';
+import { UsageError } from './core/errors.ts';
+import { VERSION } from './version.ts';
+import type { HostOperation } from './machine.ts';
+import { footprint as countPages } from './workload/analyse.ts';
+import type { Workload } from './workload/source.ts';
+
+/** Aging protocols by name. */
+export const PROTOCOLS: readonly string[] = Object.keys(AGING_PRESETS);
+/** Reclaim policies by name. */
+export const POLICIES: readonly string[] = POLICY_NAMES;
+/** Kinds of backing. */
+export const BACKINGS = ['anon', 'file'] as const;
+/** Swap devices. */
+export const DEVICES = Object.keys(DEVICE_PROFILES) as readonly DeviceName[];
+/** Generations of KVM and the host mm. */
+export const GENERATIONS: readonly string[] = Object.keys(MM_GENERATIONS);
+/** What becomes of the guest's page tables. */
+export const GUEST_TABLES = ['pageable', 'resident'] as const;
+/** Cost profiles. */
+export const PROFILE_NAMES = Object.keys(PROFILES) as readonly ProfileName[];
+
+/** Distinct pages of a workload, and what the guest needs beyond them. */
+export interface Footprint {
+  readonly pages: number;
+}
+
+/** Options of a run. */
+export interface SimulateOptions extends Partial<
+  Pick<
+    VmOptions,
+    | 'guestPages'
+    | 'backing'
+    | 'swap'
+    | 'profile'
+    | 'generation'
+    | 'vcpus'
+    | 'tlb'
+    | 'pcid'
+    | 'seed'
+    | 'verify'
+    | 'guestTables'
+    | 'core'
+  >
+> {
+  /** Host memory for the guest; a share is of the workload's pages. Default 25%. */
+  readonly memory?: MemorySize;
+  /** Name of an aging protocol. Default `v3`. */
+  readonly protocol?: string;
+  /** Name of a reclaim policy. Default `two-list`. */
+  readonly policy?: string;
+  /** The footprint, when it is known; it is counted in a pass of its own otherwise. */
+  readonly footprint?: Footprint;
+}
+
+/** A workload that comes with host operations for its CONTROL_HOST records. */
+export interface ScenarioWorkload extends Workload {
+  readonly hostOperations?: readonly HostOperation[];
+  /** Guest data pages beyond the footprint: copies that guest forks make. */
+  readonly extraPages?: number;
+}
+
+/** Counts the pages of a workload. */
+export async function measure(workload: Workload, progress?: RunProgress): Promise<Footprint> {
+  return { pages: await countPages(workload, progress) };
+}
+
+/** Host frames for a size. */
+export function hostPages(memory: MemorySize | undefined, footprint: Footprint): number {
+  const size = memory ?? { share: 0.25 };
+  const pages =
+    'pages' in size ? size.pages : Math.max(1, Math.floor(size.share * footprint.pages));
+  if (pages > MAX_PAGES) {
+    throw new UsageError(`--memory: ${pages} pages are more than the ${MAX_PAGES} supported`);
+  }
+  return pages;
+}
+
+/** Runs a workload on a fresh machine. */
+export async function simulate(
+  workload: ScenarioWorkload,
+  options: SimulateOptions = {},
+  progress?: RunProgress,
+): Promise<RunResult> {
+  const footprint = options.footprint ?? (await measure(workload, progress));
+  const memoryPages = hostPages(options.memory, footprint);
+  const protocol = options.protocol ?? 'v3';
+  const policy = options.policy ?? 'two-list';
+  const generation = options.generation ?? '6.1';
+  const { memory: _memory, footprint: _footprint, ...rest } = options;
+  const guestPages = options.guestPages ?? footprint.pages + 64 + (workload.extraPages ?? 0);
+  const vm = createVm({
+    ...rest,
+    memoryPages,
+    guestPages,
+    protocol,
+    generation,
+    policy: makePolicy(policy),
+  });
+  vm.hostOperations = workload.hostOperations ?? [];
+  await vm.run(workload.open(vm.core), progress);
+  const counters = vm.stats.read();
+  const { verified } = vm;
+  return {
+    schema: 'shadowmmu.run/1',
+    version: VERSION,
+    workload: workload.name,
+    machine: {
+      protocol,
+      policy,
+      generation,
+      backing: options.backing ?? 'anon',
+      swap: vm.device,
+      profile: vm.profile,
+      footprint_pages: footprint.pages,
+      memory_pages: memoryPages,
+      guest_tables: options.guestTables ?? 'pageable',
+      vcpus: options.vcpus ?? 1,
+      tlb: options.tlb ?? DEFAULT_TLB,
+      pcid: options.pcid ?? true,
+      seed: options.seed ?? 1,
+      verify: options.verify ?? false,
+    },
+    counters,
+    accuracy: accuracyOf(counters),
+    ideal_lru: idealLruOf(vm.core),
+    time: runTime(counters, vm.profile, vm.deviceTime()),
+    phases: vm.phases,
+    ...(verified === undefined ? {} : { verified }),
+  };
+}
