@@ -837,6 +837,8 @@ export const LOCKSTEP_FAULTS: u32 = 8;
 export const LOCKSTEP_WRITEBACKS: u32 = 16;
 /** u32: pages that the exact LRU holds. */
 export const LOCKSTEP_RESIDENT_PAGES: u32 = 24;
+/** u32: tests of guest data pages for young that were judged. */
+export const LOCKSTEP_TESTS: u32 = 28;
 export const LOCKSTEP_STATE_SIZE: u32 = 32;
 /** Node flag: the exact LRU holds the page. */
 export const LOCKSTEP_RESIDENT: u32 = 1;

@@ -40,7 +40,7 @@ export interface YardstickRow {
 }
 
 /** A protocol's row: the run without what all rows share. */
-export interface ProtocolRow extends Pick<RunResult, 'counters' | 'accuracy' | 'time'> {
+export interface ProtocolRow extends Pick<RunResult, 'outcome' | 'counters' | 'accuracy' | 'time'> {
   readonly protocol: string;
   /** Pages read from a device. */
   readonly disk_reads: number;
@@ -99,14 +99,16 @@ export async function compareJobs(
 export function compareResult(outcomes: readonly CompareOutcome[]): CompareResult {
   const results = outcomes.flatMap((o) => (o.kind === 'protocol' ? [o.result] : []));
   const first = results[0] as RunResult;
+  // A run that was cut short saw only part of the references.
+  const whole = results.find(({ outcome }) => outcome === 'done') ?? first;
   const { protocol: _protocol, generation: _generation, ...machine } = first.machine;
   const cold = machine.backing === 'anon' ? machine.footprint_pages : 0;
   const yardsticks: YardstickRow[] = [
     {
       name: 'ideal-lru',
-      faults: first.ideal_lru.faults,
-      disk_reads: first.ideal_lru.faults - cold,
-      writebacks: first.ideal_lru.writebacks,
+      faults: whole.ideal_lru.faults,
+      disk_reads: whole.ideal_lru.faults - cold,
+      writebacks: whole.ideal_lru.writebacks,
     },
   ];
   for (const outcome of outcomes) {
@@ -119,8 +121,9 @@ export function compareResult(outcomes: readonly CompareOutcome[]): CompareResul
     version: VERSION,
     workload: first.workload,
     machine,
-    rows: results.map(({ machine: { protocol }, counters, accuracy, time }) => ({
+    rows: results.map(({ machine: { protocol }, outcome, counters, accuracy, time }) => ({
       protocol,
+      outcome,
       disk_reads: counters.swap_ins + counters.file_reads,
       disk_writes: counters.swap_outs + counters.file_writebacks,
       counters,

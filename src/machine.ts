@@ -26,7 +26,7 @@ import {
   VERIFY_PFN,
   VERIFY_WRITES,
 } from '../assembly/abi.ts';
-import { CoreBugError, DataError, UsageError } from './core/errors.ts';
+import { CoreBugError, DataError, ERRNO, KvmError, UsageError } from './core/errors.ts';
 import { type Core, type CoreBuild, loadCore } from './core/load.ts';
 import { type CoreSnapshot, restoreCore, saveCore } from './core/snapshot.ts';
 import { GuestKernel, type GuestKernelRecord } from './guest/kernel.ts';
@@ -125,6 +125,7 @@ export interface VmSnapshot {
   readonly phases: readonly Phase[];
   readonly markCounters: CounterValues;
   readonly clockNs: number;
+  readonly outcome: Vm['outcome'];
 }
 
 /** Told now and then how far a run is; may be awaited. */
@@ -166,6 +167,8 @@ export class Vm {
   readonly tables: { readonly base: number; readonly count: number };
   /** Counters by phase, one entry for each CONTROL_MARK. */
   phases: readonly Phase[] = [];
+  /** How the run stands: `oom_killed` when the host had no page for the guest any more. */
+  outcome: 'done' | 'oom_killed' = 'done';
   /** Operations that CONTROL_HOST records name by index. */
   hostOperations: readonly HostOperation[] = [];
   readonly #random: Random;
@@ -206,7 +209,11 @@ export class Vm {
       core,
       stats: this.stats,
       cpus: this.kvm.vcpus,
-      memory: { copyPage: (from, to) => this.#copyPage(from, to) },
+      memory: {
+        copyPage: (from, to) => this.#copyPage(from, to),
+        // A file holds the guest's content already.
+        ...(this.backing === 'anon' ? { clearPage: (gfn) => this.#clearPage(gfn) } : {}),
+      },
       data: this.data,
       tables: this.tables,
       pcid: options.pcid ?? true,
@@ -320,10 +327,19 @@ export class Vm {
     if (this.verify) x.verifySet(to, x.verifyGet(from) >>> 0);
   }
 
+  /** The guest kernel clears a page through its direct map. */
+  #clearPage(gfn: number): void {
+    const { x } = this.core;
+    const pfn = this.#pin(gfn, true);
+    x.frameSetContent(pfn, 0);
+    this.mm.unpin([pfn], true);
+    if (this.verify) x.verifySet(gfn, 0);
+  }
+
   /** pfn behind a gfn, with a reference held, as the host's own access would get it. */
   #pin(gfn: number, write: boolean): number {
     const [pfn] = this.mm.pin(this.hvnOf(gfn), 1, write);
-    if (pfn === undefined) throw new DataError(`guest page ${gfn}: the host has no memory for it`);
+    if (pfn === undefined) throw new KvmError('ENOMEM', `no host page for guest page ${gfn}`);
     return pfn;
   }
 
@@ -335,6 +351,7 @@ export class Vm {
         const count = source.next(this.core, this.#records, BATCH_RECORDS);
         if (count === 0) break;
         this.runRecords(this.#records, count);
+        if (this.outcome !== 'done') break;
         if (progress && batches % BATCHES_PER_PROGRESS === 0) await progress(source.progress());
       }
     } finally {
@@ -342,8 +359,22 @@ export class Vm {
     }
   }
 
-  /** Runs access records that lie in linear memory, dealt to the vCPUs. */
+  /**
+   * Runs access records that lie in linear memory, dealt to the vCPUs. When the host has no page to
+   * give, its OOM killer ends the VMM: `outcome` says so, and nothing runs any more.
+   */
   runRecords(records: number, count: number): void {
+    if (this.outcome !== 'done') return;
+    try {
+      this.#deal(records, count);
+    } catch (error) {
+      if (!(error instanceof KvmError) || error.code !== 'ENOMEM') throw error;
+      this.outcome = 'oom_killed';
+      this.#running = null;
+    }
+  }
+
+  #deal(records: number, count: number): void {
     const { vcpus } = this.kvm;
     let at = records;
     const end = records + count * 8;
@@ -397,6 +428,7 @@ export class Vm {
         return false;
       case 'memory_fault':
         this.stats.bump('memory_fault_exits');
+        if (exit.code === ERRNO.ENOMEM) throw new KvmError('ENOMEM', 'the host is out of memory');
         return false;
       default:
         this.stats.bump('guest_access_violations');
@@ -462,6 +494,7 @@ export class Vm {
       phases: this.phases,
       markCounters: this.#markCounters,
       clockNs: this.#clockNs,
+      outcome: this.outcome,
     };
   }
 
@@ -477,6 +510,7 @@ export class Vm {
     this.phases = snapshot.phases;
     this.#markCounters = snapshot.markCounters;
     this.#clockNs = snapshot.clockNs;
+    this.outcome = snapshot.outcome;
   }
 
   #stateObjects(): object[] {

@@ -1,7 +1,7 @@
 // What a run gives: plain data with snake_case keys, the JSON output of `run` and the rows of
 // `compare`. Nothing in it depends on the machine that computed it, so equal inputs give equal bytes.
 
-import { LOCKSTEP_FAULTS, LOCKSTEP_WRITEBACKS } from '../assembly/abi.ts';
+import { LOCKSTEP_FAULTS, LOCKSTEP_TESTS, LOCKSTEP_WRITEBACKS } from '../assembly/abi.ts';
 import type { Core } from './core/load.ts';
 import type { DeviceName } from './mm/swap-device.ts';
 import type { ProfileName, RunTime } from './stats/profiles.ts';
@@ -10,7 +10,7 @@ import type { TlbGeometry } from './units.ts';
 
 /** How well a protocol's young answers agreed with the guest's accesses. */
 export interface AgingAccuracy {
-  /** Tests of a guest page for young. */
+  /** Tests of guest data pages for young. */
   readonly young_tests: number;
   /** Called old although accessed since the last test. */
   readonly false_old: number;
@@ -52,6 +52,8 @@ export interface RunResult {
   readonly version: string;
   readonly workload: string;
   readonly machine: MachineFacts;
+  /** `oom_killed`: the host had no page to give, and its OOM killer ended the VMM. */
+  readonly outcome: 'done' | 'oom_killed';
   readonly counters: CounterValues;
   readonly accuracy: AgingAccuracy;
   /** An exact LRU over every access with the same number of frames. */
@@ -62,9 +64,10 @@ export interface RunResult {
   readonly verified?: { readonly reads: number; readonly writes: number };
 }
 
-/** Accuracy from the counters. */
-export function accuracyOf(counters: CounterValues): AgingAccuracy {
-  const { young_tests, false_old, false_young } = counters;
+/** How the protocol's answers on guest data pages compare with the accesses. */
+export function accuracyOf(core: Core, counters: CounterValues): AgingAccuracy {
+  const young_tests = core.mem.load32((core.x.lockstepState() >>> 0) + LOCKSTEP_TESTS);
+  const { false_old, false_young } = counters;
   const wrong = false_old + false_young;
   return {
     young_tests,

@@ -48,9 +48,15 @@ const TITLES = [
 ] as const;
 
 function protocolLines(result: CompareResult): Line[] {
-  return result.rows.map(({ protocol, counters, accuracy, time, disk_reads, disk_writes }) => ({
-    name: protocol,
-    cells: {
+  return result.rows.map((row) => {
+    const { protocol, counters, accuracy, time, disk_reads, disk_writes } = row;
+    if (row.outcome === 'oom_killed') {
+      return {
+        name: protocol,
+        cells: { note: `out of memory after ${count(counters.accesses)} references` },
+      };
+    }
+    const cells = {
       'disk reads': count(disk_reads),
       'disk writes': count(disk_writes),
       spurious: count(counters.spurious_swap_outs),
@@ -59,8 +65,9 @@ function protocolLines(result: CompareResult): Line[] {
       aged: count(counters.age_page_calls),
       'wrong age': percent(accuracy.false_old + accuracy.false_young, accuracy.young_tests),
       slowdown: time.slowdown.toFixed(2),
-    },
-  }));
+    };
+    return { name: protocol, cells };
+  });
 }
 
 function yardstickLines(result: CompareResult): Line[] {
@@ -79,17 +86,22 @@ export function compareText(io: Io, result: CompareResult): string {
   const { machine } = result;
   const columns: Column<Line>[] = [
     { title: 'protocol', align: 'left', cell: ({ name }) => name },
-    ...TITLES.map((title) => ({ title, cell: ({ cells }: Line) => cells[title] ?? '' })),
+    ...TITLES.map((title) => ({
+      title,
+      cell: ({ cells }: Line) => cells[title] ?? (cells['note'] === undefined ? '' : '-'),
+    })),
   ];
-  const references = result.rows[0]?.counters.accesses ?? 0;
+  const references = Math.max(...result.rows.map(({ counters }) => counters.accesses));
   const memory = `${count(machine.memory_pages)} frames (${bytes(machine.memory_pages * 4096)}, ${percent(machine.memory_pages, machine.footprint_pages)})`;
   const head =
     `${result.workload}: ${count(references)} references to ${count(machine.footprint_pages)} pages, ` +
     `on ${memory} of ${machine.backing} memory;\n` +
     `${machine.policy} reclaim, ${machine.vcpus} vCPU${machine.vcpus > 1 ? 's' : ''}, swap on ` +
     `${DEVICE_TITLES[machine.swap]}, times of a ${machine.profile} host\n\n`;
+  const dead = protocolLines(result).filter(({ cells }) => cells['note'] !== undefined);
+  const notes = dead.map(({ name, cells }) => `${name}: ${cells['note']}\n`);
   const lines = [...protocolLines(result), ...yardstickLines(result)];
-  return head + table(io, columns, lines);
+  return head + table(io, columns, lines) + (notes.length > 0 ? `\n${notes.join('')}` : '');
 }
 
 function legend(result: CompareResult): string {

@@ -32,7 +32,7 @@ export function progressLine(io: Io, title: string): (part: number | undefined) 
   };
 }
 
-function facts(io: Io, { machine, workload, time }: RunResult): string {
+function facts(io: Io, { machine, workload, time, outcome }: RunResult): string {
   const memory = bytes(machine.memory_pages * 4096);
   const share = percent(machine.memory_pages, machine.footprint_pages);
   const lines = [
@@ -44,6 +44,9 @@ function facts(io: Io, { machine, workload, time }: RunResult): string {
     `time       ${duration(time.total_ns)} on the ${machine.profile} host, slowdown ${time.slowdown.toFixed(2)} ` +
       `(${duration(time.io_wait_ns)} waiting for reads)`,
   ];
+  if (outcome === 'oom_killed') {
+    lines.push(io.style('red', 'outcome    the host ran out of memory and killed the VMM'));
+  }
   return `${lines.join('\n')}\n\n`;
 }
 

@@ -51,6 +51,8 @@ export interface GuestCpu {
 export interface GuestMemory {
   /** The guest kernel copies a page (copy-on-write). */
   copyPage(fromGfn: number, toGfn: number): void;
+  /** The guest kernel clears a fresh page; left out where guest memory comes with its content. */
+  clearPage?(gfn: number): void;
 }
 
 /** A guest process. */
@@ -244,6 +246,7 @@ export class GuestKernel {
       const gfn = this.#allocData();
       this.data.addUsers(gfn, 1);
       this.tables.addUsers(table, 1);
+      this.#memory.clearPage?.(gfn);
       this.#note(process, vpn, gfn);
       cpu.writeGuestPte(table, index, gpteLo(gfn, P | W | U | A), gpteHi(gfn));
       return 'mapped';

@@ -15,7 +15,7 @@ import {
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
 } from '../../assembly/abi.ts';
-import { KvmError } from '../core/errors.ts';
+import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { AgingPreset } from '../mm/aging.ts';
 import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
@@ -270,6 +270,7 @@ export class Kvm {
     s[2] = write ? FOLL_WRITE : 0;
     if (!this.mm.getUserPages(task, 0))
       throw new KvmError('EAGAIN', 'the host fault was preempted');
+    if (task.result === -ERRNO.ENOMEM) throw new KvmError('ENOMEM', `no host page for gfn ${gfn}`);
     if (task.result < 0) throw new KvmError('EFAULT', `gfn ${gfn}: the host page can't be had`);
     this.core.x.putPage(task.result);
   }

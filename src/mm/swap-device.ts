@@ -67,6 +67,17 @@ export interface DeviceErrors {
   readonly failWrite?: number;
 }
 
+/** A device's state, for snapshots. */
+export interface BlockDeviceState {
+  readonly free: Float64Array;
+  /** Place after the last request, requests so far, and times (see BlockDevice). */
+  readonly head: number;
+  readonly reads: number;
+  readonly writes: number;
+  readonly waitNs: number;
+  readonly busyNs: number;
+}
+
 /** One device and its queue. */
 export class BlockDevice {
   readonly profile: DeviceProfile;
@@ -116,6 +127,22 @@ export class BlockDevice {
     const wait = Math.max(0, done - now - (queueDepth / channels) * cost);
     this.waitNs += wait;
     return wait;
+  }
+
+  /** The state. */
+  save(): BlockDeviceState {
+    const { reads, writes, waitNs, busyNs } = this;
+    return { free: this.#free.slice(), head: this.#head, reads, writes, waitNs, busyNs };
+  }
+
+  /** Goes back to a saved state. */
+  restore(state: BlockDeviceState): void {
+    this.#free = state.free.slice();
+    this.#head = state.head;
+    this.reads = state.reads;
+    this.writes = state.writes;
+    this.waitNs = state.waitNs;
+    this.busyNs = state.busyNs;
   }
 
   #serve(now: number, place: number, cost: number): number {
