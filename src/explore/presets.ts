@@ -1,0 +1,165 @@
+// The protocols that the explorer compares: which generation of the notifier chain, of the hooks in the
+// mm, of KVM's fault and of ageing go together. Each is data that the emulator's own code reads; there
+// is no second model of any of them.
+
+import { AGING_PRESETS } from '../mm/aging.ts';
+import type { AgingPreset } from '../mm/aging.ts';
+import type { ChainFreeing, ChainLock, ReleaseOrder } from '../mm/mmu-notifier.ts';
+import type { MmGenerationName } from '../mm/generation.ts';
+import type { KvmGenerationName } from '../kvm/generation.ts';
+import type { FaultRetry } from '../kvm/fault-protocol.ts';
+
+/** What the secondary MMU of a scenario is. */
+export type SecondaryMmu =
+  /** KVM: shadow page tables. */
+  | 'kvm'
+  /** A device that mirrors the mm and takes no page references (GRU, XPMEM, RDMA with ODP). */
+  | 'mirror';
+
+/** One protocol. */
+export interface ProtocolPreset {
+  readonly name: string;
+  /** One sentence. */
+  readonly says: string;
+  /** Mails and commits that it follows. */
+  readonly source: string;
+  readonly chainLock: ChainLock;
+  readonly freeing: ChainFreeing;
+  readonly releaseOrder: ReleaseOrder;
+  readonly retry: FaultRetry;
+  readonly aging: AgingPreset;
+  readonly mm: MmGenerationName;
+  readonly kvm: KvmGenerationName;
+  readonly secondary: SecondaryMmu;
+  /** The mirror waits for the sequence as mmu_interval_read_begin() does. */
+  readonly interval?: boolean;
+}
+
+const V3_AGING: AgingPreset = AGING_PRESETS.v3;
+const AGING_2627: AgingPreset = AGING_PRESETS.clear_flush_young;
+const AGING_6X: AgingPreset = AGING_PRESETS.clear_young;
+
+const V3: ProtocolPreset = {
+  name: 'v3',
+  says: 'as posted: rwlock, invalidate_range after the pages are free, sptes pin their pages',
+  source: '20080121125204.GJ6970@v2.random',
+  chainLock: 'rwlock',
+  freeing: 'at-once',
+  releaseOrder: 'call-delete',
+  retry: 'none',
+  aging: V3_AGING,
+  mm: '2008',
+  kvm: '2008',
+  secondary: 'kvm',
+};
+
+const V3_RCU: ProtocolPreset = {
+  ...V3,
+  name: 'v3-rcu',
+  says: 'v3 with a spinlock and RCU, and the notifier freed after a quiescent point',
+  source: '1201030127.6341.39.camel@lappy; 20080122203125.GC15848@v2.random',
+  chainLock: 'rcu',
+  freeing: 'grace-period',
+};
+
+const P6X: ProtocolPreset = {
+  name: '6.x',
+  says: 'start and end, SRCU, mmu_invalidate_seq checked under mmu_lock, limited to the range',
+  source: 'Linux 6.1 virt/kvm/kvm_main.c, mm/mmu_notifier.c; commits 4a42d848db95, d34883d4e35c',
+  chainLock: 'srcu',
+  freeing: 'grace-period',
+  releaseOrder: 'call-all-delete-all',
+  retry: 'range',
+  aging: AGING_6X,
+  mm: '6.1',
+  kvm: '6.1',
+  secondary: 'kvm',
+};
+
+/** All protocols, oldest first. */
+export const PROTOCOLS: readonly ProtocolPreset[] = [
+  {
+    ...V3,
+    name: 'v2',
+    says: 'a list without a lock of its own, no age_page; sptes pin their pages',
+    source: '20080113162418.GE8736@v2.random',
+    chainLock: 'none',
+    aging: AGING_PRESETS.v2,
+  },
+  V3,
+  {
+    ...V3,
+    name: 'v3-mirror',
+    says: 'v3 under a secondary MMU that takes no page references (GRU, XPMEM)',
+    secondary: 'mirror',
+  },
+  V3_RCU,
+  {
+    ...V3_RCU,
+    name: 'v3-rcu-at-once',
+    says: 'v3 with RCU, but the notifier is freed as soon as it is unregistered',
+    freeing: 'at-once',
+  },
+  {
+    ...V3_RCU,
+    name: 'v3-rcu-slab',
+    says: 'v3 with RCU and a type-safe slab, without the re-check',
+    source: 'Pine.LNX.4.64.0801222207080.27378@blonde.site',
+    freeing: 'type-safe',
+  },
+  {
+    ...V3_RCU,
+    name: 'v3-rcu-slab-recheck',
+    says: 'v3 with RCU and a type-safe slab, the entry locked and checked again',
+    source: 'Pine.LNX.4.64.0801222207080.27378@blonde.site; Documentation/RCU/rculist_nulls',
+    freeing: 'type-safe-recheck',
+  },
+  {
+    ...V3_RCU,
+    name: 'seqlock',
+    says: 'the draft of 28 February 2008: the fault checks a seqlock after it mapped the page',
+    source: '47C673DE.6000902@qumranet.com',
+    retry: 'seqlock',
+    aging: AGING_PRESETS.v4,
+  },
+  {
+    name: '2.6.27',
+    says: 'as merged: start and end, count and sequence checked under mmu_lock, RCU',
+    source: 'commits cddb8a5c14aa (mm) and e930bffe95e1 (KVM)',
+    chainLock: 'rcu',
+    freeing: 'grace-period',
+    releaseOrder: 'delete-call',
+    retry: 'seq-count',
+    aging: AGING_2627,
+    mm: '2008',
+    kvm: '2008',
+    secondary: 'kvm',
+  },
+  {
+    name: 'srcu',
+    says: '2.6.27 with SRCU and, at release, all ops before all deletions (3.7 to 3.10)',
+    source: 'commits 21a92735f660, 3ad3d901bbcf, d34883d4e35c',
+    chainLock: 'srcu',
+    freeing: 'grace-period',
+    releaseOrder: 'call-all-delete-all',
+    retry: 'seq-count',
+    aging: AGING_2627,
+    mm: '2008',
+    kvm: '2008',
+    secondary: 'kvm',
+  },
+  {
+    ...P6X,
+    name: 'interval',
+    says: 'a mirror with mmu_interval_read_begin and mmu_interval_read_retry (5.5)',
+    source: 'commit 99cb252f5e68; mm/mmu_notifier.c of Linux 6.1',
+    secondary: 'mirror',
+    interval: true,
+  },
+  P6X,
+];
+
+/** The protocol of a name, or undefined. */
+export function protocolPreset(name: string): ProtocolPreset | undefined {
+  return PROTOCOLS.find((protocol) => protocol.name === name);
+}
