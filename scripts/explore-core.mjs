@@ -100,7 +100,8 @@ export function instrumentCore(bytes) {
   m.addFunction('explore_read', binaryen.createType([i32]), none, [i32], append(0, false));
   m.addFunction('explore_write', binaryen.createType([i32]), none, [i32], append(4, true));
 
-  // load_ptr(id, bytes, offset, address) and store_ptr: log one or two words, return the address.
+  // load_ptr(id, bytes, offset, address) and store_ptr: log each word that the access touches (up to
+  // five, for 16 bytes that are not aligned), return the address. Locals: 4 word, 5 last word.
   const four = binaryen.createType([i32, i32, i32, i32]);
   const word = (end) => m.i32.shr_u(end, m.i32.const(2));
   const at = () => m.i32.add(local(3), local(2));
@@ -109,28 +110,25 @@ export function instrumentCore(bytes) {
     ['store_ptr', 'explore_write'],
   ]) {
     m.removeFunction(name);
-    m.addFunction(
-      name,
-      four,
-      i32,
-      [i32, i32],
-      m.block(
-        null,
-        [
-          m.if(
-            log(),
-            m.block(null, [
-              m.local.set(4, word(at())),
-              m.local.set(5, word(m.i32.add(at(), m.i32.sub(local(1), m.i32.const(1))))),
-              m.call(callee, [local(4)], none),
-              m.if(m.i32.ne(local(4), local(5)), m.call(callee, [local(5)], none)),
-            ]),
-          ),
-          local(3),
-        ],
-        i32,
+    const record = m.call(callee, [local(4)], none);
+    const rest = m.loop(
+      'next',
+      m.if(
+        m.i32.lt_u(local(4), local(5)),
+        m.block(null, [
+          m.local.set(4, m.i32.add(local(4), m.i32.const(1))),
+          m.call(callee, [local(4)], none),
+          m.br('next'),
+        ]),
       ),
     );
+    const log4 = m.block(null, [
+      m.local.set(4, word(at())),
+      m.local.set(5, word(m.i32.add(at(), m.i32.sub(local(1), m.i32.const(1))))),
+      record,
+      rest,
+    ]);
+    m.addFunction(name, four, i32, [i32, i32], m.block(null, [m.if(log(), log4), local(3)], i32));
   }
   for (const kind of ['load_val', 'store_val']) {
     for (const [suffix, type] of Object.entries({ i32, i64, f32, f64 })) {

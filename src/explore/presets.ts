@@ -26,6 +26,10 @@ export interface ProtocolPreset {
   readonly chainLock: ChainLock;
   readonly freeing: ChainFreeing;
   readonly releaseOrder: ReleaseOrder;
+  /** Registration keeps every invalidation out (mm_take_all_locks, commit 7906d00cd1f6). */
+  readonly takeAllLocks: boolean;
+  /** fork() tells the notifiers. */
+  readonly forkHook: boolean;
   readonly retry: FaultRetry;
   readonly aging: AgingPreset;
   readonly mm: MmGenerationName;
@@ -46,6 +50,8 @@ const V3: ProtocolPreset = {
   chainLock: 'rwlock',
   freeing: 'at-once',
   releaseOrder: 'call-delete',
+  takeAllLocks: false,
+  forkHook: false,
   retry: 'none',
   aging: V3_AGING,
   mm: '2008',
@@ -69,6 +75,8 @@ const P6X: ProtocolPreset = {
   chainLock: 'srcu',
   freeing: 'grace-period',
   releaseOrder: 'call-all-delete-all',
+  takeAllLocks: true,
+  forkHook: true,
   retry: 'range',
   aging: AGING_6X,
   mm: '6.1',
@@ -119,6 +127,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     name: 'seqlock',
     says: 'the draft of 28 February 2008: the fault checks a seqlock after it mapped the page',
     source: '47C673DE.6000902@qumranet.com',
+    forkHook: true,
     retry: 'seqlock',
     aging: AGING_PRESETS.v4,
   },
@@ -129,10 +138,27 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     chainLock: 'rcu',
     freeing: 'grace-period',
     releaseOrder: 'delete-call',
+    takeAllLocks: true,
+    forkHook: true,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
     kvm: '2008',
+    secondary: 'kvm',
+  },
+  {
+    name: '3.5',
+    says: 'as 2.6.27, but sptes hold no page reference any more; release deletes before it calls',
+    source: 'Linux 3.5 mm/mmu_notifier.c, before commit 3ad3d901bbcf (3.6)',
+    chainLock: 'rcu',
+    freeing: 'grace-period',
+    releaseOrder: 'delete-call',
+    takeAllLocks: true,
+    forkHook: true,
+    retry: 'seq-count',
+    aging: AGING_2627,
+    mm: '2008',
+    kvm: '6.1',
     secondary: 'kvm',
   },
   {
@@ -142,10 +168,12 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     chainLock: 'srcu',
     freeing: 'grace-period',
     releaseOrder: 'call-all-delete-all',
+    takeAllLocks: true,
+    forkHook: true,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
-    kvm: '2008',
+    kvm: '6.1',
     secondary: 'kvm',
   },
   {

@@ -147,6 +147,11 @@ export class Kvm {
     return [this, ...this.vcpus, ...this.vcpus.map((vcpu) => vcpu.roots)];
   }
 
+  /** Each spte holds a reference on its page. */
+  get pinsPages(): boolean {
+    return this.aging.kvm.pinsPages || (this.generation.features & KVM_FEATURE_SPTE_PINS) !== 0;
+  }
+
   /** kvm_flush_remote_tlbs, after sptes were cleared. */
   flushRemoteTlbs(): void {
     if (this.protocol.bug === 'flush-after-free') this.lateFlush = true;

@@ -37,6 +37,8 @@ const EVENT = 3;
 const FLUSH = 4;
 const YOUNG = 5;
 
+// A generation whose sptes pin their pages holds the page until the flush is done (kvm_unmap_spte: get_page,
+// flush, put_page). The core puts it with the spte, so there the two are one step.
 const FLUSHING = 'kvm_flush_remote_tlbs: wait for the vCPUs to flush';
 
 /** KVM's notifier for a VM. */
@@ -98,7 +100,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
         if (kvm.protocol.bug !== 'seq-at-end-only') kvm.core.x.invalidateBegin(start, end);
         s[at + FLUSH] = this.#zap(start, end);
-        if (t.preempt(at, 1, FLUSHING)) return false;
+        if (!kvm.pinsPages && t.preempt(at, 1, FLUSHING)) return false;
       case 1:
         if (s[at + FLUSH] !== 0) kvm.flushRemoteTlbs();
     }
@@ -168,7 +170,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
       case 0:
         if (!t.lock(at, 0, LOCK_MMU)) return false;
         s[at + YOUNG] = this.#ageRange(start, end, action);
-        if (flush && t.preempt(at, 1, FLUSHING)) return false;
+        if (flush && !this.#kvm.pinsPages && t.preempt(at, 1, FLUSHING)) return false;
       case 1:
         if (flush && s[at + YOUNG] !== 0) this.#kvm.flushRemoteTlbs();
     }
@@ -197,7 +199,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
           if (!t.lock(at, 2, LOCK_MMU)) return false;
           if (retry === 'seq-count' || retry === 'range') bumpSeq(kvm);
           s[at + FLUSH] = this.#zap(start, end);
-          if (t.preempt(at, 3, FLUSHING)) return false;
+          if (!kvm.pinsPages && t.preempt(at, 3, FLUSHING)) return false;
         case 3:
           if (s[at + FLUSH] !== 0) kvm.flushRemoteTlbs();
           t.unlock(LOCK_MMU);

@@ -1,7 +1,7 @@
 // get_user_pages: the page behind a host virtual page, with a reference, faulted in when needed.
 
 import * as abi from '../../assembly/abi.ts';
-import { lockPte } from '../sched/locks.ts';
+import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { EFAULT, handleMmFault } from './fault.ts';
 import type { Mm } from './mm.ts';
@@ -28,14 +28,16 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
   for (;;) {
     switch (s[at]) {
       case 0:
-        if (!mm.permitsAt(s[at + HVN] as number, s[at + FLAGS] as number))
-          return t.done(at, EFAULT);
+        if (!t.lockShared(at, 0, lockMmap(mm.id))) return false;
+        if (!mm.permitsAt(s[at + HVN] as number, s[at + FLAGS] as number)) {
+          return finish(t, at, mm, EFAULT);
+        }
         s[at] = 1;
       case 1: {
         if (!t.lock(at, 1, lockPte(mm.id))) return false;
         const pfn = followPage(mm, s[at + HVN] as number, s[at + FLAGS] as number);
         t.unlock(lockPte(mm.id));
-        if (pfn >= 0) return t.done(at, pfn);
+        if (pfn >= 0) return finish(t, at, mm, pfn);
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = s[at + HVN] as number;
         s[at + CALLEE + 2] =
@@ -44,10 +46,15 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
       }
       case 2:
         if (!handleMmFault(t, at + CALLEE, mm)) return false;
-        if (t.result < 0) return t.done(at, t.result);
+        if (t.result < 0) return finish(t, at, mm, t.result);
         s[at] = 1;
     }
   }
+}
+
+function finish(t: Task, at: number, mm: Mm, result: number): true {
+  t.unlockShared(lockMmap(mm.id));
+  return t.done(at, result);
 }
 
 /**

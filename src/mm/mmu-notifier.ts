@@ -15,7 +15,14 @@
 //    d34883d4e35c): all ops first, then all deletions.
 
 import type { Core } from '../core/load.ts';
-import { LOCK_RCU, lockEntry, lockNotifier, srcuNotifier } from '../sched/locks.ts';
+import {
+  LOCK_RCU,
+  lockEntry,
+  lockMmap,
+  lockNotifier,
+  lockRmap,
+  srcuNotifier,
+} from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import {
   callPlain,
@@ -102,6 +109,8 @@ export class NotifierChain {
   chainLock: ChainLock = 'rwlock';
   freeing: ChainFreeing = 'at-once';
   releaseOrder: ReleaseOrder = 'call-delete';
+  /** register() keeps every invalidation out (mm_take_all_locks). */
+  takeAllLocks = false;
   /** Told when a call reaches an entry that it must not; the explorer listens. */
   onMisuse: ((what: string) => void) | null = null;
   readonly stateFields = ['head', 'entries'] as const;
@@ -123,17 +132,32 @@ export class NotifierChain {
     return this.entries[id] as NotifierEntry;
   }
 
-  /** Adds a notifier at the head of the list; result: its id. */
+  /**
+   * Adds a notifier at the head of the list; result: its id. Since 2.6.27 mm_take_all_locks() keeps
+   * every invalidation out meanwhile (commit 7906d00cd1f6), so that no notifier sees only the end
+   * of one.
+   */
   register(t: Task, at: number, ops: MmuNotifierOps): boolean {
+    const list = this.chainLock !== 'none';
     switch (t.stack[at]) {
       case 0:
-        if (t.preempt(at, 1, 'mmu_notifier_register: take the lock of the list')) return false;
+        if (t.preempt(at, 1, 'mmu_notifier_register: take the locks')) return false;
       case 1:
-        if (this.chainLock !== 'none' && !t.lock(at, 1, lockNotifier(this.#mm))) return false;
+        if (this.takeAllLocks && !t.lock(at, 1, lockMmap(this.#mm))) return false;
+        t.stack[at] = 2;
+      case 2:
+        if (this.takeAllLocks && !t.lock(at, 2, lockRmap(this.#mm))) return false;
+        t.stack[at] = 3;
+      case 3:
+        if (list && !t.lock(at, 3, lockNotifier(this.#mm))) return false;
     }
     this.entries = [...this.entries, new NotifierEntry(ops, this.head)];
     this.head = this.entries.length - 1;
-    if (this.chainLock !== 'none') t.unlock(lockNotifier(this.#mm));
+    if (list) t.unlock(lockNotifier(this.#mm));
+    if (this.takeAllLocks) {
+      t.unlock(lockRmap(this.#mm));
+      t.unlock(lockMmap(this.#mm));
+    }
     return t.done(at, this.head);
   }
 
@@ -143,26 +167,59 @@ export class NotifierChain {
    */
   unregister(t: Task, at: number): boolean {
     const s = t.stack;
-    const lock = lockNotifier(this.#mm);
     const id = s[at + 1] as number;
     const recheck = this.freeing === 'type-safe-recheck';
-    switch (s[at]) {
-      case 0:
-        if (t.preempt(at, 1, 'mmu_notifier_unregister: take the lock of the list')) return false;
-      case 1:
-        if (this.chainLock !== 'none' && !t.lock(at, 1, lock)) return false;
-        s[at] = 2;
-      case 2:
-        // Whoever locked the entry before finds it listed and calls it; we wait for that call.
-        if (recheck && !t.lock(at, 2, lockEntry(id))) return false;
-        this.#unlink(id);
-        if (recheck) t.unlock(lockEntry(id));
-        if (this.chainLock !== 'none') t.unlock(lock);
-        s[at] = 3;
-      case 3:
-        if (this.freeing === 'grace-period' && !this.#synchronize(t, at, 3)) return false;
+    for (;;) {
+      switch (s[at]) {
+        case 0:
+          if (t.preempt(at, 1, 'mmu_notifier_unregister: take the lock of the list')) return false;
+        case 1: {
+          if (!this.#lockList(t, at, 1)) return false;
+          // Since 2.6.27 unregister also releases, unless the exit of the mm already does: before
+          // the deletion or after it, as release() does.
+          s[at] = 2;
+          if (!this.entry(id).listed || this.releaseOrder === 'call-delete') continue;
+          this.#readLock(t);
+          if (this.releaseOrder === 'delete-call') this.#unlink(id);
+          this.#unlockList(t);
+          s[at + CALLEE] = 0;
+          s[at] = 5;
+          continue;
+        }
+        case 2:
+          // Whoever locked the entry before finds it listed and calls it; we wait for that call.
+          if (recheck && !t.lock(at, 2, lockEntry(id))) return false;
+          this.#unlink(id);
+          if (recheck) t.unlock(lockEntry(id));
+          this.#unlockList(t);
+          s[at] = 3;
+        case 3:
+          if (this.freeing === 'grace-period' && !this.#synchronize(t, at, 3)) return false;
+          return t.done(at, 0);
+        case 5:
+          if (!this.#callRelease(t, at, id)) return false;
+          this.#readUnlock(t);
+          s[at] = 6;
+        case 6:
+          if (!this.#lockList(t, at, 6)) return false;
+          s[at] = 2;
+      }
     }
-    return t.done(at, 0);
+  }
+
+  #lockList(t: Task, at: number, pc: number): boolean {
+    return this.chainLock === 'none' || t.lock(at, pc, lockNotifier(this.#mm));
+  }
+
+  #unlockList(t: Task): void {
+    if (this.chainLock !== 'none') t.unlock(lockNotifier(this.#mm));
+  }
+
+  #callRelease(t: Task, at: number, id: number): boolean {
+    const { ops } = this.entry(id);
+    if (ops.steps?.release !== undefined) return ops.steps.release(t, at + CALLEE);
+    ops.release?.();
+    return true;
   }
 
   /** The owner frees a notifier that it unregistered. */
@@ -231,10 +288,7 @@ export class NotifierChain {
           s[at] = 4;
         case 4: {
           const current = s[at + CURRENT] as number;
-          const { ops } = this.entry(current);
-          if (ops.steps?.release !== undefined) {
-            if (!ops.steps.release(t, at + CALLEE)) return false;
-          } else ops.release?.();
+          if (!this.#callRelease(t, at, current)) return false;
           s[at + CURRENT] = this.entry(current).next;
           if (this.releaseOrder === 'call-delete') this.#unlink(current);
           s[at] = 2;

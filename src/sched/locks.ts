@@ -17,6 +17,7 @@ const LOCK_MMAP_FIRST = 0x2000;
 const LOCK_PTE_FIRST = 0x3000;
 const LOCK_SRCU_FIRST = 0x4000;
 const LOCK_ENTRY_FIRST = 0x5000;
+const LOCK_RMAP_FIRST = 0x6000;
 const LOCK_PAGE_FIRST = 0x10000;
 
 /** The lock of an mm's notifier chain. */
@@ -39,6 +40,11 @@ export function lockMmap(mm: number): number {
   return LOCK_MMAP_FIRST + mm;
 }
 
+/** The locks of the reverse map (anon_vma, i_mmap), modelled as one a mm: held by try_to_unmap. */
+export function lockRmap(mm: number): number {
+  return LOCK_RMAP_FIRST + mm;
+}
+
 /** The page-table lock of an mm (mm->page_table_lock; split locks are modelled as one). */
 export function lockPte(mm: number): number {
   return LOCK_PTE_FIRST + mm;
@@ -57,6 +63,7 @@ export function lockName(lock: number): string {
   if (lock === LOCK_KVM_SEQLOCK) return 'mmu_notifier_invalidate_lock';
   if (lock === LOCK_RCU) return 'rcu';
   if (lock >= LOCK_PAGE_FIRST) return `page_lock(${lock - LOCK_PAGE_FIRST})`;
+  if (lock >= LOCK_RMAP_FIRST) return `anon_vma lock (mm ${lock - LOCK_RMAP_FIRST})`;
   if (lock >= LOCK_ENTRY_FIRST) return `lock of notifier ${lock - LOCK_ENTRY_FIRST}`;
   if (lock >= LOCK_SRCU_FIRST) return `mmu_notifier_srcu(mm ${lock - LOCK_SRCU_FIRST})`;
   if (lock >= LOCK_PTE_FIRST) return `page_table_lock(mm ${lock - LOCK_PTE_FIRST})`;

@@ -5,7 +5,7 @@
 // gone and before the page is freed. 6.x: invalidate_range_start and _end around each pte.
 
 import * as abi from '../../../assembly/abi.ts';
-import { lockPage, lockPte } from '../../sched/locks.ts';
+import { lockPage, lockPte, lockRmap } from '../../sched/locks.ts';
 import type { Task } from '../../sched/task.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
@@ -37,6 +37,8 @@ const CLEARED = 6;
 const RANGE_END = 7;
 const WRITE = 8;
 const FREE = 9;
+const RMAP = 10;
+const CLEAR_DONE = 11;
 
 /** Result bit of reclaimPage() beside RECLAIM_*: the page turned out referenced or can't be unmapped. */
 export const RECLAIM_ACTIVATE = 0x100;
@@ -63,10 +65,16 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
       }
       case MAPPING:
         if (!nextMapping(s, at, host)) continue;
+      case RMAP:
+        if (!t.lockShared(at, RMAP, lockRmap(s[at + MM] as number))) return false;
+        s[at] = RECHECK;
       case RECHECK:
         if (host.generation.recheckYoung) {
           if (!ptepClearFlushYoung(t, at + CALLEE, host)) return false;
-          if (t.result !== 0) return unlockDone(t, at, RECLAIM_ACTIVATE);
+          if (t.result !== 0) {
+            t.unlockShared(lockRmap(s[at + MM] as number));
+            return unlockDone(t, at, RECLAIM_ACTIVATE);
+          }
         }
         notify(s, at, MN_INVALIDATE_RANGE_START);
         s[at] = RANGE_START;
@@ -75,6 +83,13 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
         s[at] = CLEAR;
       case CLEAR:
         if (!t.lock(at, CLEAR, lockPte(s[at + MM] as number))) return false;
+        if (x.pageMapcount(s[at + PFN] as number) === 0) {
+          // It was unmapped by somebody else meanwhile.
+          s[at + UNMAPPED] = 1;
+          t.unlock(lockPte(s[at + MM] as number));
+          s[at] = CLEAR_DONE;
+          continue;
+        }
         host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, s[at + HVN]);
         s[at + UNMAPPED] = x.tryToUnmapOne(s[at + PFN] as number);
         notify(s, at, hooksOf(host, s, at) === '6.x' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
@@ -82,10 +97,13 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
       case CLEARED:
         if (hooksOf(host, s, at) !== 'none' && !call(t, at, host)) return false;
         t.unlock(lockPte(s[at + MM] as number));
+        s[at] = CLEAR_DONE;
+      case CLEAR_DONE:
         notify(s, at, MN_INVALIDATE_RANGE_END);
         s[at] = RANGE_END;
       case RANGE_END:
         if (hooksOf(host, s, at) === '6.x' && !call(t, at, host)) return false;
+        t.unlockShared(lockRmap(s[at + MM] as number));
         if (s[at + UNMAPPED] === 0) return unlockDone(t, at, RECLAIM_ACTIVATE);
         s[at] = MAPPING;
         continue;
@@ -111,7 +129,7 @@ function nextMapping(s: Int32Array, at: number, host: Host): boolean {
   s[at + CALLEE] = 0;
   s[at + CALLEE + 1] = pfn;
   s[at + CALLEE + 2] = 0;
-  s[at] = RECHECK;
+  s[at] = RMAP;
   return true;
 }
 

@@ -41,10 +41,11 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
       case 0:
         s[at + INDEX] = 0;
         s[at + COUNT] = 0;
-        s[at + MAPS] = x.pageMapcount(s[at + PFN] as number);
         host.emit(abi.EVENT_FOLIO_REFERENCED, s[at + PFN]);
         s[at] = 1;
       case 1:
+        // Mappings may have gone while this waited.
+        s[at + MAPS] = x.pageMapcount(s[at + PFN] as number);
         if ((s[at + INDEX] as number) >= (s[at + MAPS] as number)) {
           host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
           return t.done(at, s[at + COUNT] as number);
@@ -75,6 +76,7 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
     case 0: {
       const pfn = s[at + PFN] as number;
       const mapping = s[at + HVN] as number;
+      if (mapping >= host.core.x.pageMapcount(pfn) >>> 0) return t.done(at, 0);
       s[at + MM] = host.core.x.rmapMm(pfn, mapping);
       const found = host.core.x.pageReferencedOne(pfn, mapping) >>> 0;
       s[at + HVN] = found & HVN_MASK;

@@ -1,0 +1,478 @@
+// A machine small enough to be explored: the emulator's own host, mm and KVM with a few pages, one TLB
+// entry a page, devices that take no time, and a monitor that knows what the guest wrote.
+
+import {
+  ACCESS_READ,
+  ACCESS_SUPERVISOR,
+  ACCESS_WRITE,
+  EFER_LMA,
+  EFER_NXE,
+  EXIT_DONE,
+  EXIT_PAGE_FAULT,
+  CR0_PG,
+  CR0_WP,
+  CR4_PAE,
+  FRAME_REFCOUNT,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  LRU_POLICY_FIRST,
+  PG_ANON,
+  PG_SWAPCACHE,
+  SLOT_RMAP,
+  TLB_LIST_ENTRY,
+  TLB_LIST_GVA,
+  TLB_LIST_PFN,
+  VCPU_EXIT_REASON,
+  VERDICT_KEEP,
+  VERDICT_RECLAIM,
+} from '../../assembly/abi.ts';
+import { loadCore } from '../core/load.ts';
+import type { Core } from '../core/load.ts';
+import { kvmPageFault } from '../kvm/page-fault.ts';
+import type { SeededBug } from '../kvm/fault-protocol.ts';
+import { Kvm } from '../kvm/kvm.ts';
+import type { Vcpu } from '../kvm/vcpu.ts';
+import { MM_GENERATIONS } from '../mm/generation.ts';
+import { Host } from '../mm/host.ts';
+import type { Mm } from '../mm/mm.ts';
+import { BlockDevice, DEVICES } from '../mm/swap-device.ts';
+import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
+import type { Task } from '../sched/task.ts';
+import { Mirror } from './mirror.ts';
+import type { ProtocolPreset } from './presets.ts';
+import type { StateObject } from './records.ts';
+import { ViolationSink } from './system.ts';
+import { SharedWords } from './words.ts';
+
+/** First gfn of the guest's data pages; its four tables lie at gfns 0 to 3. */
+export const DATA_GFN = 8;
+/** First host page of the guest's memory. */
+export const GUEST_HVN = 0x100;
+/** Pages of the guest's tables in the host, resident. */
+const TABLE_HVN = 0x10;
+const PT_FLAGS = 7;
+
+/** A swap device or disk that takes no time; a fault-injection actor makes requests fail. */
+class ExploredDevice extends BlockDevice {
+  failing = 0;
+  readonly stateFields = ['failing'] as const;
+
+  constructor() {
+    super(DEVICES.zram);
+  }
+
+  override read(): number {
+    return this.failing !== 0 ? -1 : 0;
+  }
+
+  override write(): number {
+    return 0;
+  }
+
+  override nextWriteFails(): boolean {
+    return this.failing !== 0;
+  }
+}
+
+/** Reclaim of whatever page is oldest, after one test for young. */
+class ExploredPolicy implements ReclaimPolicy {
+  readonly name = 'explored';
+  readonly cluster = 1;
+  #host!: Host;
+  /** Pages that may still be looked at in this run. */
+  left = 0;
+  readonly stateFields = ['left'] as const;
+
+  attach(host: Host): void {
+    this.#host = host;
+    host.core.x.lruSetMap(LIST, LIST, LIST, LIST, 0);
+  }
+
+  begin(): void {
+    // Twice around: a page that was young at first may be old by then.
+    this.left = 2 * (this.#host.core.x.lruSize(LIST) >>> 0);
+  }
+
+  next(): number {
+    if (this.left === 0) return 0;
+    this.left--;
+    return this.#host.core.x.lruIsolateTail(LIST) >>> 0;
+  }
+
+  mayStop(): boolean {
+    return true;
+  }
+
+  asks(): boolean {
+    return true;
+  }
+
+  judge(_pfn: number, referenced: number): number {
+    return referenced > 0 ? VERDICT_KEEP : VERDICT_RECLAIM;
+  }
+
+  putBack(pfn: number, verdict: number): void {
+    this.#host.core.x.lruVerdict(pfn, verdict);
+  }
+}
+
+const LIST = LRU_POLICY_FIRST;
+
+/** Options of a machine. */
+export interface MachineOptions {
+  /** Data pages of the guest. @default 1 */
+  readonly pages?: number;
+  /** @default 1 */
+  readonly vcpus?: number;
+  readonly bug?: SeededBug | undefined;
+}
+
+// Monitor words, by page: what the guest wrote last, whether the host may have dropped it, and whether it
+// was used since the last test for young ended, and between that and the one before.
+const WROTE = 0;
+const DROPPED = 1;
+const USED = 2;
+const USED_BEFORE = 3;
+const PER_PAGE = 4;
+
+/** The machine of a scenario. */
+export class ExploredMachine {
+  readonly preset: ProtocolPreset;
+  readonly core: Core;
+  readonly host: Host;
+  readonly mm: Mm;
+  readonly kvm: Kvm | null;
+  readonly mirror: Mirror | null;
+  readonly device = new ExploredDevice();
+  readonly sink = new ViolationSink();
+  readonly words: SharedWords;
+  readonly pages: number;
+  /** Id of the secondary MMU's registration, 0: none. */
+  registration = 0;
+  /** Address of one access record a vCPU, and of the list of TLB entries. */
+  readonly #records: number;
+  readonly #scratch: number;
+
+  constructor(preset: ProtocolPreset, options: MachineOptions = {}) {
+    this.preset = preset;
+    this.pages = options.pages ?? 1;
+    this.core = loadCore('explore');
+    this.words = new SharedWords(this.pages * PER_PAGE);
+    this.host = new Host(this.core, {
+      frames: 8,
+      residentFrames: 8,
+      swapPages: 8,
+      generation: { ...MM_GENERATIONS[preset.mm], forkHook: preset.forkHook },
+      aging: preset.aging,
+      policy: new ExploredPolicy(),
+      swap: this.device,
+      disk: this.device,
+    });
+    this.mm = this.host.createMm();
+    this.mm.notifiers.chainLock = preset.chainLock;
+    this.mm.notifiers.releaseOrder = preset.releaseOrder;
+    this.mm.notifiers.freeing = options.bug === 'no-synchronize' ? 'at-once' : preset.freeing;
+    this.mm.notifiers.takeAllLocks = preset.takeAllLocks;
+    this.mm.notifiers.onMisuse = (what) => this.sink.report('no_use_after_free', what);
+    this.mm.mmap({ hvn: TABLE_HVN, npages: 4, resident: true });
+    this.mm.mmap({ hvn: GUEST_HVN, npages: this.pages });
+    this.#scratch = this.core.x.arenaAlloc(4096) >>> 0;
+    this.#records = this.core.x.arenaAlloc(4096) >>> 0;
+    if (preset.secondary === 'kvm') {
+      this.kvm = this.#makeKvm(options);
+      this.mirror = null;
+      this.registration = this.mm.notifiers.head;
+    } else {
+      this.kvm = null;
+      const checks = options.bug !== 'no-retry';
+      this.mirror = new Mirror(this.mm, GUEST_HVN, this.pages, preset.interval === true, checks);
+      this.registration = this.mm.registerNotifier(this.mirror.ops);
+    }
+  }
+
+  #makeKvm(options: MachineOptions): Kvm {
+    const { preset } = this;
+    const kvm = new Kvm({
+      core: this.core,
+      mm: this.mm,
+      aging: preset.aging,
+      generation: preset.kvm,
+      protocol: { retry: preset.retry, bug: options.bug },
+      vcpus: options.vcpus ?? 1,
+      tlb: { l1Sets: 1, l1Ways: 2, l2Sets: 1, l2Ways: 2 },
+      hashShift: 1,
+    });
+    kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 4, hvn: TABLE_HVN });
+    kvm.setUserMemoryRegion({ slot: 1, gfn: DATA_GFN, npages: this.pages, hvn: GUEST_HVN });
+    for (const vcpu of kvm.vcpus) {
+      vcpu.setRegisters({ cr0: CR0_PG | CR0_WP, cr4: CR4_PAE, efer: EFER_LMA | EFER_NXE });
+    }
+    const boot = kvm.vcpus[0] as Vcpu;
+    for (let level = 0; level < 3; level++) {
+      boot.writeGuestPte(level, 0, ((level + 1) << 12) | PT_FLAGS, 0);
+    }
+    for (let page = 0; page < this.pages; page++) {
+      // Accessed and dirty already, so that the guest's own tables do not change any more.
+      boot.writeGuestPte(3, page, ((DATA_GFN + page) << 12) | PT_FLAGS | 0x60, 0);
+    }
+    for (const vcpu of kvm.vcpus) vcpu.setCr3(0);
+    return kvm;
+  }
+
+  /** Objects whose fields are state. */
+  get records(): StateObject[] {
+    const all = [...this.host.stateObjects(), ...(this.kvm?.stateObjects() ?? []), this.device];
+    if (this.mirror !== null) all.push(this.mirror);
+    if (this.mirror?.interval) all.push(this.mirror.interval);
+    return all.filter((object) => 'stateFields' in object) as StateObject[];
+  }
+
+  // ---- what the guest does ---------------------------------------------------------------------
+
+  /**
+   * A vCPU's access to page s[at + 1], a write if s[at + 2]: enters the guest, faults until the
+   * access is made. Result: 0, or a negative errno.
+   */
+  guestAccess(t: Task, at: number, vcpu: Vcpu): boolean {
+    const s = t.stack;
+    for (;;) {
+      switch (s[at]) {
+        case 0:
+          if (
+            t.preempt(at, 1, `vcpu_enter_guest: ${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`)
+          )
+            return false;
+        case 1:
+          if (this.#tryAccess(s, at, vcpu)) return t.done(at, 0);
+          s[at + 4] = 0;
+          if (t.preempt(at, 2, 'vmexit: page fault')) return false;
+        case 2:
+          // The fault itself uses the page: the host marks it young on the way.
+          this.use(s[at + 1] as number);
+          if (!kvmPageFault(t, at + 4, vcpu)) return false;
+          if (t.result < 0) return t.done(at, t.result);
+          s[at] = 0;
+      }
+    }
+  }
+
+  /** The access by TLB or walk, in one step; false: it faults. */
+  #tryAccess(s: Int32Array, at: number, vcpu: Vcpu): boolean {
+    const { x, mem } = this.core;
+    const page = s[at + 1] as number;
+    const write = s[at + 2] !== 0;
+    const record = this.#records + vcpu.id * 8;
+    this.words.set(page * PER_PAGE + USED, 1);
+    vcpu.roots.enter(vcpu.cr3);
+    mem.store32(record, (page << 12) | (write ? ACCESS_WRITE : ACCESS_READ) | ACCESS_SUPERVISOR);
+    mem.store32(record + 4, 0);
+    x.runBatch(vcpu.ptr, record, 1);
+    const reason = mem.load32(vcpu.ptr + VCPU_EXIT_REASON);
+    if (reason === EXIT_DONE) {
+      this.#accessed(page, write, this.#tlbFrame(vcpu, page), vcpu.id + 1);
+      return true;
+    }
+    if (reason !== EXIT_PAGE_FAULT) throw new Error(`the guest left with reason ${reason}`);
+    return false;
+  }
+
+  /** Frame that a vCPU's TLB holds for a page, or -1. */
+  #tlbFrame(vcpu: Vcpu, page: number): number {
+    const { x, mem } = this.core;
+    const count = x.tlbList(vcpu.ptr, this.#scratch, 16) >>> 0;
+    for (let i = 0; i < count; i++) {
+      const entry = this.#scratch + i * TLB_LIST_ENTRY;
+      if (mem.load32(entry + TLB_LIST_GVA) >>> 12 === page) return mem.load32(entry + TLB_LIST_PFN);
+    }
+    return -1;
+  }
+
+  /** The secondary MMU reached `pfn` for a page: what must be true of that frame? */
+  #accessed(page: number, write: boolean, pfn: number, who: number): void {
+    const { x } = this.core;
+    const { words } = this;
+    if (pfn < 0) return;
+    if (pfn !== 0 && this.#refcount(pfn) === 0) {
+      this.sink.report(
+        'no_access_to_freed_frame',
+        `page ${page} was reached in frame ${pfn}, which is free`,
+      );
+      return;
+    }
+    const at = page * PER_PAGE;
+    if (write) {
+      words.set(at + WROTE, who);
+      x.frameSetContent(pfn, who);
+      return;
+    }
+    const want = words.get(at + WROTE);
+    const found = x.frameContent(pfn) >>> 0;
+    if (found !== want && words.get(at + DROPPED) === 0) {
+      this.sink.report('no_lost_write', `page ${page} reads ${found}, the guest wrote ${want}`);
+    }
+  }
+
+  /** The mirror's device reads or writes page s[at + 1]; faults until it is mapped. */
+  deviceAccess(t: Task, at: number): boolean {
+    const s = t.stack;
+    const mirror = this.mirror as Mirror;
+    for (;;) {
+      switch (s[at]) {
+        case 0: {
+          if (t.preempt(at, 1, `device: ${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`))
+            return false;
+        }
+        case 1: {
+          const page = s[at + 1] as number;
+          this.words.set(page * PER_PAGE + USED, 1);
+          const pfn = mirror.frameOf(page);
+          if (pfn >= 0) {
+            this.#accessed(page, s[at + 2] !== 0, pfn, 9);
+            return t.done(at, 0);
+          }
+          s[at + 4] = 0;
+          s[at + 5] = page;
+          s[at] = 2;
+        }
+        case 2:
+          this.use(s[at + 1] as number);
+          if (!mirror.fault(t, at + 4)) return false;
+          if (t.result < 0) return t.done(at, t.result);
+          s[at] = 0;
+      }
+    }
+  }
+
+  // ---- what the host knows -----------------------------------------------------------------------
+
+  /** The secondary MMU drops all that it maps: its user closes it. */
+  dropAll(): void {
+    if (this.kvm !== null) {
+      this.core.x.zapAllFast();
+      this.core.x.flushTlbs();
+    }
+    if (this.mirror !== null) this.mirror.ptes = this.mirror.ptes.map(() => 0);
+  }
+
+  /** The host itself used a page. */
+  use(page: number): void {
+    this.words.set(page * PER_PAGE + USED, 1);
+  }
+
+  /** The host drops a page's content on purpose. */
+  drop(page: number): void {
+    this.words.set(page * PER_PAGE + DROPPED, 1);
+  }
+
+  /**
+   * A test for young has ended: whether the page was used since the test before the last one ended.
+   * The bits are cleared early in a test, and a use after that counts for the next: so a page that
+   * is rightly called young was used in this time.
+   */
+  usedLately(page: number): boolean {
+    const at = page * PER_PAGE;
+    const { words } = this;
+    const used = words.get(at + USED) !== 0;
+    const before = words.get(at + USED_BEFORE) !== 0;
+    words.set(at + USED_BEFORE, used ? 1 : 0);
+    words.set(at + USED, 0);
+    return used || before;
+  }
+
+  /** Present pte of a data page, or 0. */
+  hpte(page: number): number {
+    const pte = this.core.x.hpteGet(this.mm.id, GUEST_HVN + page) >>> 0;
+    return (pte & HPTE_PRESENT) !== 0 ? pte : 0;
+  }
+
+  #refcount(pfn: number): number {
+    return this.core.mem.load32((this.core.x.framePtr(pfn) >>> 0) + FRAME_REFCOUNT);
+  }
+
+  /** Frames that the secondary MMU maps for a data page. */
+  mappedFrames(page: number): number[] {
+    if (this.mirror !== null) {
+      const pfn = this.mirror.frameOf(page);
+      return pfn >= 0 ? [pfn] : [];
+    }
+    const { x, mem } = this.core;
+    const slot = x.slotPtr(1) >>> 0;
+    const head = mem.load32(mem.load32(slot + SLOT_RMAP) + page * 4);
+    if (head === 0) return [];
+    const entries: number[] = [];
+    if ((head & 1) === 0) entries.push(head);
+    else {
+      for (let desc = (head & ~1) >>> 0; desc !== 0; desc = mem.load32(desc)) {
+        const count = mem.load32(desc + 4);
+        for (let i = 0; i < count; i++) entries.push(mem.load32(desc + 8 + i * 4));
+      }
+    }
+    return entries.map(
+      (sptep) => (mem.load32(sptep) >>> 12) | ((mem.load32(sptep + 4) & 0x7ffff) << 20),
+    );
+  }
+
+  /** A page that the secondary MMU maps although its frame is free, or null. */
+  mappedFreeFrame(): string | null {
+    for (let page = 0; page < this.pages; page++) {
+      for (const pfn of this.mappedFrames(page)) {
+        if (pfn !== 0 && this.#refcount(pfn) === 0) {
+          return `page ${page} is mapped to frame ${pfn}, which is free`;
+        }
+      }
+    }
+    return null;
+  }
+
+  /** A page that the secondary MMU maps to another frame than the host does, or null. */
+  staleMapping(): string | null {
+    for (let page = 0; page < this.pages; page++) {
+      const pte = this.hpte(page);
+      for (const pfn of this.mappedFrames(page)) {
+        if (pte === 0) return `page ${page} is mapped to frame ${pfn}, the host maps nothing`;
+        if (pte >>> HPTE_PFN_SHIFT !== pfn) {
+          return `page ${page} is mapped to frame ${pfn}, the host maps frame ${pte >>> HPTE_PFN_SHIFT}`;
+        }
+      }
+    }
+    return null;
+  }
+
+  /** Wrong reference counts: frames in use that nobody accounts for. Null: all exact. */
+  leakedFrames(): string | null {
+    const { x } = this.core;
+    const owners = new Map<number, number>();
+    const add = (pfn: number): void => void owners.set(pfn, (owners.get(pfn) ?? 0) + 1);
+    const pins = this.kvm?.pinsPages === true;
+    for (let page = 0; page < this.pages; page++) {
+      const pte = this.hpte(page);
+      if (pte !== 0) add(pte >>> HPTE_PFN_SHIFT);
+      if (pins) for (const pfn of this.mappedFrames(page)) add(pfn);
+    }
+    const total = x.frameTotal() >>> 0;
+    for (let pfn = 1; pfn < total; pfn++) {
+      const count = this.#refcount(pfn);
+      const flags = x.pageFlags(pfn);
+      if (count === 0 || (flags & PG_ANON) === 0) continue;
+      const wanted = owners.get(pfn) ?? 0;
+      const cached = this.#inSwapCache(flags) ? 1 : 0;
+      if (this.#isTable(pfn)) continue;
+      if (count !== wanted + cached) {
+        return `frame ${pfn} has ${count} references, ${wanted + cached} are accounted for`;
+      }
+    }
+    return null;
+  }
+
+  #inSwapCache(flags: number): boolean {
+    return (flags & PG_SWAPCACHE) !== 0;
+  }
+
+  #isTable(pfn: number): boolean {
+    for (let i = 0; i < 4; i++) {
+      const pte = this.core.x.hpteGet(this.mm.id, TABLE_HVN + i) >>> 0;
+      if (pte >>> HPTE_PFN_SHIFT === pfn) return true;
+    }
+    return false;
+  }
+}
