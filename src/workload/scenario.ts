@@ -21,9 +21,10 @@ import { DataError } from '../core/errors.ts';
 import { systemError } from './bytes.ts';
 import { Fields, parseJson } from './fields.ts';
 import { type HostOperation, MADVICE } from './host-op.ts';
-import { openWorkload } from './open.ts';
 import { type ScenarioStep, ScenarioSource } from './scenario-source.ts';
 import { type Workload, limited } from './source.ts';
+import { splitSpec } from './spec.ts';
+import { syntheticWorkload } from './synthetic.ts';
 import { openTrace } from './trace-source.ts';
 
 /** Value of a scenario's `schema`. */
@@ -151,7 +152,7 @@ function workloadStep(f: Fields, reading: Reading): ScenarioStep {
   const seed = f.whole('seed', 0, Number.MAX_SAFE_INTEGER, reading.seed);
   let workload: Workload;
   try {
-    workload = openWorkload(spec, seed);
+    workload = syntheticWorkload(splitSpec(spec), seed);
   } catch (error) {
     throw new DataError(`${f.where}: ${(error as Error).message}`);
   }
