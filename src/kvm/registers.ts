@@ -98,7 +98,7 @@ export function writeEfer(vcpu: Vcpu, value: number): boolean {
 export const INVPCID = { address: 0, single: 1, all: 2, allNonGlobal: 3 } as const;
 
 /** Whether a page number, 52 bits, is that of a canonical address. */
-function canonicalVpn(vcpu: Vcpu, vpn: number): boolean {
+export function canonicalVpn(vcpu: Vcpu, vpn: number): boolean {
   const unused = (register(vcpu, VCPU_CR4) & CR4_LA57) !== 0 ? 44 : 35;
   const top = Math.floor(vpn / 2 ** unused);
   return top === 0 || top === 2 ** (52 - unused) - 1;

@@ -46,7 +46,7 @@ import {
   FAULT_READONLY,
   kvmPageFault,
 } from './page-fault.ts';
-import { loadCr0, loadCr4, loadEfer } from './registers.ts';
+import { canonicalVpn, loadCr0, loadCr4, loadEfer } from './registers.ts';
 import { Roots } from './roots.ts';
 
 /** Faults in a row on one access without progress that can only be a bug of ours. */
@@ -319,10 +319,11 @@ export class Vcpu {
     x.tlbFlushSpace(this.ptr, pcid);
   }
 
-  /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits). */
+  /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits); one that is not canonical does nothing. */
   invlpg(vpn: number): void {
     const { x, mem } = this.kvm.core;
     this.countExit();
+    if (!canonicalVpn(this, vpn)) return;
     const gva = BigInt.asUintN(64, BigInt(vpn) << 12n);
     mem.storeBig(this.ptr + VCPU_FAULT_GVA, gva);
     this.flushGva(this.space);
