@@ -3,7 +3,7 @@
 // key (rights of the path, level, gfn) shows here.
 
 import fc from 'fast-check';
-import { test } from 'vitest';
+import { expect, test } from 'vitest';
 import { residentVm } from '../../src/conform/resident-vm.ts';
 import { gpteWords } from '../../src/conform/words.ts';
 import { accessArbitrary, entryArbitrary, outcomeWords, registersArbitrary } from './mapping.ts';
