@@ -200,7 +200,7 @@ export {
 } from './mmu/fault';
 export { folioSetReferenced, hvaToPfnFast, releasePfn } from './mmu/pfn';
 export { mmuPteWrite, syncRoot, gfnShadowed, writeProtectRange } from './mmu/sync';
-export { putRoot, zapAll, zapAllFast } from './mmu/zap';
+export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap';
 export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva, clearFloodCounts } from './mmu/invlpg';
 export {

@@ -18,11 +18,13 @@ import {
   HPTE_SWAP,
   HPTE_WRITE,
   HPTE_YOUNG,
+  LAZYFREE_PAGE,
+  LAZYFREE_PTE,
   PG_ANON,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
   PG_REFERENCED,
-  PG_SWAPBACKED,
+  PG_SWAPCACHE,
 } from '../abi';
 import { pageAlloc } from '../layout';
 import { Hpte, Hvn, Pfn } from '../types';
@@ -236,8 +238,9 @@ export function clearRefsRange(mm: u32, hvn: Hvn, end: Hvn): u32 {
 }
 
 /**
- * MADV_FREE on one page: an anonymous page that only this pte maps becomes clean and lazily
- * freeable; a swap entry goes. 1 when the page is lazily freeable now.
+ * MADV_FREE on one page (madvise_free_pte_range): a swap entry goes; a page whose content can be given
+ * up becomes clean. Result: LAZYFREE_PAGE when the page may be marked lazily freeable, with
+ * LAZYFREE_PTE when its pte was young or dirty.
  */
 export function lazyFreeOne(mm: u32, hvn: Hvn): u32 {
   splitAt(mm, hvn);
@@ -251,9 +254,14 @@ export function lazyFreeOne(mm: u32, hvn: Hvn): u32 {
   if (pte & HPTE_SWAP) return 0;
   const pfn = pte >> HPTE_PFN_SHIFT;
   const page = framePtr(pfn);
-  if ((load<u32>(page, FRAME_FLAGS) & PG_ANON) == 0 || pageMapcount(pfn) != 1) return 0;
-  tryToFreeSwap(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if ((flags & PG_ANON) == 0) return 0;
+  if (flags & (PG_SWAPCACHE | PG_DIRTY)) {
+    if (pageMapcount(pfn) != 1) return 0;
+    if (flags & PG_SWAPCACHE && tryToFreeSwap(pfn) == 0) return 0;
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_DIRTY, FRAME_FLAGS);
+  }
+  if ((pte & (HPTE_YOUNG | HPTE_DIRTY)) == 0) return LAZYFREE_PAGE;
   hpteSet(mm, hvn, pte & ~(HPTE_YOUNG | HPTE_DIRTY));
-  store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~(PG_DIRTY | PG_SWAPBACKED), FRAME_FLAGS);
-  return 1;
+  return LAZYFREE_PAGE | LAZYFREE_PTE;
 }

@@ -242,12 +242,15 @@ export function remoteFlushOrZap(flush: bool): void {
 
 /** kvm_mmu_zap_page for one page that may be a root in use. */
 export function putRoot(sp: usize): void {
+  dropRoot(sp);
+  commitZapPage();
+}
+
+/** mmu_free_root_page: one user fewer; an invalid root is chained for the commit with its last. */
+export function dropRoot(sp: usize): void {
   const count = load<u32>(sp, SP_ROOT_COUNT) - 1;
   store<u32>(sp, count, SP_ROOT_COUNT);
-  if (count == 0 && (load<u32>(sp, SP_ROLE) & ROLE_INVALID) != 0) {
-    prepareZapPage(sp);
-    commitZapPage();
-  }
+  if (count == 0 && (load<u32>(sp, SP_ROLE) & ROLE_INVALID) != 0) prepareZapPage(sp);
 }
 
 /**

@@ -270,6 +270,10 @@ export interface ShadowExports {
   gfnShadowed(gfn: number): number;
   /** Gives a root's reference back. */
   putRoot(sp: number): void;
+  /** The same without freeing an invalid root before commitZapPage(). */
+  dropRoot(sp: number): void;
+  /** Flushes once and frees what was zapped. */
+  commitZapPage(): void;
   /** Zaps every shadow page of the VM. */
   zapAllFast(): void;
   /** Write-protects a gfn range for dirty logging; 1: TLBs must be flushed. */

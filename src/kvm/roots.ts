@@ -91,7 +91,7 @@ export class Roots {
   freeAll(): void {
     // Both MMUs of a vCPU are unloaded; the one for nested guests holds nothing.
     this.#emit(EVENT_FREE_ROOTS);
-    if (!this.#kvm.tdp) for (const root of [this.current, ...this.previous]) this.#put(root);
+    if (!this.#kvm.tdp) this.#putAll([...this.previous, this.current]);
     this.#emit(EVENT_FREE_ROOTS);
     this.current = { ...this.current, sp: 0 };
     this.previous = this.previous.map(() => NO_ROOT);
@@ -127,7 +127,13 @@ export class Roots {
    */
   flushGuest(): void {
     const { x, mem } = this.#kvm.core;
+    if (this.#kvm.tdp) {
+      this.#emit(EVENT_FLUSH_ASID_TLB);
+      x.tlbFlushAll(this.#vcpu);
+      return;
+    }
     this.#sync();
+    this.#emit(EVENT_FREE_ROOTS);
     this.previous = this.previous.map((root) => {
       if (root.sp === 0) return root;
       const unsync =
@@ -136,6 +142,7 @@ export class Roots {
       this.#put(root);
       return NO_ROOT;
     });
+    this.#emit(EVENT_FLUSH_ASID_TLB);
     x.tlbFlushAll(this.#vcpu);
   }
 
@@ -259,6 +266,13 @@ export class Roots {
 
   #emit(id: number, a = 0): void {
     if (this.#kvm.core.tracing) this.#kvm.core.emit(id, a, 0, 0, 0);
+  }
+
+  /** kvm_mmu_free_roots: several roots, one flush. */
+  #putAll(roots: readonly Root[]): void {
+    const { x } = this.#kvm.core;
+    for (const root of roots) if (root.sp !== 0) x.dropRoot(root.sp);
+    x.commitZapPage();
   }
 
   #put(root: Root): void {

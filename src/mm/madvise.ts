@@ -55,7 +55,9 @@ function adviseArea(mm: Mm, part: Vma, advice: Advice): void {
 // Arguments and locals of lazyFree().
 const START = 1;
 const END = 2;
-const CALLEE = 3;
+const FIRST = 3;
+const LAST = 4;
+const CALLEE = 5;
 
 /** MADV_FREE: the pages may be dropped unless they are written again. */
 function lazyFree(t: Task, at: number, mm: Mm): boolean {
@@ -71,10 +73,16 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
     case 1: {
       if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
       let hvn = x.hpteNextMapped(mm.id, start, end) >>> 0;
+      s[at + FIRST] = end;
+      s[at + LAST] = 0;
       while (hvn < end) {
-        if (x.lazyFreeOne(mm.id, hvn) === 1) {
-          const pfn = x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT;
-          x.lruSetFlags(pfn, 0, abi.PG_ACTIVE | abi.PG_REFERENCED);
+        const done = x.lazyFreeOne(mm.id, hvn);
+        if ((done & abi.LAZYFREE_PAGE) !== 0) {
+          x.markPageLazyfree(x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT);
+        }
+        if ((done & abi.LAZYFREE_PTE) !== 0) {
+          s[at + FIRST] = Math.min(s[at + FIRST] as number, hvn);
+          s[at + LAST] = hvn + 1;
         }
         hvn = x.hpteNextMapped(mm.id, hvn + 1, end) >>> 0;
       }
@@ -82,8 +90,17 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
       notifyRange(s, at + CALLEE, op, start, end, abi.MMU_NOTIFY_CLEAR);
       if (t.preempt(at, 2, 'madvise_free: the ptes are clean')) return false;
     }
-    case 2:
+    case 2: {
       if (mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+      const first = s[at + FIRST] as number;
+      const last = s[at + LAST] as number;
+      if (mm.hooks !== '6.x' || last === 0) break;
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 3;
+    }
+    case 3:
+      // tlb_finish_mmu: the ptes that changed are flushed.
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
   }
   return t.done(at, 0);
 }
@@ -110,12 +127,13 @@ function coldOrPageout(mm: Mm, part: Vma, pageout: boolean): void {
       if (last === 0) first = hvn;
       last = hvn + 1;
     }
-    x.lruSetFlags(pfn, 0, pageout ? abi.PG_REFERENCED : abi.PG_REFERENCED | abi.PG_ACTIVE);
+    x.lruSetFlags(pfn, 0, abi.PG_REFERENCED);
+    if (!pageout) x.deactivatePage(pfn);
     if (!pageout || (flags & abi.PG_UNEVICTABLE) !== 0) continue;
     x.lruIsolate(pfn);
     isolated.push(pfn);
   }
-  for (const pfn of isolated) pageoutOne(host, pfn);
+  if (isolated.length > 0) pageoutList(host, isolated);
   if (mm.hooks === '6.x' && last > 0) {
     const { task } = host;
     notifyRange(task.stack, 0, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
@@ -123,8 +141,18 @@ function coldOrPageout(mm: Mm, part: Vma, pageout: boolean): void {
   }
 }
 
-/** Reclaims one isolated page unless it is referenced (reclaim_pages). */
-export function pageoutOne(host: Host, pfn: number): void {
+/** Reclaims isolated pages in order unless they are referenced; the rest goes back (reclaim_pages). */
+export function pageoutList(host: Host, pfns: readonly number[]): void {
+  const kept: [pfn: number, verdict: number][] = [];
+  for (const pfn of pfns) {
+    const verdict = pageoutOne(host, pfn);
+    if (verdict >= 0) kept.push([pfn, verdict]);
+  }
+  for (const [pfn, verdict] of kept) host.core.x.lruVerdict(pfn, verdict);
+}
+
+/** Reclaims one isolated page; -1: it is gone, else VERDICT_* to put it back with. */
+function pageoutOne(host: Host, pfn: number): number {
   const { x } = host.core;
   const t = host.task;
   x.lruSetFlags(pfn, 0, abi.PG_ACTIVE);
@@ -132,14 +160,11 @@ export function pageoutOne(host: Host, pfn: number): void {
   t.stack[0] = 0;
   pageReferenced(t, 0, host);
   const verdict = checkReferences(host, pfn, t.result);
-  if (verdict !== abi.VERDICT_RECLAIM) {
-    x.lruVerdict(pfn, verdict);
-    return;
-  }
+  if (verdict !== abi.VERDICT_RECLAIM) return verdict;
   t.stack[1] = pfn;
   t.stack[0] = 0;
   reclaimPage(t, 0, host);
-  if ((t.result & abi.RECLAIM_FREED) === 0) x.lruVerdict(pfn, abi.VERDICT_KEEP);
+  return (t.result & abi.RECLAIM_FREED) === 0 ? abi.VERDICT_KEEP : -1;
 }
 
 /** MADV_WILLNEED: what is swapped out or in the file is read ahead, without being mapped young. */

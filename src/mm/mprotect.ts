@@ -80,15 +80,22 @@ export function mprotect(
     if (part.flags === (changed[i] as Vma).flags) continue;
     mm.run(
       (t, at) =>
-        changeRange(t, at, mm, abi.MMU_NOTIFY_PROTECTION_VMA, (s, frame) =>
-          x.protectRange(
+        changeRange(t, at, mm, abi.MMU_NOTIFY_PROTECTION_VMA, (s, frame) => {
+          const changes = x.protectRange(
             mm.id,
             s[frame + START] as number,
             s[frame + END] as number,
             s[frame + ARGUMENT] as number,
             upgrade,
-          ),
-        ),
+          );
+          // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
+          if ((part.flags & VM_READ) === 0) return 0;
+          return prot.read
+            ? changes
+            : x.hpteNextMapped(mm.id, part.start, part.end) < part.end
+              ? 1
+              : 0;
+        }),
       part.start,
       part.end,
       prot.write ? 1 : 0,

@@ -131,16 +131,34 @@ class StubRun {
   call(gva: Gva): void {
     const stack = this.#cpl ? SUPERVISOR_STACK : USER_STACK;
     this.store(stack, 8, { lo: CODE_GFN * 4096 + STUB.exec + 2, hi: 0 });
-    const flags = ACCESS_FETCH | this.#cpl;
-    this.#check(this.#port.access(gva.vpn, gva.offset, flags, 1, null), gva, 1, false);
-    const opcode = this.#port.loaded(1).lo & 0xff;
-    if (opcode !== 0xc3) {
-      throw new DataError(`exec of byte 0x${opcode.toString(16)}: only ret (0xc3) is emulated`);
-    }
+    this.#until(gva);
     const rax = this.#rax;
     this.load(stack, 8);
     this.#rax = rax;
     this.fetch(STUB.exec + 2);
+  }
+
+  /** Runs what was called to its `ret`. */
+  #until(from: Gva): void {
+    let at = from.vpn * 4096 + from.offset;
+    for (let steps = 0; steps < 64; steps++) {
+      const opcode = this.#fetchByte(at);
+      if (opcode === 0xc3) return;
+      // `ja rel8`: CF and ZF are clear, so it is taken.
+      if (opcode !== 0x77) {
+        throw new DataError(`exec of byte 0x${opcode.toString(16)} is not emulated`);
+      }
+      const distance = this.#fetchByte(at + 1);
+      at += 2 + (distance < 128 ? distance : distance - 256);
+    }
+    throw new DataError('exec does not come to a ret');
+  }
+
+  #fetchByte(at: number): number {
+    const gva = { vpn: Math.floor(at / 4096), offset: at % 4096 };
+    const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_FETCH | this.#cpl, 1, null);
+    this.#check(outcome, gva, 1, false);
+    return this.#port.loaded(1).lo & 0xff;
   }
 
   check(outcome: AccessOutcome): void {

@@ -50,6 +50,12 @@ export class RecordedHost {
     return this.#mm.findVma(DATA_HVN + page) !== undefined;
   }
 
+  /** Whether the mapping of a data page lets it be read. */
+  isReadable(page: number): boolean {
+    const vma = this.#mm.findVma(DATA_HVN + page);
+    return vma !== undefined && this.#mm.permits(vma, false);
+  }
+
   /** Value of one of the emulator's counters. */
   counter(name: string): number {
     const slot = (COUNTER_SLOTS as Readonly<Record<string, number>>)[name];

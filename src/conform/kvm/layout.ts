@@ -105,6 +105,11 @@ export function hpteText(lo: number, hi: number): string {
   return letters(lo, hi);
 }
 
+/** gfn of a guest pte: bits 51:12. */
+export function gpteGfn(lo: number, hi: number): number {
+  return (hi & 0xfffff) * 1048576 + (lo >>> 12);
+}
+
 /** An spte as recordings print it: bits, then `/` H host-writable, M MMU-writable, T present. */
 export function spteText(lo: number, hi: number): string {
   if (lo === 0 && (hi === 0 || hi >>> 0 === 0x80000000)) return '0';

@@ -48,6 +48,7 @@ import {
   DATA_HVN,
   DATA_VPN,
   gfnName,
+  gpteGfn,
   gpteText,
   hpteText,
   INFRA_HVN,
@@ -290,7 +291,7 @@ export class RecordedMachine implements StepRunner {
     const pages: PageState[] = [];
     for (let i = 0; i < this.#script.pages; i++) {
       const gpte = i < 15 * 512 ? this.#get(TABLES.A_PT + (i >>> 9), i & 511) : { lo: 0, hi: 0 };
-      const gfn = ((gpte.lo >>> 12) | ((gpte.hi & 0xfff) << 20)) >>> 0;
+      const gfn = gpteGfn(gpte.lo, gpte.hi);
       const target = gpte.lo & 1 && gfn !== DATA_GFN + i ? `->${gfnName(gfn)}` : '';
       pages.push({
         host: this.#hostPage(i),
@@ -321,7 +322,7 @@ export class RecordedMachine implements StepRunner {
     return {
       state: 'present',
       pfn: this.#frameName(pfn),
-      pte: hpteText(huge ? lo | 0x80 : lo, 0x80000000),
+      pte: this.#ops.isReadable(i) ? hpteText(huge ? lo | 0x80 : lo, 0x80000000) : 'protnone',
       exclusive:
         (flags & abi.PG_ANON_EXCLUSIVE) !== 0 || ((flags & abi.PG_ANON) === 0 && mapcount === 1)
           ? 1
@@ -398,6 +399,7 @@ export class RecordedMachine implements StepRunner {
       out[name] = (out[name] ?? 0) + 1;
     };
     let loading = false;
+    let before = '';
     for (const event of events) {
       const name =
         COUNTED_EVENTS[event.t] ?? (this.#npt ? undefined : COUNTED_SHADOW_EVENTS[event.t]);
@@ -409,6 +411,10 @@ export class RecordedMachine implements StepRunner {
       // A root that is loaded anew is flushed without being counted.
       if (event.t === 'sp_get' && event.level === 4) loading = true;
       if (event.t === 'flush_all_tlb') add('tlb_flush');
+      // A flush that the guest asked for has no event of its own.
+      const own = before !== 'flush_all_tlb' && before !== 'flush_current_tlb';
+      if (event.t === 'flush_asid_tlb' && own) add('tlb_flush');
+      before = event.t;
       if (event.t === 'flush_current_tlb') {
         if (!loading) add('tlb_flush');
         loading = false;

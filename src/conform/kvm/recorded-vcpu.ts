@@ -6,6 +6,7 @@ import {
   ACCESS_KIND_MASK,
   ACCESS_SUPERVISOR,
   ACCESS_WRITE,
+  CR0_WP,
   EVENT_EMULATE_INSN,
   EVENT_GUEST_WALK,
   EVENT_INJECT,
@@ -51,6 +52,8 @@ import type { Pte } from './script.ts';
 /** Faults in a row without progress that can only be a bug. */
 const RETRY_LIMIT = 100;
 const MMIO_READ = 0x5a;
+/** CR0.TS and CR0.MP. */
+const CR0_TS_MP = 0xa;
 
 /** What the script's instructions do to the vCPU, exits and emulation included. */
 export class RecordedVcpu implements GuestPort {
@@ -196,6 +199,7 @@ export class RecordedVcpu implements GuestPort {
     this.#fetchInstruction();
     const cached = mmio && this.#vcpu.mmioCached(vpn);
     if (!this.#npt && !cached) this.#walk(vpn, offset, flags, pferrOf(flags));
+    if (cached) mem.store32(ptr + VCPU_WALK_GFN, this.#vcpu.mmioCache.gfn);
     const gfn = mem.load32(ptr + VCPU_WALK_GFN);
     if (mmio) {
       this.#mmio = true;
@@ -276,11 +280,12 @@ export class RecordedVcpu implements GuestPort {
   }
 
   cr0(value: number): AccessOutcome {
+    // Under shadow paging with CR0.WP=0 the real CR0 differs, so that every write exits; else only
+    // one that changes a bit other than TS and MP does (svm_set_cr0).
     const was = this.#vcpu.cr0;
-    // The selective intercept sees only writes that clear WP under shadow paging's full intercept.
-    const reason =
-      this.#npt || (was & ~value & 0x10000) !== 0 ? VMEXIT_CR0_SEL_WRITE : VMEXIT_WRITE_CR0;
-    this.#instruction(reason, STUB.cr0);
+    const all = !this.#npt && (was & CR0_WP) === 0;
+    if (!all && ((was ^ value) & ~CR0_TS_MP) === 0) return { kind: 'done' };
+    this.#instruction(all ? VMEXIT_WRITE_CR0 : VMEXIT_CR0_SEL_WRITE, STUB.cr0);
     this.#vcpu.setRegisters({ cr0: value });
     return { kind: 'done' };
   }
@@ -306,6 +311,7 @@ export class RecordedVcpu implements GuestPort {
   }
 
   ioExit(): void {
+    this.#enter();
     this.#emit(EVENT_VMEXIT, VMEXIT_IO, 0, 0, 0);
   }
 

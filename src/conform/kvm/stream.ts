@@ -3,7 +3,7 @@
 
 import * as abi from '../../../assembly/abi.ts';
 import { EVENT_NAMES } from '../../events/names.ts';
-import { gfnName, gpteText, gvaName, hvnName, pfecText, spteText } from './layout.ts';
+import { gfnName, gpteGfn, gpteText, gvaName, hvnName, pfecText, spteText } from './layout.ts';
 import type { KvmEvent } from './recording.ts';
 
 /** An event as it came from the stream: id and four words. */
@@ -186,8 +186,8 @@ export class EventWriter {
         if (a !== abi.VMEXIT_PF_EXCP && a !== abi.VMEXIT_NPF) return { t, reason };
         const addr = a === abi.VMEXIT_NPF ? gfnName(b) : gvaName(b, c);
         const info1 =
-          a === abi.VMEXIT_NPF
-            ? `0x${((this.#npfHigh << 4) | 0).toString(16)}${(d >>> 0).toString(16).padStart(8, '0')}`
+          a === abi.VMEXIT_NPF && c !== 0
+            ? `0x${c.toString(16)}${d.toString(16).padStart(8, '0')}`
             : `0x${d.toString(16)}`;
         return { t, reason, info1, addr };
       }
@@ -203,8 +203,7 @@ export class EventWriter {
         return { t, gva: gvaName(a, b), pferr: c.toString(16), ptes: this.#walk };
       }
       case abi.EVENT_GUEST_PTE: {
-        const pfn = sptePfn(b, c);
-        this.#walk?.push(`L${a}:${gfnName(pfn)}:${gpteText(b, c)}`);
+        this.#walk?.push(`L${a}:${gfnName(gpteGfn(b, c))}:${gpteText(b, c)}`);
         return null;
       }
       case abi.EVENT_GUEST_PTE_SET_A:
@@ -227,9 +226,6 @@ export class EventWriter {
         return this.#mmu(id, t, a, b, c, d, oldTdp);
     }
   }
-
-  /** High word of an NPF's error code, as the last fault carried it. */
-  #npfHigh = 0;
 
   #mmu(
     id: number,
