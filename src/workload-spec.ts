@@ -1,6 +1,9 @@
 // A workload as data: what the command line names and what a worker thread is sent.
 
-import { DataError } from './core/errors.ts';
+import { hostOperations } from './scenario-ops.ts';
+import type { ScenarioWorkload } from './simulate.ts';
+import { openWorkload } from './workload/open.ts';
+import { openScenario } from './workload/scenario.ts';
 import { type Workload, limited } from './workload/source.ts';
 import { openTrace } from './workload/trace-source.ts';
 
@@ -16,14 +19,17 @@ export interface WorkloadSpec {
 }
 
 /** The workload that a specification names. */
-export function resolveWorkload(spec: WorkloadSpec, seed: number): Workload {
-  const workload = open(spec, seed);
-  return spec.limit === undefined ? workload : limited(workload, spec.limit);
+export function resolveWorkload(spec: WorkloadSpec, seed: number): ScenarioWorkload {
+  const whole = open(spec, seed);
+  const workload = spec.limit === undefined ? whole : limited(whole, spec.limit);
+  return workload.hostOps === undefined
+    ? workload
+    : { ...workload, hostOperations: hostOperations(workload.hostOps) };
 }
 
 function open(spec: WorkloadSpec, seed: number): Workload {
   if (spec.kind === 'trace') {
     return openTrace(spec.name, spec.format === undefined ? {} : { format: spec.format });
   }
-  throw new DataError(`${spec.name}: ${seed}`);
+  return spec.kind === 'scenario' ? openScenario(spec.name, seed) : openWorkload(spec.name, seed);
 }

@@ -33,8 +33,8 @@ const WHICH: usize = <usize>GEN_PRIVATE + 4;
 const READY: usize = <usize>GEN_PRIVATE + 8;
 const PASS: usize = <usize>GEN_PRIVATE + 12;
 
-/** Children are numbered in turn up to this many, so that address spaces can be reused. */
-const CHILDREN: u32 = 64;
+/** The child: one at a time, so its number is free again when the next is forked. */
+const CHILD: u32 = 1;
 
 function control(out: usize, op: u32, operand: u64, count: u32): usize {
   const argument =
@@ -66,18 +66,15 @@ export function nextForkServer(gen: usize, out: usize): usize {
     store<u32>(gen + STEP, last ? 0 : step + 1);
     return emitReference(gen, out, vpn, ACCESS_WRITE);
   }
-  const child = load<u32>(gen + WHICH);
-  if (child == 0) {
+  if (load<u32>(gen + WHICH) == 0) {
     if (step < parameter(gen, 1)) {
       store<u32>(gen + STEP, step + 1);
       return emitReference(gen, out, anyPage(gen), ACCESS_READ);
     }
-    const next = load<u32>(gen + PASS) % CHILDREN;
-    store<u32>(gen + PASS, next + 1);
-    store<u32>(gen + WHICH, next + 1);
+    store<u32>(gen + WHICH, CHILD);
     store<u32>(gen + STEP, 0);
-    out = control(out, CONTROL_FORK, <u64>(next + 1), 1);
-    return control(out, CONTROL_SWITCH, <u64>(next + 1), 1);
+    out = control(out, CONTROL_FORK, <u64>CHILD, 1);
+    return control(out, CONTROL_SWITCH, <u64>CHILD, 1);
   }
   if (step < parameter(gen, 0)) {
     store<u32>(gen + STEP, step + 1);
@@ -86,7 +83,7 @@ export function nextForkServer(gen: usize, out: usize): usize {
   store<u32>(gen + WHICH, 0);
   store<u32>(gen + STEP, 0);
   out = control(out, CONTROL_SWITCH, 0, 1);
-  return control(out, CONTROL_EXIT, <u64>child, 1);
+  return control(out, CONTROL_EXIT, <u64>CHILD, 1);
 }
 
 /** Processes in turn, each with pages of its own, at the same addresses. */

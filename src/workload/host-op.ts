@@ -11,11 +11,11 @@ export interface HostRange {
   readonly pages: number;
 }
 
-/** One operation of the host. Pages are guest frame numbers, at which the host maps the guest. */
+/** One operation of the host. Pages count from the guest's first data page. */
 export type HostOperation =
   | ({ readonly op: 'madvise'; readonly advice: Madvice } & HostRange)
+  /** Unmaps the range and maps fresh anonymous memory in its place. */
   | ({ readonly op: 'munmap' } & HostRange)
-  | ({ readonly op: 'mmap' } & HostRange)
   | ({ readonly op: 'mprotect'; readonly writable: boolean } & HostRange)
   /** Moves the range elsewhere in the host's address space and back. */
   | ({ readonly op: 'mremap' } & HostRange)
@@ -24,15 +24,15 @@ export type HostOperation =
   /** The VMM itself reads or writes guest memory through its own mapping. */
   | ({ readonly op: 'read' } & HostRange)
   | ({ readonly op: 'write' } & HostRange)
-  /** Direct I/O into (write) or out of guest memory through get_user_pages(). */
-  | ({ readonly op: 'direct_io'; readonly write: boolean } & HostRange)
+  /** A device writes guest memory that get_user_pages() pinned. */
+  | ({ readonly op: 'direct_io' } & HostRange)
   /** Reclaims so many pages, as if other processes needed them. */
   | { readonly op: 'reclaim'; readonly pages: number }
-  /** Changes the number of frames that the host may use. */
+  /** Changes the number of frames that the guest may use. */
   | { readonly op: 'limit'; readonly frames: number }
-  /** Idle page tracking: marks all guest memory idle (clears every young bit, sptes included). */
+  /** Marks all guest memory idle: page_referenced on every page, as the aging protocol does it. */
   | { readonly op: 'mark_idle' }
-  /** NUMA balancing makes a range PROT_NONE, which zaps its sptes. */
+  /** NUMA balancing makes a range PROT_NONE, which zaps its sptes, and accessible again. */
   | ({ readonly op: 'numa_hint' } & HostRange)
   /** Another subsystem registers or unregisters a notifier on the guest's mm. */
   | { readonly op: 'register_notifier'; readonly name: string }

@@ -68,7 +68,6 @@ const GUEST_PROCESS = {
 const HOST_OPS = [
   'madvise',
   'munmap',
-  'mmap',
   'mprotect',
   'mremap',
   'fork',
@@ -128,7 +127,6 @@ function hostOperation(f: Fields): HostOperation {
   });
   if (op === 'madvise') return { op, advice: f.choice('advice', MADVICE), ...range() };
   if (op === 'mprotect') return { op, writable: f.flag('writable', false), ...range() };
-  if (op === 'direct_io') return { op, write: f.flag('write', true), ...range() };
   if (op === 'fork') return { op, stays: f.flag('stays', false) };
   if (op === 'reclaim') return { op, pages: f.whole('pages', 1, GFN_MAX) };
   if (op === 'limit') return { op, frames: f.whole('frames', 1, GFN_MAX) };
@@ -164,7 +162,6 @@ function workloadStep(f: Fields, reading: Reading): ScenarioStep {
 function step(where: string, value: unknown, reading: Reading, depth: number): ScenarioStep {
   const f = new Fields(where, value);
   const words = STEP_WORDS.filter((word) => f.has(word));
-  // `write` of direct_io and `access` are different fields; only the step's own word counts.
   const word = words[0];
   if (word === undefined || words.length > 1) {
     const what = words.length > 1 ? `both ${words.join(' and ')}` : f.keys.join(', ') || 'nothing';
