@@ -494,7 +494,7 @@ export const EVENT_GUEST_WALK_ERROR: u32 = 7;
 export const EVENT_INJECT: u32 = 8;
 /** No arguments. */
 export const EVENT_EMULATE_INSN: u32 = 9;
-/** A: gfn, b: offset, c: 1 = write, d: length. */
+/** A: gfn, b: offset, c: 0 a read for the VMM, 1 its completion, 2 a write, d: length. */
 export const EVENT_MMIO: u32 = 10;
 /** The vCPU's flush of one address; a: page number, b: offset. */
 export const EVENT_FLUSH_TLB_GVA: u32 = 11;
@@ -545,9 +545,9 @@ export const EVENT_SP_SYNC: u32 = 31;
 export const EVENT_KVM_MMU_PTE_WRITE: u32 = 32;
 /** No arguments. */
 export const EVENT_ZAP_ALL_FAST: u32 = 33;
-/** A: gfn, b: ACC_*. */
+/** A: gfn, b: ACC_*, c: generation. */
 export const EVENT_MARK_MMIO_SPTE: u32 = 34;
-/** A: kvm generation, b: spte generation. */
+/** A: kvm generation, b: spte generation, c: gfn, d: ACC_*. */
 export const EVENT_CHECK_MMIO_SPTE: u32 = 35;
 /** A: gfn, b: ACC_*. */
 export const EVENT_HANDLE_MMIO_PAGE_FAULT: u32 = 36;

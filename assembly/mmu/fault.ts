@@ -535,7 +535,7 @@ export function shadowMapMmio(vcpu: usize, generation: u32): u32 {
   trace(EVENT_SPTE_REQUESTED, gfn, 1);
   if (load<u32>(vcpu, VCPU_WALK_LEVEL) == 1 && !isShadowPresentPte(load<u64>(sptep))) {
     const access = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
-    store<u64>(sptep, makeMmioSpte(access));
+    store<u64>(sptep, makeMmioSpte(gfn, access, generation));
     trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
   }
   return RET_PF_EMULATE;

@@ -15,6 +15,7 @@ import {
   PFERR_FETCH_MASK,
   PFERR_PK_MASK,
   PFERR_PRESENT_MASK,
+  PFERR_RSVD_MASK,
   PFERR_USER_MASK,
   PFERR_WRITE_MASK,
   PT64_NX_BIT,
@@ -44,6 +45,8 @@ const ACCESSED: u64 = (<u64>1) << (<u64>PT_ACCESSED_BIT);
 const DIRTY: u64 = (<u64>1) << (<u64>PT_DIRTY_BIT);
 const LARGE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
 const GLOBAL: u64 = (<u64>1) << (<u64>PT_GLOBAL_BIT);
+/** SPTE_MMIO. */
+const MMIO: u64 = (<u64>1) << 51;
 const NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
 /** The processor does not touch A and D of this entry (EPT without A/D bits). */
 const AD_DISABLED: u64 = (<u64>1) << (<u64>SPTE_AD_DISABLED_BIT);
@@ -62,6 +65,11 @@ export let walkPfn: u32 = 0;
 export let walkPkey: u32 = 0;
 /** Entries that the last walk read, a faulting one included. */
 export let walkSteps: u32 = 0;
+
+/** Error code of an entry that is not present: KVM marks pages outside all slots by a reserved bit. */
+function absentCode(spte: u64): u32 {
+  return (spte & MMIO) != 0 ? PFERR_RSVD_MASK : 0;
+}
 
 /** Whether protection keys deny a data access to a user page. */
 function pkeyDenies(vcpu: usize, pkey: u32, write: bool): bool {
@@ -118,7 +126,7 @@ export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
     sptep = table + (((<usize>(gva >> shift)) & 511) << 3);
     spte = load<u64>(sptep);
     walkSteps++;
-    if ((spte & PRESENT) == 0) return fault(vcpu, 0, flags);
+    if ((spte & PRESENT) == 0) return fault(vcpu, absentCode(spte), flags);
     rights &= spte;
     nx |= spte & NX;
     if (level == 1 || (spte & LARGE) != 0) break;

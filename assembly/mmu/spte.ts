@@ -130,8 +130,9 @@ export function makeNonleafSpte(table: usize, adDisabled: bool): Spte {
   return adDisabled ? base | SPTE_AD_DISABLED : base | PT_ACCESSED;
 }
 
-/** make_mmio_spte: not present and recognisable, with the W and U bits of the access kept in place (a
- *  later mapping takes such a spte for one that was writable). */
-export function makeMmioSpte(access: u32): Spte {
-  return SPTE_MMIO | (<u64>(access & (ACC_WRITE_MASK | ACC_USER_MASK)));
+/** make_mmio_spte: not present and recognisable, with the access in place (a later mapping takes a W
+ *  bit there for that of a writable spte) and the memslot generation above it. */
+export function makeMmioSpte(gfn: u32, access: u32, generation: u32): Spte {
+  const kept = (access & (ACC_WRITE_MASK | ACC_USER_MASK)) | ((generation & 0xff) << 3);
+  return SPTE_MMIO | ((<u64>gfn) << 12) | (<u64>kept);
 }

@@ -247,7 +247,7 @@ export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 
 export function tdpMapMmio(vcpu: usize, gfn: Gfn, generation: u32): u32 {
   trace(EVENT_SPTE_REQUESTED, gfn, 1);
   const sptep = fetchTdp(vcpu, gfn, 1);
-  changeTdpSpte(sptep, makeMmioSpte(ACC_ALL), true, true);
+  changeTdpSpte(sptep, makeMmioSpte(gfn, ACC_ALL, generation), true, true);
   trace(EVENT_MARK_MMIO_SPTE, gfn, ACC_ALL, generation);
   return RET_PF_EMULATE;
 }

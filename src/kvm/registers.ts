@@ -43,7 +43,9 @@ function register(vcpu: Vcpu, at: number): number {
 
 /** Loads CR0 without checks; drops the roots if paging reads another value. */
 export function loadCr0(vcpu: Vcpu, value: number): void {
-  if ((exchange(vcpu, VCPU_CR0, value) & CR0_ROLE_BITS) !== 0) vcpu.roots.freeAll();
+  const changed = exchange(vcpu, VCPU_CR0, value) & CR0_ROLE_BITS;
+  // Nested tables don't depend on CR0.WP: only the software walker's masks are made anew.
+  if (changed !== 0 && !(vcpu.kvm.tdp && changed === CR0_WP)) vcpu.roots.freeAll();
 }
 
 /** Loads EFER without checks. */

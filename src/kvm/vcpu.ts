@@ -2,6 +2,7 @@
 // instructions that it needs (cf. struct kvm_vcpu, vcpu_enter_guest, handle_exception_nmi).
 
 import {
+  ACC_ALL,
   EVENT_CHECK_MMIO_SPTE,
   EVENT_FLUSH_TLB_GVA,
   EVENT_GUEST_WALK,
@@ -197,7 +198,7 @@ export class Vcpu {
       core.mem.store32(this.ptr + VCPU_WALK_GFN, gfn);
       return true;
     }
-    if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, memslotGeneration, generation, 0, 0);
+    if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, memslotGeneration, generation, gfn, ACC_ALL);
     return current && gfn !== 0;
   }
 

@@ -112,6 +112,8 @@ export function gpteGfn(lo: number, hi: number): number {
 
 /** An spte as recordings print it: bits, then `/` H host-writable, M MMU-writable, T present. */
 export function spteText(lo: number, hi: number): string {
+  // AMD's MMIO sptes are present with bit 51 set, which the processor takes for a reserved bit.
+  if (hi & (1 << 19)) lo |= 1;
   if (lo === 0 && (hi === 0 || hi >>> 0 === 0x80000000)) return '0';
   if (!(lo & 1)) return `notpresent:${hex64(lo, hi)}`;
   const h = (lo >>> 9) & 1 ? 'H' : '-';

@@ -11,6 +11,7 @@ import {
   EVENT_GUEST_WALK,
   EVENT_INJECT,
   EVENT_KVM_PAGE_FAULT,
+  EVENT_MMIO,
   EVENT_VMEXIT,
   EXIT_DONE,
   EXIT_GUEST_FAULT,
@@ -198,17 +199,31 @@ export class RecordedVcpu implements GuestPort {
     const { ptr } = this.#vcpu;
     this.#fetchInstruction();
     const cached = mmio && this.#vcpu.mmioCached(vpn);
-    if (!this.#npt && !cached) this.#walk(vpn, offset, flags, pferrOf(flags));
+    if (this.#npt) this.#nestedEmulation();
+    else if (!cached) this.#walk(vpn, offset, flags, pferrOf(flags));
     if (cached) mem.store32(ptr + VCPU_WALK_GFN, this.#vcpu.mmioCache.gfn);
     const gfn = mem.load32(ptr + VCPU_WALK_GFN);
     if (mmio) {
       this.#mmio = true;
+      const write = (flags & ACCESS_KIND_MASK) === ACCESS_WRITE;
+      if (write) this.#emit(EVENT_MMIO, gfn, offset, 2, bytes);
+      else {
+        this.#emit(EVENT_MMIO, gfn, offset, 0, bytes);
+        this.#emit(EVENT_MMIO, gfn, offset, 1, bytes);
+      }
       return { kind: 'mmio', gpa: gfn * 4096 + offset, value: MMIO_READ };
     }
     const page = x.guestPagePtrForWrite(gfn) >>> 0;
     if (store !== null) writeBytes(mem.u8, page + offset, store);
     x.mmuPteWrite(gfn, offset >>> 3, bytes);
     return { kind: 'done' };
+  }
+
+  /** Under TDP the exit gives the gpa, and the emulator need not translate. */
+  #nestedEmulation(): void {
+    const { mem } = this.#core;
+    const gpa = mem.load64(this.#vcpu.ptr + VCPU_FAULT_GPA);
+    mem.store32(this.#vcpu.ptr + VCPU_WALK_GFN, Math.floor(gpa / 4096));
   }
 
   #fetchInstruction(): void {

@@ -12,6 +12,9 @@ export type RawEvent = readonly [id: number, a: number, b: number, c: number, d:
 /** Names a frame; the comparison pairs these names with the recording's. */
 export type FrameName = (pfn: number) => string;
 
+/** What an MMIO event is about, by its word c. */
+const MMIO = ['unsatisfied-read', 'read', 'write'];
+
 const MMU_NOTIFY = [
   'UNMAP',
   'CLEAR',
@@ -102,6 +105,12 @@ function sptePfn(lo: number, hi: number): number {
 /** A page number in the canonical half or above 32 bits never occurs in a recording's machine. */
 function isLeaf(level: number, lo: number): boolean {
   return level === 1 || (lo & 0x80) !== 0;
+}
+
+/** make_mmio_spte() on AMD: present, bit 51 reserved, the access, the generation from bit 3 on. */
+function mmioSpte(gfn: number, access: number, generation: number): bigint {
+  const low = BigInt(1 | (access & 6) | ((generation & 0xff) << 3));
+  return (1n << 51n) | (BigInt(gfn) << 12n) | low;
 }
 
 const range = (t: string, a: number, b: number): KvmEvent | null => {
@@ -213,8 +222,10 @@ export class EventWriter {
         return { t, code: a, bits: pfecText(a) };
       case abi.EVENT_INJECT:
         return { t, what: `#PF (0x${b.toString(16)})${c ? ' [reinjected]' : ''}` };
-      case abi.EVENT_MMIO:
-        return null;
+      case abi.EVENT_MMIO: {
+        const gpa = (a * 4096 + b).toString(16);
+        return { t, info: `mmio ${MMIO[c] ?? ''} len ${d} gpa 0x${gpa}` };
+      }
       case abi.EVENT_FLUSH_TLB_GVA:
       case abi.EVENT_MMU_INVALIDATE_GVA:
         return { t, gva: gvaName(a, b) };
@@ -272,8 +283,13 @@ export class EventWriter {
       }
       case abi.EVENT_TDP_SPTE_NEW: {
         const event = { gfn: gfnName(a), level: b, old: oldTdp, new: spteText(c, d) };
-        const leaf = (c & 1) !== 0 && isLeaf(b, c);
-        return { t: 'tdp_spte', ...event, ...(leaf ? { pfn: this.#frame(sptePfn(c, d)) } : {}) };
+        const mmio = (d & (1 << 19)) !== 0;
+        const leaf = mmio || ((c & 1) !== 0 && isLeaf(b, c));
+        return {
+          t: 'tdp_spte',
+          ...event,
+          ...(leaf ? { pfn: mmio ? `#mmio${a}` : this.#frame(sptePfn(c, d)) } : {}),
+        };
       }
       case abi.EVENT_SP_GET: {
         const state = d & 1 ? 'unsync' : 'sync';
@@ -288,11 +304,16 @@ export class EventWriter {
       case abi.EVENT_FLUSH_REMOTE_TLBS_RANGE:
         return { t, gfn: gfnName(a), pages: b };
       case abi.EVENT_FAST_PAGE_FAULT: {
-        const result = c ? 'fixed' : d ? 'spurious' : '';
+        const result = `spurious ${d} fixed ${c}`;
         return { t, old: spteText(a, 0), new: spteText(b, 0), result };
       }
       case abi.EVENT_MARK_MMIO_SPTE:
-      case abi.EVENT_CHECK_MMIO_SPTE:
+        return { t, info: `gfn ${a.toString(16)} access ${b} gen ${c.toString(16)}` };
+      case abi.EVENT_CHECK_MMIO_SPTE: {
+        const spte = mmioSpte(c, d, b).toString(16);
+        const gens = `kvm_gen ${a.toString(16)} spte-gen ${b.toString(16)} valid ${a === b ? 1 : 0}`;
+        return { t, info: `spte ${spte} ${gens}` };
+      }
       case abi.EVENT_HANDLE_MMIO_PAGE_FAULT:
         return { t };
       default:

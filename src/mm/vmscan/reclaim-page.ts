@@ -95,7 +95,10 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
         notify(s, at, hooksOf(host, s, at) === '6.x' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
         s[at] = CLEARED;
       case CLEARED:
-        if (hooksOf(host, s, at) !== 'none' && !call(t, at, host)) return false;
+        // A lazily freed page that was written again stays mapped.
+        if (s[at + UNMAPPED] !== 0 && hooksOf(host, s, at) !== 'none' && !call(t, at, host)) {
+          return false;
+        }
         t.unlock(lockPte(s[at + MM] as number));
         s[at] = CLEAR_DONE;
       case CLEAR_DONE:
