@@ -6,6 +6,8 @@ import { type Command, EXIT_STATUS, type Io, processIo } from './command.ts';
 
 /** Commands by name, in the order of the help text; each is loaded when it is used. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Command }>>> = {
+  explore: () => import('./explore.ts'),
+  replay: () => import('./replay.ts'),
   run: () => import('./run.ts'),
   compare: () => import('./compare.ts'),
   trace: () => import('./trace.ts'),

@@ -134,6 +134,13 @@ const DROPPED = 1;
 const USED = 2;
 const USED_BEFORE = 3;
 const PER_PAGE = 4;
+/** What writes leave in a page, by turns. */
+const FIRST_STAMP = 1;
+
+/** The access of a frame of guestAccess() or deviceAccess(), in words. */
+function accessName(s: Int32Array, at: number): string {
+  return `${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`;
+}
 
 /** The machine of a scenario. */
 export class ExploredMachine {
@@ -238,10 +245,7 @@ export class ExploredMachine {
     for (;;) {
       switch (s[at]) {
         case 0:
-          if (
-            t.preempt(at, 1, `vcpu_enter_guest: ${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`)
-          )
-            return false;
+          if (!t.fresh && t.preempt(at, 1, `vcpu_enter_guest: ${accessName(s, at)}`)) return false;
         case 1:
           if (this.#tryAccess(s, at, vcpu)) return t.done(at, 0);
           s[at + 4] = 0;
@@ -269,7 +273,7 @@ export class ExploredMachine {
     x.runBatch(vcpu.ptr, record, 1);
     const reason = mem.load32(vcpu.ptr + VCPU_EXIT_REASON);
     if (reason === EXIT_DONE) {
-      this.#accessed(page, write, this.#tlbFrame(vcpu, page), vcpu.id + 1);
+      this.#accessed(page, write, this.#tlbFrame(vcpu, page));
       return true;
     }
     if (reason !== EXIT_PAGE_FAULT) throw new Error(`the guest left with reason ${reason}`);
@@ -288,7 +292,7 @@ export class ExploredMachine {
   }
 
   /** The secondary MMU reached `pfn` for a page: what must be true of that frame? */
-  #accessed(page: number, write: boolean, pfn: number, who: number): void {
+  #accessed(page: number, write: boolean, pfn: number): void {
     const { x } = this.core;
     const { words } = this;
     if (pfn < 0) return;
@@ -301,8 +305,9 @@ export class ExploredMachine {
     }
     const at = page * PER_PAGE;
     if (write) {
-      words.set(at + WROTE, who);
-      x.frameSetContent(pfn, who);
+      const value = words.get(at + WROTE) === FIRST_STAMP ? FIRST_STAMP + 1 : FIRST_STAMP;
+      words.set(at + WROTE, value);
+      x.frameSetContent(pfn, value);
       return;
     }
     const want = words.get(at + WROTE);
@@ -318,16 +323,14 @@ export class ExploredMachine {
     const mirror = this.mirror as Mirror;
     for (;;) {
       switch (s[at]) {
-        case 0: {
-          if (t.preempt(at, 1, `device: ${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`))
-            return false;
-        }
+        case 0:
+          if (!t.fresh && t.preempt(at, 1, `device: ${accessName(s, at)}`)) return false;
         case 1: {
           const page = s[at + 1] as number;
           this.words.set(page * PER_PAGE + USED, 1);
           const pfn = mirror.frameOf(page);
           if (pfn >= 0) {
-            this.#accessed(page, s[at + 2] !== 0, pfn, 9);
+            this.#accessed(page, s[at + 2] !== 0, pfn);
             return t.done(at, 0);
           }
           s[at + 4] = 0;

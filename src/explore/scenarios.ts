@@ -20,8 +20,8 @@ import type { Actor, Property, SystemDefinition } from './system.ts';
 export interface Scenario {
   readonly name: string;
   readonly says: string;
-  /** Makes it for a protocol; null: the protocol has no such thing. */
-  readonly build: (preset: ProtocolPreset, bug?: SeededBug) => SystemDefinition | null;
+  /** Makes it, in its initial state, for a protocol. */
+  readonly build: (preset: ProtocolPreset, bug?: SeededBug) => SystemDefinition;
 }
 
 const CALLEE = 4;
@@ -63,12 +63,13 @@ type Access = readonly [page: number, write: boolean];
 /** The secondary MMU's user makes accesses: a vCPU of the VM, or the device. */
 function user(machine: ExploredMachine, id: number, accesses: readonly Access[]): Actor {
   const vcpu = machine.kvm?.vcpus[id];
+  const label = ([page, write]: Access): string =>
+    `${vcpu ? 'vcpu_enter_guest' : 'device'}: ${write ? 'write' : 'read'} page ${page}`;
   const run = (t: Task, at: number): boolean => {
     const s = t.stack;
     for (;;) {
       const next = s[at] as number;
-      const access = accesses[next >> 1];
-      if (access === undefined) return t.done(at, 0);
+      const access = accesses[next >> 1] as Access;
       if ((next & 1) === 0) {
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = access[0];
@@ -79,12 +80,13 @@ function user(machine: ExploredMachine, id: number, accesses: readonly Access[])
         ? machine.guestAccess(t, at + CALLEE, vcpu)
         : machine.deviceAccess(t, at + CALLEE);
       if (!done) return false;
+      const following = accesses[(next >> 1) + 1];
       // A page that cannot be had ends the actor: the VM is stopped with an error.
-      if (t.result < 0) return t.done(at, t.result);
-      s[at] = next + 1 + ((next & 1) === 0 ? 1 : 0);
+      if (t.result < 0 || following === undefined) return t.done(at, t.result);
+      if (t.preempt(at, (next | 1) + 1, label(following))) return false;
     }
   };
-  return { name: vcpu ? `vcpu${id}` : 'device', run };
+  return { name: vcpu ? `vcpu${id}` : 'device', begins: label(accesses[0] as Access), run };
 }
 
 /** kswapd reclaims one page. */
@@ -95,13 +97,13 @@ function reclaim(machine: ExploredMachine): Actor {
       case 0:
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = 1;
-        if (t.preempt(at, 1, 'kswapd: shrink_inactive_list')) return false;
+        s[at] = 1;
       case 1:
         if (!shrinkPages(t, at + CALLEE, machine.host)) return false;
     }
     return t.done(at, 0);
   };
-  return { name: 'kswapd', run };
+  return { name: 'kswapd', begins: 'kswapd: shrink_inactive_list', run };
 }
 
 /** madvise(MADV_DONTNEED) of page 0, under mmap_lock for reading. `alone`: nobody else unmaps. */
@@ -112,7 +114,7 @@ function zap(machine: ExploredMachine, alone = true): Actor {
     const s = t.stack;
     switch (s[at]) {
       case 0:
-        if (t.preempt(at, 1, 'madvise(MADV_DONTNEED): take mmap_lock')) return false;
+        s[at] = 1;
       case 1:
         if (!t.lockShared(at, 1, lockMmap(mm.id))) return false;
         machine.drop(page);
@@ -130,7 +132,7 @@ function zap(machine: ExploredMachine, alone = true): Actor {
     }
     return t.done(at, 0);
   };
-  return { name: 'madvise', run };
+  return { name: 'madvise', begins: 'madvise(MADV_DONTNEED): take mmap_lock', run };
 }
 
 /** The invalidation has returned: nothing may map the frame that the page had before. */
@@ -152,7 +154,7 @@ function leave(machine: ExploredMachine): Actor {
     const id = machine.registration;
     switch (s[at]) {
       case 0:
-        if (t.preempt(at, 1, 'kvm_destroy_vm: drop all mappings')) return false;
+        s[at] = 1;
       case 1:
         if (!t.lock(at, 1, LOCK_MMU)) return false;
         machine.dropAll();
@@ -168,7 +170,7 @@ function leave(machine: ExploredMachine): Actor {
     if (notifiers.freeing.startsWith('type-safe')) notifiers.reuse(id, {});
     return t.done(at, 0);
   };
-  return { name: 'destroy', run };
+  return { name: 'destroy', begins: 'kvm_destroy_vm: drop all mappings', run };
 }
 
 /** The owner registers its notifier, and only then begins to use the mm. */
@@ -191,7 +193,7 @@ function join(machine: ExploredMachine, access: Access): Actor {
     }
     return t.done(at, 0);
   };
-  return { name: use.name, run };
+  return { name: use.name, begins: 'mmu_notifier_register: take the locks', run };
 }
 
 /** The mm exits. */
@@ -200,11 +202,11 @@ function exit(machine: ExploredMachine): Actor {
     if (t.stack[at] === 0) {
       for (let page = 0; page < machine.pages; page++) machine.drop(page);
       t.stack[at + CALLEE] = 0;
-      if (t.preempt(at, 1, 'mmput: exit_mmap')) return false;
+      t.stack[at] = 1;
     }
     return exitMmap(t, at + CALLEE, machine.mm) && t.done(at, 0);
   };
-  return { name: 'exit', run };
+  return { name: 'exit', begins: 'mmput: exit_mmap', run };
 }
 
 /** Direct I/O: pins page 0, the device writes it, the pin goes. */
@@ -217,7 +219,7 @@ function directIo(machine: ExploredMachine): Actor {
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = GUEST_HVN;
         s[at + CALLEE + 2] = FOLL_WRITE | FOLL_TOUCH;
-        if (t.preempt(at, 1, 'dio: get_user_pages')) return false;
+        s[at] = 1;
       case 1:
         machine.use(0);
         if (!mm.getUserPages(t, at + CALLEE)) return false;
@@ -234,17 +236,17 @@ function directIo(machine: ExploredMachine): Actor {
     }
     return t.done(at, 0);
   };
-  return { name: 'dio', run };
+  return { name: 'dio', begins: 'dio: get_user_pages', run };
 }
 
 /** fork: write-protects page 0 and shares it with a child. */
 function fork(machine: ExploredMachine, child: Mm): Actor {
-  const { mm, core } = machine;
+  const { mm } = machine;
   const run = (t: Task, at: number): boolean => {
     const s = t.stack;
     switch (s[at]) {
       case 0:
-        if (t.preempt(at, 1, 'fork: dup_mmap takes mmap_lock')) return false;
+        s[at] = 1;
       case 1:
         if (!t.lock(at, 1, lockMmap(mm.id))) return false;
         s[at + CALLEE] = 0;
@@ -264,10 +266,9 @@ function fork(machine: ExploredMachine, child: Mm): Actor {
           );
         }
     }
-    void core;
     return t.done(at, 0);
   };
-  return { name: 'fork', run };
+  return { name: 'fork', begins: 'fork: dup_mmap takes mmap_lock', run };
 }
 
 /** What the child's page 0 holds; -1 when it has none. */
@@ -282,8 +283,6 @@ function badDevice(machine: ExploredMachine): Actor {
   const run = (t: Task, at: number): boolean => {
     switch (t.stack[at]) {
       case 0:
-        if (t.preempt(at, 1, 'device: begins to fail')) return false;
-      case 1:
         machine.device.failing = 1;
         if (t.preempt(at, 2, 'device: works again')) return false;
       case 2:
@@ -291,7 +290,7 @@ function badDevice(machine: ExploredMachine): Actor {
     }
     return t.done(at, 0);
   };
-  return { name: 'fault injection', run };
+  return { name: 'fault injection', begins: 'device: begins to fail', run };
 }
 
 /** Memory is short for a while: a charge must reclaim or fail. */
@@ -301,8 +300,6 @@ function noMemory(machine: ExploredMachine): Actor {
   const run = (t: Task, at: number): boolean => {
     switch (t.stack[at]) {
       case 0:
-        if (t.preempt(at, 1, 'memcg: limit lowered')) return false;
-      case 1:
         host.limit = 0;
         if (t.preempt(at, 2, 'memcg: limit raised')) return false;
       case 2:
@@ -310,7 +307,7 @@ function noMemory(machine: ExploredMachine): Actor {
     }
     return t.done(at, 0);
   };
-  return { name: 'fault injection', run };
+  return { name: 'fault injection', begins: 'memcg: the limit is lowered', run };
 }
 
 // ---- scenarios -----------------------------------------------------------------------------------

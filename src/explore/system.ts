@@ -30,6 +30,8 @@ export interface Actor {
   readonly name: string;
   /** Root protocol, started in frame 0 with its arguments in `args`. */
   readonly run: Protocol;
+  /** What its first step does, in the kernel's words. @default 'start' */
+  readonly begins?: string;
   /** Words written to the frame from offset 1 on before the start. */
   readonly args?: readonly number[];
   /** A daemon may be left blocked at the end without that being a deadlock. */
@@ -114,7 +116,7 @@ export class System {
       const task = new Task(id);
       task.preemptive = true;
       task.locks = this.locks;
-      task.where = 'start';
+      task.where = actor.begins ?? 'start';
       (actor.args ?? []).forEach((word, i) => (task.stack[1 + i] = word));
       this.#status[id * 3 + BLOCKED] = BLOCKED_ON_NOTHING;
       return task;

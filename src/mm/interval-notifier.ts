@@ -45,6 +45,7 @@ export class IntervalNotifier {
     const steps: MmuNotifierSteps = {
       invalidateRangeStart: (t, at) => this.#rangeStart(t, at),
       invalidateRangeEnd: (t, at) => this.#rangeEnd(t, at),
+      release: (t, at) => this.#release(t, at),
     };
     return { steps };
   }
@@ -96,5 +97,23 @@ export class IntervalNotifier {
     this.active--;
     if (this.active === 0 && (this.invalidateSeq & 1) === 1) this.invalidateSeq++;
     return t.done(at, 0);
+  }
+
+  /** mn_itree_release: the mm goes, so all of the range is invalid (MMU_NOTIFY_RELEASE). */
+  #release(t: Task, at: number): boolean {
+    const s = t.stack;
+    switch (s[at]) {
+      case 0:
+        this.active++;
+        this.invalidateSeq |= 1;
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + 1] = this.start;
+        s[at + CALLEE + 2] = this.end;
+        s[at + CALLEE + 3] = this.invalidateSeq;
+        s[at] = 1;
+      case 1:
+        if (!this.#invalidate(t, at + CALLEE)) return false;
+    }
+    return this.#rangeEnd(t, at);
   }
 }

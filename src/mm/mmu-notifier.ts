@@ -68,7 +68,7 @@ export class NotifierEntry {
   readonly next: number;
   /** True while on the list. */
   readonly listed: boolean;
-  /** True once its owner freed it. */
+  /** True once its owner freed it: the memory may be anything by now, or another mm's notifier. */
   readonly freed: boolean;
 
   constructor(ops: MmuNotifierOps, next = 0, listed = true, freed = false) {
@@ -141,7 +141,8 @@ export class NotifierChain {
     const list = this.chainLock !== 'none';
     switch (t.stack[at]) {
       case 0:
-        if (t.preempt(at, 1, 'mmu_notifier_register: take the locks')) return false;
+        if (!t.fresh && t.preempt(at, 1, 'mmu_notifier_register: take the locks')) return false;
+        t.stack[at] = 1;
       case 1:
         if (this.takeAllLocks && !t.lock(at, 1, lockMmap(this.#mm))) return false;
         t.stack[at] = 2;
@@ -230,7 +231,7 @@ export class NotifierChain {
 
   /** The memory of a freed notifier becomes another's, of another mm (type-safe slabs). */
   reuse(id: number, ops: MmuNotifierOps): void {
-    this.#replace(id, new NotifierEntry(ops, 0, false));
+    this.#replace(id, new NotifierEntry(ops, 0, false, true));
   }
 
   /** Waits for the calls under way, as the generation's mmu_notifier_unregister does. */
@@ -378,10 +379,11 @@ export class NotifierChain {
 
   /** Reports an entry that the caller of an op must not be at. */
   #inspect(entry: NotifierEntry): void {
-    if (entry.freed) this.onMisuse?.('a notifier op runs on a notifier that was freed');
-    else if (!entry.listed && this.chainLock !== 'rwlock' && this.freeing === 'type-safe') {
-      this.onMisuse?.('a notifier op runs on a notifier that is no longer of this mm');
-    }
+    if (!entry.freed) return;
+    const reused = this.freeing === 'type-safe';
+    this.onMisuse?.(
+      `a notifier op runs on a notifier that was freed${reused ? ' and reused' : ''}`,
+    );
   }
 
   #began(s: Int32Array, at: number, op: number): void {

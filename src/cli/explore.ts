@@ -1,0 +1,227 @@
+// `shadowmmu explore`: every interleaving of a notifier protocol.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { DataError, UsageError } from '../core/errors.ts';
+import { PROTOCOLS, protocolPreset } from '../explore/presets.ts';
+import type { ProtocolPreset } from '../explore/presets.ts';
+import { htmlReport } from '../explore/report.ts';
+import type { ReportedCell } from '../explore/report.ts';
+import { exploreCell, scheduleFile, tellCell } from '../explore/run.ts';
+import type { CellOptions, CellResult } from '../explore/run.ts';
+import { SCENARIOS, scenarioOf } from '../explore/scenarios.ts';
+import type { Scenario } from '../explore/scenarios.ts';
+import { storyText } from '../explore/story.ts';
+import { markdownTable } from '../explore/table.ts';
+import { SEEDED_BUGS } from '../kvm/fault-protocol.ts';
+import type { SeededBug } from '../kvm/fault-protocol.ts';
+import type { Command, Io } from './command.ts';
+import { EXIT_STATUS } from './command.ts';
+
+function list(items: readonly { readonly name: string; readonly says: string }[]): string {
+  return items.map(({ name, says }) => `  ${name.padEnd(20)} ${says}`).join('\n');
+}
+
+const HELP = `usage: shadowmmu explore [PRESET|SCENARIO]... [OPTIONS]
+
+Runs the emulator's own notifier protocols in every distinguishable order of their actors. A preset
+alone is explored in every scenario, a scenario alone under every preset. For each violated property it
+prints a shortest schedule and writes it to a file for \`shadowmmu replay\`.
+
+presets:
+${list(PROTOCOLS)}
+
+scenarios:
+${list(SCENARIOS)}
+
+  --bug NAME        puts a mistake into the protocol: ${SEEDED_BUGS.join(', ')}
+  --preemptions N   only schedules with at most N preemptions (no reduction then)
+  --no-reduction    without sleep sets
+  --random N        N random schedules (PCT) instead of all, for scenarios too large
+  --depth D         depth of the bugs that --random aims at (default 3)
+  --seed N          seed of --random (default 1)
+  --memory MIB      limit of the search's memory (default 1024)
+  --out DIR         where schedules are written (default: here); "none": nowhere
+  --report FILE     writes an HTML report with sequence diagrams
+  --table           prints the table protocol × scenario as Markdown
+  --events          stories show the tracepoints of each step
+  --json            prints the results as JSON
+
+exit status: 0 every property holds, 3 one is violated
+`;
+
+interface Values {
+  readonly bug?: string;
+  readonly preemptions?: string;
+  readonly random?: string;
+  readonly depth: string;
+  readonly seed: string;
+  readonly memory: string;
+  readonly out: string;
+  readonly report?: string;
+  readonly 'no-reduction': boolean;
+  readonly table: boolean;
+  readonly events: boolean;
+  readonly json: boolean;
+}
+
+function parse(args: readonly string[]): { positionals: string[]; values: Values } {
+  const { positionals, values } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      bug: { type: 'string' },
+      preemptions: { type: 'string' },
+      random: { type: 'string' },
+      depth: { type: 'string', default: '3' },
+      seed: { type: 'string', default: '1' },
+      memory: { type: 'string', default: '1024' },
+      out: { type: 'string', default: '.' },
+      report: { type: 'string' },
+      'no-reduction': { type: 'boolean', default: false },
+      table: { type: 'boolean', default: false },
+      events: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  return { positionals, values: values as Values };
+}
+
+function whole(option: string, text: string, least: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least) {
+    throw new UsageError(`--${option} ${text}: a whole number from ${least} on is wanted`);
+  }
+  return value;
+}
+
+/** The cells that the positional arguments name. */
+function chosen(names: readonly string[]): { presets: ProtocolPreset[]; scenarios: Scenario[] } {
+  const presets: ProtocolPreset[] = [];
+  const scenarios: Scenario[] = [];
+  for (const name of names) {
+    const preset = protocolPreset(name);
+    const scenario = scenarioOf(name);
+    if (preset !== undefined) presets.push(preset);
+    else if (scenario !== undefined) scenarios.push(scenario);
+    else throw new UsageError(`${name}: no preset or scenario; see shadowmmu explore --help`);
+  }
+  return {
+    presets: presets.length > 0 ? presets : [...PROTOCOLS],
+    scenarios: scenarios.length > 0 ? scenarios : [...SCENARIOS],
+  };
+}
+
+function optionsOf(values: Values, io: Io, label: () => string): CellOptions {
+  if (values.bug !== undefined && !SEEDED_BUGS.includes(values.bug as SeededBug)) {
+    throw new UsageError(`--bug ${values.bug}: there are ${SEEDED_BUGS.join(', ')}`);
+  }
+  return {
+    bug: values.bug as SeededBug | undefined,
+    reduction: !values['no-reduction'],
+    preemptions:
+      values.preemptions === undefined ? undefined : whole('preemptions', values.preemptions, 0),
+    memory: whole('memory', values.memory, 1) * 2 ** 20,
+    random:
+      values.random === undefined
+        ? undefined
+        : {
+            runs: whole('random', values.random, 1),
+            bugDepth: whole('depth', values.depth, 1),
+            seed: whole('seed', values.seed, 0),
+          },
+    progress: ({ states, transitions, depth }) =>
+      io.progress(`${label()}: ${states} states, ${transitions} transitions, depth ${depth}`),
+  };
+}
+
+function summary(cell: CellResult, io: Io): string {
+  const name = `${cell.preset.padEnd(20)} ${cell.scenario.padEnd(19)}`;
+  const { search, random } = cell;
+  const size =
+    search !== null
+      ? `${search.states} states, ${search.transitions} transitions, ${search.endStates} ends`
+      : `${random?.schedules} schedules, ${random?.states} states`;
+  const found = cell.violations.map((v) => `${v.property} (${v.schedule.length} steps)`);
+  if (found.length > 0)
+    return `${name} ${io.style('red', 'violated')} ${found.join(', ')}; ${size}`;
+  if (search?.exhausted) return `${name} ${io.style('green', 'holds')}    ${size}, exhausted`;
+  if (random !== null) {
+    const sure = `${(random.guarantee * 100).toFixed(1)}%`;
+    return `${name} none found; ${size}; a bug of depth ${random.bugDepth} had at least ${sure} to show`;
+  }
+  return `${name} ${io.style('yellow', 'open')}     ${size}; stopped: ${search?.stopped}`;
+}
+
+function writeText(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new DataError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Writes a schedule and returns its path. */
+function save(cell: CellResult, index: number, directory: string): string {
+  const violation = cell.violations[index] as CellResult['violations'][number];
+  const parts = [cell.preset, cell.scenario, cell.bug, violation.property];
+  const path = join(directory, `${parts.filter((part) => part !== null).join('_')}.schedule.json`);
+  mkdirSync(directory, { recursive: true });
+  writeText(path, `${JSON.stringify(scheduleFile(cell, violation), null, 2)}\n`);
+  return path;
+}
+
+export const command: Command = {
+  summary: 'every interleaving of a notifier protocol, with the shortest schedule that breaks it',
+  help: HELP,
+  run(args, io) {
+    const { positionals, values } = parse(args);
+    const { presets, scenarios } = chosen(positionals);
+    const cells: ReportedCell[] = [];
+    let label = '';
+    const options = optionsOf(values, io, () => label);
+    const quiet = values.json || values.table;
+    for (const preset of presets) {
+      for (const scenario of scenarios) {
+        label = `${preset.name} ${scenario.name}`;
+        io.progress(label);
+        const cell = exploreCell(preset, scenario, options);
+        const stories = cell.violations.map((violation) =>
+          tellCell(preset, scenario, violation.schedule, options.bug),
+        );
+        cells.push({ cell, stories });
+        if (!quiet) tellAll(cells.at(-1) as ReportedCell, values, io, positionals.length > 1);
+      }
+    }
+    io.progress('');
+    if (values.json) {
+      const body = { schema: 'shadowmmu-explore-1', cells: cells.map(({ cell }) => cell) };
+      io.out(`${JSON.stringify(body, null, 2)}\n`);
+    }
+    if (values.table) io.out(markdownTable(cells.map(({ cell }) => cell)));
+    if (values.report !== undefined) writeText(values.report, htmlReport(cells));
+    const violated = cells.some(({ cell }) => cell.violations.length > 0);
+    return violated ? EXIT_STATUS.violated : EXIT_STATUS.ok;
+  },
+};
+
+/** Prints a cell: its line, the shortest story (all of them when `all`), and where they were written. */
+function tellAll(reported: ReportedCell, values: Values, io: Io, all: boolean): void {
+  const { cell, stories } = reported;
+  io.out(`${summary(cell, io)}\n`);
+  const order = cell.violations
+    .map((_, i) => i)
+    .toSorted((a, b) => lengthOf(cell, a) - lengthOf(cell, b));
+  for (const index of all ? order : order.slice(0, 1)) {
+    const story = stories[index];
+    if (story === undefined) continue;
+    const columns = io.columns === 0 ? 110 : io.columns;
+    io.out(`\n${storyText(story, columns, values.events)}`);
+    if (values.out !== 'none') io.out(`written to ${save(cell, index, values.out)}\n\n`);
+  }
+}
+
+function lengthOf(cell: CellResult, index: number): number {
+  return cell.violations[index]?.schedule.length ?? 0;
+}

@@ -1,0 +1,141 @@
+// The table protocol × scenario: what the mails and commits say must be found, and nothing else.
+import { describe, expect, test } from 'vitest';
+import { SEEDED_BUGS } from '../../src/kvm/fault-protocol.ts';
+import { PROTOCOLS, protocolPreset } from '../../src/explore/presets.ts';
+import type { ProtocolPreset } from '../../src/explore/presets.ts';
+import { exploreCell, parseSchedule, scheduleFile, tellCell } from '../../src/explore/run.ts';
+import { SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
+import type { Scenario } from '../../src/explore/scenarios.ts';
+import { sourcesOf } from '../../src/explore/table.ts';
+
+const preset = (name: string): ProtocolPreset => protocolPreset(name) as ProtocolPreset;
+const scenario = (name: string): Scenario => scenarioOf(name) as Scenario;
+/** Larger state spaces that other tests cover. */
+const LARGE = new Set(['two-vcpus']);
+
+function violated(protocol: string, name: string): string[] {
+  const cell = exploreCell(preset(protocol), scenario(name));
+  expect(cell.search?.exhausted).toBe(true);
+  return cell.violations.map((violation) => violation.property).toSorted();
+}
+
+describe('protocols', () => {
+  test.each(['2.6.27', 'srcu', 'interval', '6.x'])('%s holds in every scenario', (name) => {
+    for (const { name: of } of SCENARIOS) {
+      if (!LARGE.has(of)) expect([of, ...violated(name, of)]).toEqual([of]);
+    }
+  });
+
+  test('v3 as posted has the hole that v7 describes', () => {
+    // "The linux pte is zapped after get_user_pages returns but before the page is mapped".
+    expect(violated('v3', 'fault-zap')).toEqual(['no_stale_mapping']);
+    const wild = ['no_access_to_freed_frame', 'no_mapping_of_freed_frame', 'no_stale_mapping'];
+    expect(violated('v3-mirror', 'fault-zap')).toEqual(wild);
+  });
+
+  test('invalidate_range after the pages are free hurts only who does not pin them', () => {
+    expect(violated('v3', 'hit-zap')).toEqual([]);
+    expect(violated('v3-mirror', 'hit-zap')).toContain('no_access_to_freed_frame');
+  });
+
+  test('fork without a hook breaks copy-on-write', () => {
+    expect(violated('v3', 'fork')).toEqual(['cow_isolation']);
+  });
+
+  test.each([
+    ['v2', true],
+    ['v3', false],
+    ['v3-rcu', false],
+    ['v3-rcu-at-once', true],
+    ['v3-rcu-slab', true],
+    ['v3-rcu-slab-recheck', false],
+    ['3.5', false],
+  ])('%s: a notifier is called after it was freed: %s', (name, broken) => {
+    expect(violated(name, 'unregister')).toEqual(broken ? ['no_use_after_free'] : []);
+  });
+
+  test('the seqlock draft runs into its own BUG()', () => {
+    expect(violated('seqlock', 'fault-zap')).toEqual(['kernel_bug']);
+  });
+
+  test('release that deletes before it calls lets reclaim free a mapped page (fixed in 3.6)', () => {
+    expect(violated('3.5', 'release')).toEqual(['no_mapping_of_freed_frame']);
+    expect(violated('srcu', 'release')).toEqual([]);
+  });
+
+  test('no deadlock anywhere, and every violation has its source', () => {
+    for (const protocol of PROTOCOLS) {
+      for (const of of ['fault-zap', 'unregister', 'release-unregister', 'register']) {
+        for (const property of violated(protocol.name, of)) {
+          expect(property).not.toBe('deadlock');
+          expect(sourcesOf(protocol.name, of, property).length).toBeGreaterThan(0);
+        }
+      }
+    }
+  });
+});
+
+describe('seeded bugs in 6.x', () => {
+  test.each([
+    ['no-retry', 'fault-zap'],
+    ['retry-before-lock', 'fault-zap'],
+    ['flush-after-free', 'hit-zap'],
+    ['seq-at-end-only', 'fault-zap'],
+    ['no-synchronize', 'unregister'],
+  ] as const)('%s is found', (bug, of) => {
+    expect(SEEDED_BUGS).toContain(bug);
+    const cell = exploreCell(preset('6.x'), scenario(of), { bug });
+    expect(cell.violations.length).toBeGreaterThan(0);
+    expect(cell.search?.exhausted).toBe(true);
+  });
+
+  test('random schedules find one too, and say what they covered', () => {
+    const random = { runs: 300, seed: 2 };
+    const cell = exploreCell(preset('6.x'), scenario('fault-zap'), { bug: 'no-retry', random });
+    expect(cell.violations.map((v) => v.property)).toContain('no_stale_mapping');
+    expect(cell.random).toMatchObject({ runs: 300, bugDepth: 3 });
+    expect(cell.random?.guarantee).toBeGreaterThan(0);
+    expect(cell.random?.schedules).toBeGreaterThan(10);
+  });
+});
+
+describe('reduction', () => {
+  test.each([
+    ['6.x', 'fault-zap'],
+    ['v3', 'fault-reclaim'],
+    ['v3-mirror', 'zap-reclaim'],
+    ['2.6.27', 'register'],
+    ['3.5', 'release'],
+    ['v3-rcu-slab', 'unregister'],
+    ['6.x', 'io-error'],
+  ])('sleep sets lose no state and no violation: %s, %s', (name, of) => {
+    const full = exploreCell(preset(name), scenario(of), { reduction: false });
+    const reduced = exploreCell(preset(name), scenario(of));
+    expect(reduced.search?.states).toBe(full.search?.states);
+    expect(reduced.search?.depth).toBe(full.search?.depth);
+    expect(reduced.search?.endStates).toBe(full.search?.endStates);
+    const lengths = (cell: typeof full): [string, number][] =>
+      cell.violations.map((v): [string, number] => [v.property, v.schedule.length]).toSorted();
+    expect(lengths(reduced)).toEqual(lengths(full));
+    expect(reduced.search?.transitions).toBeLessThan(full.search?.transitions as number);
+  });
+});
+
+describe('schedules', () => {
+  test('a written schedule is read back and shows the violation again', () => {
+    const cell = exploreCell(preset('v3'), scenario('fault-zap'));
+    const violation = cell.violations[0];
+    if (violation === undefined) throw new Error('v3 has a violation here');
+    const text = JSON.stringify(scheduleFile(cell, violation));
+    const { file, ...loaded } = parseSchedule(text, 'x.json');
+    const story = tellCell(loaded.preset, loaded.scenario, file.schedule);
+    expect(story.violations.map((v) => v.property)).toEqual([violation.property]);
+    expect(story.steps).toHaveLength(violation.schedule.length);
+    expect(story.steps.map((step) => step.label)).toContain('zap_page_range: the ptes are cleared');
+  });
+
+  test('a broken file is refused with its name', () => {
+    expect(() => parseSchedule('{', 'x.json')).toThrow(/^x\.json: /);
+    expect(() => parseSchedule('{"schema":"other"}', 'x.json')).toThrow(/x\.json: schema/);
+  });
+});
