@@ -2,10 +2,13 @@
 // mprotect, munmap, fork, reads and writes of the VMM, direct I/O, reclaim on request. With `verify`
 // each operation also says what the pages must hold afterwards.
 
+import { HPTE_PFN_SHIFT, HPTE_PRESENT, ZERO_PFN } from '../assembly/abi.ts';
 import { KvmError } from './core/errors.ts';
 import type { Advice } from './mm/madvise.ts';
 import type { Mm } from './mm/mm.ts';
+import { pageReferenced } from './mm/vmscan/referenced.ts';
 import type { Vm } from './machine.ts';
+import type { HostOperation } from './workload/host-op.ts';
 
 /** What a guest page must hold may also be zero (assembly/verify.ts). */
 const LAZY_FREE = 0x80000000;
@@ -27,6 +30,7 @@ export interface DirectIo {
 export class HostOps {
   readonly #vm: Vm;
   readonly #children = new Map<number, Child>();
+  readonly #notifiers = new Map<string, number>();
   #nextChild = 1;
 
   constructor(vm: Vm) {
@@ -168,6 +172,81 @@ export class HostOps {
   endDirectIo(io: DirectIo): void {
     io.pfns.forEach((pfn, i) => this.#fill(io.page + i, pfn, undefined));
     this.#vm.mm.unpin(io.pfns, true);
+  }
+
+  /** An operation of a scenario. */
+  apply(operation: HostOperation): void {
+    const { mm, host } = this.#vm;
+    switch (operation.op) {
+      case 'madvise':
+        this.madvise(operation.page, operation.pages, operation.advice);
+        return;
+      case 'munmap':
+        return this.#unmap(operation.page, operation.pages);
+      case 'mmap':
+        return this.remapFresh(operation.page, operation.pages);
+      case 'mprotect':
+        return this.mprotect(operation.page, operation.pages, operation.writable ? 'rw' : 'r');
+      case 'mremap':
+        return this.moveAndBack(operation.page, operation.pages);
+      case 'fork': {
+        const child = this.fork();
+        if (!operation.stays) this.reap(child);
+        return;
+      }
+      case 'read':
+      case 'write':
+        for (let i = 0; i < operation.pages; i++) this[operation.op](operation.page + i);
+        return;
+      case 'direct_io': {
+        const range = this.#clip(operation.page, operation.pages);
+        const pfns = mm.pin(this.#hvn(range.page), range.count, operation.write);
+        const io = { page: range.page, pfns };
+        if (operation.write) this.endDirectIo(io);
+        else mm.unpin(pfns, false);
+        return;
+      }
+      case 'reclaim':
+        this.reclaim(operation.pages);
+        return;
+      case 'limit':
+        host.limit = operation.frames;
+        this.reclaim(Math.max(0, host.charged() - operation.frames));
+        return;
+      case 'mark_idle':
+        return this.markIdle();
+      case 'numa_hint':
+        // The hint pte is PROT_NONE until the next host fault puts its rights back.
+        this.mprotect(operation.page, operation.pages, 'none');
+        return this.mprotect(operation.page, operation.pages, 'rw');
+      case 'register_notifier':
+        if (!this.#notifiers.has(operation.name)) {
+          this.#notifiers.set(operation.name, mm.registerNotifier({}));
+        }
+        return;
+      case 'unregister_notifier': {
+        const id = this.#notifiers.get(operation.name);
+        if (id !== undefined) mm.unregisterNotifier(id);
+        this.#notifiers.delete(operation.name);
+      }
+    }
+  }
+
+  /** Idle page tracking: every mapped page is tested for young and made old. */
+  markIdle(): void {
+    const { mm, host, core, data } = this.#vm;
+    for (let page = 0; page < data.count; page++) {
+      const pte = core.x.hpteGet(mm.id, this.#hvn(page)) >>> 0;
+      const pfn = pte >>> HPTE_PFN_SHIFT;
+      if ((pte & HPTE_PRESENT) === 0 || pfn === ZERO_PFN) continue;
+      mm.run((t, at) => pageReferenced(t, at, host), pfn);
+    }
+  }
+
+  #unmap(page: number, count: number): void {
+    const range = this.#clip(page, count);
+    this.#vm.mm.munmap(this.#hvn(range.page), range.count);
+    for (let p = range.page; p < range.page + range.count; p++) this.#expect(p, 0);
   }
 
   /** memory.reclaim: frees pages now; returns how many. */

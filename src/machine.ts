@@ -44,6 +44,7 @@ import { Random } from './random.ts';
 import { type DeviceTime, PROFILES, type ProfileName, referenceNs } from './stats/profiles.ts';
 import { type CounterValues, Stats, counterDelta } from './stats/stats.ts';
 import { DEFAULT_TLB, type TlbGeometry } from './units.ts';
+import type { HostOperation } from './workload/host-op.ts';
 import { type AccessSource, BATCH_RECORDS } from './workload/source.ts';
 
 /** First gfn of the data slot; the table slot follows it. */
@@ -91,9 +92,6 @@ export interface VmOptions {
   /** Build of the core. Default `release`; `debug` has asserts. */
   readonly core?: CoreBuild;
 }
-
-/** A host operation of a scenario: called at its CONTROL_HOST record. */
-export type HostOperation = (vm: Vm) => void;
 
 /** Counters between two marks. */
 export interface Phase {
@@ -267,7 +265,10 @@ export class Vm {
     };
     this.host.hooks = {
       youngTest: (mm, hvn, young) => x.lockstepTested(ours(mm, hvn), young ? 1 : 0),
-      evicted: (mm, hvn) => x.lockstepEvicted(ours(mm, hvn)),
+      evicted: (mm, hvn) => {
+        x.lockstepEvicted(ours(mm, hvn));
+        this.kvm.shrink(1);
+      },
       majorFault: (mm, hvn) => {
         this.#advanceClock();
         x.lockstepRefault(ours(mm, hvn));
@@ -479,7 +480,7 @@ export class Vm {
   #hostOperation(index: number): void {
     const operation = this.hostOperations[index];
     if (!operation) throw new DataError(`host operation ${index} is not in the scenario`);
-    operation(this);
+    this.ops.apply(operation);
   }
 
   /** Everything that a run depends on: one copy of memory, and the records. */

@@ -10,7 +10,6 @@ import { PROFILES, type ProfileName, runTime } from './stats/profiles.ts';
 import { DEFAULT_TLB, MAX_PAGES, type MemorySize } from './units.ts';
 import { UsageError } from './core/errors.ts';
 import { VERSION } from './version.ts';
-import type { HostOperation } from './machine.ts';
 import { footprint as countPages } from './workload/analyse.ts';
 import type { Workload } from './workload/source.ts';
 
@@ -62,13 +61,6 @@ export interface SimulateOptions extends Partial<
   readonly footprint?: Footprint;
 }
 
-/** A workload that comes with host operations for its CONTROL_HOST records. */
-export interface ScenarioWorkload extends Workload {
-  readonly hostOperations?: readonly HostOperation[];
-  /** Guest data pages beyond the footprint: copies that guest forks make. */
-  readonly extraPages?: number;
-}
-
 /** Counts the pages of a workload. */
 export async function measure(workload: Workload, progress?: RunProgress): Promise<Footprint> {
   return { pages: await countPages(workload, progress) };
@@ -87,7 +79,7 @@ export function hostPages(memory: MemorySize | undefined, footprint: Footprint):
 
 /** Runs a workload on a fresh machine. */
 export async function simulate(
-  workload: ScenarioWorkload,
+  workload: Workload,
   options: SimulateOptions = {},
   progress?: RunProgress,
 ): Promise<RunResult> {
@@ -97,7 +89,7 @@ export async function simulate(
   const policy = options.policy ?? 'two-list';
   const generation = options.generation ?? '6.1';
   const { memory: _memory, footprint: _footprint, ...rest } = options;
-  const guestPages = options.guestPages ?? footprint.pages + 64 + (workload.extraPages ?? 0);
+  const guestPages = options.guestPages ?? footprint.pages + 64;
   const vm = createVm({
     ...rest,
     memoryPages,
@@ -106,7 +98,7 @@ export async function simulate(
     generation,
     policy: makePolicy(policy),
   });
-  vm.hostOperations = workload.hostOperations ?? [];
+  vm.hostOperations = workload.hostOps ?? [];
   await vm.run(workload.open(vm.core), progress);
   const counters = vm.stats.read();
   const { verified } = vm;

@@ -1,7 +1,5 @@
 // A workload as data: what the command line names and what a worker thread is sent.
 
-import { hostOperations } from './scenario-ops.ts';
-import type { ScenarioWorkload } from './simulate.ts';
 import { openWorkload } from './workload/open.ts';
 import { openScenario } from './workload/scenario.ts';
 import { type Workload, limited } from './workload/source.ts';
@@ -19,17 +17,18 @@ export interface WorkloadSpec {
 }
 
 /** The workload that a specification names. */
-export function resolveWorkload(spec: WorkloadSpec, seed: number): ScenarioWorkload {
-  const whole = open(spec, seed);
-  const workload = spec.limit === undefined ? whole : limited(whole, spec.limit);
-  return workload.hostOps === undefined
-    ? workload
-    : { ...workload, hostOperations: hostOperations(workload.hostOps) };
+export function resolveWorkload(spec: WorkloadSpec, seed: number): Workload {
+  const workload = open(spec, seed);
+  return spec.limit === undefined ? workload : limited(workload, spec.limit);
 }
 
 function open(spec: WorkloadSpec, seed: number): Workload {
-  if (spec.kind === 'trace') {
-    return openTrace(spec.name, spec.format === undefined ? {} : { format: spec.format });
+  switch (spec.kind) {
+    case 'trace':
+      return openTrace(spec.name, spec.format === undefined ? {} : { format: spec.format });
+    case 'workload':
+      return openWorkload(spec.name, seed);
+    case 'scenario':
+      return openScenario(spec.name, seed);
   }
-  return spec.kind === 'scenario' ? openScenario(spec.name, seed) : openWorkload(spec.name, seed);
 }
