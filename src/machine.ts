@@ -19,6 +19,8 @@ import {
   CONTROL_PROTECT_RW,
   CONTROL_SWITCH,
   CONTROL_UNMAP,
+  FOLL_TOUCH,
+  FOLL_WRITE,
   VERIFY_CHECKS,
   VERIFY_EXPECTED,
   VERIFY_FOUND,
@@ -339,8 +341,13 @@ export class Vm {
 
   /** pfn behind a gfn, with a reference held, as the host's own access would get it. */
   #pin(gfn: number, write: boolean): number {
-    const [pfn] = this.mm.pin(this.hvnOf(gfn), 1, write);
-    if (pfn === undefined) throw new KvmError('ENOMEM', `no host page for guest page ${gfn}`);
+    const { mm } = this;
+    const flags = FOLL_TOUCH | (write ? FOLL_WRITE : 0);
+    const pfn = mm.run((t, at) => mm.getUserPages(t, at), this.hvnOf(gfn), flags);
+    if (pfn < 0) {
+      const code = pfn === -ERRNO.ENOMEM ? 'ENOMEM' : 'EFAULT';
+      throw new KvmError(code, `no host page for guest page ${gfn}`);
+    }
     return pfn;
   }
 
@@ -415,9 +422,7 @@ export class Vm {
     switch (exit.kind) {
       case 'guest_page_fault': {
         const vpn = (exit.gvaHi & 0xffff) * 2 ** 20 + (exit.gvaLo >>> 12);
-        if (this.guest.pageFault(vcpu, vpn, exit.code) !== 'violation') return true;
-        this.stats.bump('guest_access_violations');
-        return false;
+        return this.#guestFault(vcpu, vpn, exit.code);
       }
       case 'control':
         this.#control(vcpu, at);
@@ -435,6 +440,18 @@ export class Vm {
         this.stats.bump('guest_access_violations');
         return false;
     }
+  }
+
+  /** The guest kernel serves a #PF; false: it refused the access, or the VMM had no page for it. */
+  #guestFault(vcpu: Vcpu, vpn: number, code: number): boolean {
+    try {
+      if (this.guest.pageFault(vcpu, vpn, code) !== 'violation') return true;
+      this.stats.bump('guest_access_violations');
+    } catch (error) {
+      if (!(error instanceof KvmError) || error.code !== 'EFAULT') throw error;
+      this.stats.bump('memory_fault_exits');
+    }
+    return false;
   }
 
   /** A control record. */

@@ -186,6 +186,19 @@ export class GuestKernel {
     return gfn;
   }
 
+  /** A data page with one user after `fill`; given back when the host has no page behind it. */
+  #filled(fill: (gfn: number) => void): number {
+    const gfn = this.#allocData();
+    try {
+      fill(gfn);
+    } catch (error) {
+      this.data.free(gfn);
+      throw error;
+    }
+    this.data.addUsers(gfn, 1);
+    return gfn;
+  }
+
   /** Context switch (cf. switch_mm_irqs_off): loads CR3, without a flush where the PCID is current. */
   switchTo(cpu: GuestCpu, pid: number): void {
     if (this.current(cpu) === pid) return;
@@ -243,10 +256,8 @@ export class GuestKernel {
     const index = indexAt(vpn, 1);
     const lo = cpu.readGuestPteLo(table, index);
     if ((lo & P) === 0) {
-      const gfn = this.#allocData();
-      this.data.addUsers(gfn, 1);
+      const gfn = this.#filled((fresh) => this.#memory.clearPage?.(fresh));
       this.tables.addUsers(table, 1);
-      this.#memory.clearPage?.(gfn);
       this.#note(process, vpn, gfn);
       cpu.writeGuestPte(table, index, gpteLo(gfn, P | W | U | A), gpteHi(gfn));
       return 'mapped';
@@ -279,9 +290,7 @@ export class GuestKernel {
       cpu.invlpg(vpn);
       return;
     }
-    const copy = this.#allocData();
-    this.#memory.copyPage(gfn, copy);
-    this.data.addUsers(copy, 1);
+    const copy = this.#filled((fresh) => this.#memory.copyPage(gfn, fresh));
     this.#note(process, vpn, copy);
     // Clear, flush, then set: no vCPU may use the old page after the new one is visible.
     cpu.writeGuestPte(table, index, 0, 0);

@@ -60,7 +60,8 @@ describe('storms', () => {
       if (protocol === 'pinned' || protocol === 'none') continue;
       test(`${protocol}, ${generation}`, () => {
         const done = storm({ protocol, generation }, 7, 400);
-        expect(done.vm.verified?.reads).toBeGreaterThan(5_000);
+        expect(done.vm.outcome).toBe('done');
+        expect(done.vm.verified?.reads).toBeGreaterThan(3_000);
       });
     }
   }
