@@ -182,8 +182,6 @@ export class HostOps {
         this.madvise(operation.page, operation.pages, operation.advice);
         return;
       case 'munmap':
-        return this.#unmap(operation.page, operation.pages);
-      case 'mmap':
         return this.remapFresh(operation.page, operation.pages);
       case 'mprotect':
         return this.mprotect(operation.page, operation.pages, operation.writable ? 'rw' : 'r');
@@ -198,14 +196,8 @@ export class HostOps {
       case 'write':
         for (let i = 0; i < operation.pages; i++) this[operation.op](operation.page + i);
         return;
-      case 'direct_io': {
-        const range = this.#clip(operation.page, operation.pages);
-        const pfns = mm.pin(this.#hvn(range.page), range.count, operation.write);
-        const io = { page: range.page, pfns };
-        if (operation.write) this.endDirectIo(io);
-        else mm.unpin(pfns, false);
-        return;
-      }
+      case 'direct_io':
+        return this.endDirectIo(this.beginDirectIo(operation.page, operation.pages));
       case 'reclaim':
         this.reclaim(operation.pages);
         return;
@@ -241,12 +233,6 @@ export class HostOps {
       if ((pte & HPTE_PRESENT) === 0 || pfn === ZERO_PFN) continue;
       mm.run((t, at) => pageReferenced(t, at, host), pfn);
     }
-  }
-
-  #unmap(page: number, count: number): void {
-    const range = this.#clip(page, count);
-    this.#vm.mm.munmap(this.#hvn(range.page), range.count);
-    for (let p = range.page; p < range.page + range.count; p++) this.#expect(p, 0);
   }
 
   /** memory.reclaim: frees pages now; returns how many. */

@@ -39,6 +39,8 @@ const WRITE = 8;
 const FREE = 9;
 const RMAP = 10;
 const CLEAR_DONE = 11;
+const LAZY = 12;
+const UNMAP = 13;
 
 /** Result bit of reclaimPage() beside RECLAIM_*: the page turned out referenced or can't be unmapped. */
 export const RECLAIM_ACTIVATE = 0x100;
@@ -90,6 +92,19 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
           s[at] = CLEAR_DONE;
           continue;
         }
+        if (isLazilyFreed(host, s, at)) {
+          notify(s, at, MN_INVALIDATE_PAGE);
+          s[at] = LAZY;
+          continue;
+        }
+        s[at] = UNMAP;
+        continue;
+      case LAZY:
+        // A lazily freed page is dropped unless it is dirty: only the sptes may know that it is, so
+        // with hooks for single pages they go before the pte does.
+        if (!call(t, at, host)) return false;
+        s[at] = UNMAP;
+      case UNMAP:
         host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, s[at + HVN]);
         s[at + UNMAPPED] = x.tryToUnmapOne(s[at + PFN] as number);
         notify(s, at, hooksOf(host, s, at) === '6.x' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
@@ -134,6 +149,14 @@ function nextMapping(s: Int32Array, at: number, host: Host): boolean {
   s[at + CALLEE + 2] = 0;
   s[at] = RMAP;
   return true;
+}
+
+/** Whether MADV_FREE was called on the page, and its secondary MMUs are told page by page. */
+function isLazilyFreed(host: Host, s: Int32Array, at: number): boolean {
+  const hooks = hooksOf(host, s, at);
+  if (hooks === 'none' || hooks === '6.x') return false;
+  const flags = host.core.x.pageFlags(s[at + PFN] as number);
+  return (flags & abi.PG_ANON) !== 0 && (flags & abi.PG_SWAPBACKED) === 0;
 }
 
 function unlockDone(t: Task, at: number, result: number): true {
