@@ -72,6 +72,7 @@ export {
   lruIsolateTail,
   lruListOf,
   lruMove,
+  lruPutbackBatched,
   lruNewer,
   lruPutback,
   lruSetBatch,

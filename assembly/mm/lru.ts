@@ -247,6 +247,14 @@ export function lruPutback(pfn: Pfn): void {
   bump(LRU_MOVES);
 }
 
+/** folio_putback_lru: the same by way of the batch of new pages. */
+export function lruPutbackBatched(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED, FRAME_FLAGS);
+  if (load<u32>(page, FRAME_REFCOUNT) != 1) lruCacheAdd(pfn);
+  putPage(pfn);
+}
+
 /** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
 export function lruIsolateTail(list: u32): Pfn {
   const pfn = load<u32>(headOf(list), HEAD_LAST);

@@ -37,6 +37,7 @@ import {
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
   PG_KSM,
+  PG_LRU,
   PG_REFERENCED,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
@@ -57,7 +58,7 @@ import {
   putPage,
 } from './frame';
 import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
-import { lruCacheAdd, markPageAccessed } from './lru';
+import { lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import {
@@ -268,13 +269,21 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   return 1;
 }
 
+/** Whether nobody but this mapping (and the swap cache) holds a page that is not marked exclusive. */
 function wpMayReuse(pfn: Pfn, args: u32): bool {
   const page = framePtr(pfn);
-  const cached = (load<u32>(page, FRAME_FLAGS) & PG_SWAPCACHE) != 0;
-  if (pageMapcount(pfn) != 1) return false;
-  if (cached && swapCount(load<u32>(page, FRAME_PRIVATE)) != 1) return false;
-  if (args & MAP_DIRTY_ALWAYS) return true;
-  return load<u32>(page, FRAME_REFCOUNT) == (cached ? 2 : 1);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const cached: u32 = (flags & PG_SWAPCACHE) != 0 ? 1 : 0;
+  if (args & MAP_DIRTY_ALWAYS) {
+    if (pageMapcount(pfn) != 1) return false;
+    return cached == 0 || swapCount(load<u32>(page, FRAME_PRIVATE)) == 1;
+  }
+  if (load<u32>(page, FRAME_REFCOUNT) > 3) return false;
+  // References of the per-CPU batches are given up first.
+  if ((flags & PG_LRU) == 0) lruAddDrain();
+  if (load<u32>(page, FRAME_REFCOUNT) > 1 + cached) return false;
+  if (cached != 0 && tryToFreeSwap(pfn) == 0) return false;
+  return load<u32>(page, FRAME_REFCOUNT) == 1;
 }
 
 /** The new page of a copy on write, content copied, not yet mapped; 0 when no frame is free. */

@@ -334,6 +334,8 @@ export interface LruExports {
   lruAddDrain(): number;
   /** Puts a page that reclaim isolated back where its flags say, and drops reclaim's reference. */
   lruPutback(pfn: number): void;
+  /** The same by way of the batch of new pages (folio_putback_lru). */
+  lruPutbackBatched(pfn: number): void;
   /** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
   lruIsolateTail(list: number): number;
   /** Takes a page off its list for reclaim, with a reference. */

@@ -146,6 +146,12 @@ export class Roots {
     x.tlbFlushAll(this.#vcpu);
   }
 
+  /** svm_flush_tlb_asid. */
+  flushAsid(): void {
+    this.#emit(EVENT_FLUSH_ASID_TLB);
+    this.#kvm.core.x.tlbFlushAll(this.#vcpu);
+  }
+
   /** Tables of the cached roots, current first, that were loaded with a PCID. */
   tablesOf(pcid: number): number[] {
     const { x } = this.#kvm.core;

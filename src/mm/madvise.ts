@@ -148,7 +148,11 @@ export function pageoutList(host: Host, pfns: readonly number[]): void {
     const verdict = pageoutOne(host, pfn);
     if (verdict >= 0) kept.push([pfn, verdict]);
   }
-  for (const [pfn, verdict] of kept) host.core.x.lruVerdict(pfn, verdict);
+  const { x } = host.core;
+  for (const [pfn, verdict] of kept) {
+    if (verdict === abi.VERDICT_ACTIVATE) x.lruSetFlags(pfn, abi.PG_ACTIVE, 0);
+    x.lruPutbackBatched(pfn);
+  }
 }
 
 /** Reclaims one isolated page; -1: it is gone, else VERDICT_* to put it back with. */

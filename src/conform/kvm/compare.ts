@@ -53,9 +53,16 @@ export function eventLevel(t: string): Level {
 export class FramePairs {
   readonly #toRecorded = new Map<string, string>();
 
+  /** Whether the recording knows which frame the zero page is: it does if a snapshot shows it. */
+  readonly #zeroKnown: boolean;
+
+  constructor(zeroKnown: boolean) {
+    this.#zeroKnown = zeroKnown;
+  }
+
   /** The recorded name for one of ours; `expected` is bound to it if ours is still new. */
   recorded(ours: string, expected: string | undefined): string {
-    if (ours === 'zero') return 'zero';
+    if (ours === 'zero' && this.#zeroKnown) return 'zero';
     const bound = this.#toRecorded.get(ours);
     if (bound !== undefined) return bound;
     if (expected === undefined || expected === 'zero' || !expected.startsWith('f')) return ours;
@@ -65,7 +72,8 @@ export class FramePairs {
 
   /** Binds anew, after a disagreement was reported. */
   rebind(ours: string, recorded: string): void {
-    if (ours !== 'zero' && recorded !== 'zero') this.#toRecorded.set(ours, recorded);
+    if (ours === 'zero' || recorded === 'zero') return;
+    this.#toRecorded.set(ours, recorded);
   }
 }
 
@@ -153,12 +161,15 @@ function shadowPageText(sp: JsonObject): string {
 /** Follows the recording's page states and compares each step. */
 export class StepComparer {
   readonly #recording: Recording;
-  readonly #pairs = new FramePairs();
+  readonly #pairs: FramePairs;
+  /** The zero page is the whole host's, so whether it was referenced before is not the script's. */
+  #zeroFlipped: boolean | undefined;
   readonly #pages: PageState[] = [];
   #shadowPages: readonly JsonObject[] = [];
 
   constructor(recording: Recording) {
     this.#recording = recording;
+    this.#pairs = new FramePairs(showsZeroPage(recording));
   }
 
   #compared(field: string, step: Step): boolean {
@@ -263,12 +274,8 @@ export class StepComparer {
         objectText(sorted(theirs.shadow)),
         objectText(sorted(this.#named(mine.shadow, theirs.shadow))),
       );
-      put(
-        3,
-        i,
-        objectText(sorted(theirs.host)),
-        objectText(sorted(this.#named(mine.host, theirs.host))),
-      );
+      const named = this.#named(this.#zeroPage(mine.host, theirs.host), theirs.host);
+      put(3, i, objectText(sorted(theirs.host)), objectText(sorted(named)));
       const name = mine.host.pfn;
       const recorded = theirs.host.pfn;
       if (typeof name === 'string' && typeof recorded === 'string')
@@ -279,11 +286,29 @@ export class StepComparer {
     check(3, 'host pages', ...lines[3]);
   }
 
+  /** Our zero page with the recording's start: marking it accessed only toggles its one bit. */
+  #zeroPage(mine: JsonObject, theirs: JsonObject): JsonObject {
+    if (mine.pfn !== 'zero' || theirs.pfn !== 'zero') return mine;
+    const has = (page: JsonObject): boolean => (page.flags as string[]).includes('referenced');
+    this.#zeroFlipped ??= has(mine) !== has(theirs);
+    if (!this.#zeroFlipped) return mine;
+    return { ...mine, flags: has(mine) ? ['zero_page'] : ['referenced', 'zero_page'] };
+  }
+
   #named(mine: JsonObject, theirs: JsonObject): JsonObject {
     if (typeof mine.pfn !== 'string') return mine;
     const other = typeof theirs.pfn === 'string' ? theirs.pfn : undefined;
     return { ...mine, pfn: this.#pairs.recorded(mine.pfn, other) };
   }
+}
+
+/** Whether any snapshot of the recording shows the zero page. */
+function showsZeroPage(recording: Recording): boolean {
+  return recording.steps.some((step) =>
+    [...(step.pages_initial ?? []), ...Object.values(step.pages_changed ?? {})].some(
+      (page) => (page.host as JsonObject).pfn === 'zero',
+    ),
+  );
 }
 
 type Check = (level: Level, what: string, recorded: string[], emulated: string[]) => void;

@@ -95,6 +95,9 @@ const PAGE_EVENTS = new Set<number>([
   abi.EVENT_FLUSH_TLB_GVA,
 ]);
 
+/** SPTE_MMIO in an entry's high word. */
+const MMIO_HIGH = 1 << 19;
+
 /** Options of a run. */
 export interface MachineOptions {
   readonly npt: boolean;
@@ -354,10 +357,12 @@ export class RecordedMachine implements StepRunner {
       const index = Math.floor(page / 512 ** (level - 1)) % 512;
       const lo = mem.load32(table + index * 8);
       const hi = mem.load32(table + index * 8 + 4);
+      const mmio = (hi & MMIO_HIGH) !== 0;
       const present = (lo >>> PT_PRESENT_BIT) & 1;
       const large = (lo & 0x80) !== 0;
       if (!present || level === 1 || (level < 4 && large)) {
         const spte = spteText(lo, hi);
+        if (mmio) return { level, spte, pfn: `#mmio${page}` };
         if (!present) return { level, spte };
         const pfn = ((lo >>> 12) | ((hi & 0xfff) << 20)) >>> 0;
         return { level, spte, pfn: this.#frameName(pfn) };
@@ -385,10 +390,19 @@ export class RecordedMachine implements StepRunner {
         unsync_children: mem.load32(sp + SP_UNSYNC_CHILDREN),
         root_count: mem.load32(sp + SP_ROOT_COUNT),
         flood: mem.load32(sp + SP_WRITE_FLOODING),
-        present: mem.load32(sp + SP_PRESENT),
+        present: mem.load32(sp + SP_PRESENT) + this.#mmioSptes(sp),
         gen: mem.load32(sp + SP_VALID_GEN),
       };
     });
+  }
+
+  /** MMIO sptes of a table, which are present for the processor and not for KVM. */
+  #mmioSptes(sp: number): number {
+    const { x, mem } = this.core;
+    const table = x.spTable(sp) >>> 0;
+    let n = 0;
+    for (let i = 0; i < 512; i++) if (mem.load32(table + i * 8 + 4) & MMIO_HIGH) n++;
+    return n;
   }
 
   // ---- counters --------------------------------------------------------------------------------
@@ -412,7 +426,7 @@ export class RecordedMachine implements StepRunner {
       if (event.t === 'sp_get' && event.level === 4) loading = true;
       if (event.t === 'flush_all_tlb') add('tlb_flush');
       // A flush that the guest asked for has no event of its own.
-      const own = before !== 'flush_all_tlb' && before !== 'flush_current_tlb';
+      const own = !['flush_all_tlb', 'flush_current_tlb', 'flush_asid_tlb'].includes(before);
       if (event.t === 'flush_asid_tlb' && own) add('tlb_flush');
       before = event.t;
       if (event.t === 'flush_current_tlb') {

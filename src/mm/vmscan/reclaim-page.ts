@@ -183,6 +183,7 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
   const pfn = s[at + PFN] as number;
   const flags = x.pageFlags(pfn);
   const anon = (flags & abi.PG_ANON) !== 0;
+  const swapcache = (flags & abi.PG_SWAPCACHE) !== 0;
   const device = anon ? host.swap : host.disk;
   if ((flags & abi.PG_DIRTY) !== 0 && device.nextWriteFails()) {
     // The page stays dirty in its cache and is activated (end_swap_bio_write: SetPageError).
@@ -193,11 +194,13 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
   const place = host.core.mem.load32((x.framePtr(pfn) >>> 0) + abi.FRAME_PRIVATE);
   const done = x.pageoutFree(pfn, 0);
   if (done & abi.RECLAIM_WROTE) {
-    host.emit(anon ? abi.EVENT_SWAP_WRITEPAGE : abi.EVENT_VMSCAN_WRITE, pfn);
+    if (anon) host.emit(abi.EVENT_SWAP_WRITEPAGE, pfn);
+    host.emit(abi.EVENT_VMSCAN_WRITE, pfn);
     const wait = device.write(host.now, place);
     if (wait > 0) host.wait(wait);
   }
   if (done & abi.RECLAIM_FREED) {
+    if (swapcache && host.generation.workingset) host.emit(abi.EVENT_WORKINGSET_EVICTION, pfn);
     const wrote = (done & abi.RECLAIM_WROTE) !== 0;
     host.hooks.evicted?.(s[at + MM] as number, s[at + HVN] as number, wrote);
   }
