@@ -6,6 +6,7 @@ import { COUNTERS } from '../stats/counters.ts';
 import { parseCount } from '../units.ts';
 import type { WorkloadSpec } from '../workload-spec.ts';
 import { type Command, EXIT_STATUS, type Io } from './command.ts';
+import { publishedText } from './defaults.ts';
 import { demoSpec } from './demo.ts';
 import {
   MACHINE_HELP,
@@ -159,7 +160,7 @@ export const command: Command = {
     const result = compareResult(outcomes);
     if (values['json'] === true) io.out(`${JSON.stringify(result, null, 2)}\n`);
     else if (values['csv'] === true) io.out(csv(result));
-    else io.out(compareText(io, result) + legend(result));
+    else io.out(compareText(io, result) + legend(result) + publishedText(spec));
     return EXIT_STATUS.ok;
   },
 };

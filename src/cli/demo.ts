@@ -1,17 +1,13 @@
 // The trace that comes with the package.
 
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { DataError } from '../core/errors.ts';
 import type { WorkloadSpec } from '../workload-spec.ts';
+import { bundledTracePath } from '../workload/bundled.ts';
 
-const NAME = 'sqlite.lackey.gz';
-
-/** The bundled trace; beside dist/ in the package, beside src/ in the sources. */
+/** The bundled trace as a workload. */
 export function demoSpec(): WorkloadSpec {
-  for (const near of ['../traces/', '../../traces/']) {
-    const path = fileURLToPath(new URL(near + NAME, import.meta.url));
-    if (existsSync(path)) return { kind: 'trace', name: path };
-  }
-  throw new DataError(`${NAME}: the bundled trace is missing; reinstall the package`);
+  const path = bundledTracePath();
+  if (existsSync(path)) return { kind: 'trace', name: path };
+  throw new DataError(`${path}: the bundled trace is missing; reinstall the package`);
 }

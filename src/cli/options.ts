@@ -15,6 +15,7 @@ import {
 } from '../simulate.ts';
 import { parseCount, parseMemorySize, parseTlb } from '../units.ts';
 import type { WorkloadSpec } from '../workload-spec.ts';
+import { withDefaults } from './defaults.ts';
 
 /** Declaration of the shared options for util.parseArgs. */
 export const MACHINE_OPTIONS = {
@@ -74,13 +75,9 @@ export function parseOptions(
   args: readonly string[],
   extra: Readonly<Record<string, { readonly type: 'string' | 'boolean' }>> = {},
 ): Values {
-  const { values } = parseArgs({
-    args: [...args],
-    options: { ...MACHINE_OPTIONS, ...extra },
-    strict: true,
-    allowPositionals: false,
-  });
-  return values as Values;
+  const options = { ...MACHINE_OPTIONS, ...extra };
+  const { values } = parseArgs({ args: [...args], options, strict: true, allowPositionals: false });
+  return withDefaults(values as Values, Object.keys(options));
 }
 
 function text(values: Values, name: string): string | undefined {

@@ -7,6 +7,7 @@ import { PROTOCOLS, simulate } from '../simulate.ts';
 import { COUNTERS } from '../stats/counters.ts';
 import { resolveWorkload } from '../workload-spec.ts';
 import { type Command, EXIT_STATUS, type Io } from './command.ts';
+import { publishedText } from './defaults.ts';
 import { MACHINE_HELP, parseOptions, simulateOptions, workloadSpec } from './options.ts';
 import { bytes, count, csvField, duration, percent } from './table.ts';
 
@@ -96,7 +97,7 @@ export const command: Command = {
     if (values['json'] === true) io.out(`${JSON.stringify(result, null, 2)}\n`);
     else if (values['csv'] === true) {
       io.out(countersCsv([{ name: result.machine.protocol, result }]));
-    } else io.out(facts(io, result) + listing(result) + yardstick(result));
+    } else io.out(facts(io, result) + listing(result) + yardstick(result) + publishedText(spec));
     return EXIT_STATUS.ok;
   },
 };

@@ -26,5 +26,5 @@ test('parameters of a preset replace its own', async () => {
 
 test('the bundled trace is the one that its README describes', async () => {
   const info = await streamInfo(bundledTrace());
-  expect(info).toMatchObject({ refs: 8_000_000, unique_pages: 637, format: 'smt' });
+  expect(info).toMatchObject({ refs: 3_002_647, unique_pages: 520, format: 'smt' });
 });
