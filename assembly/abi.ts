@@ -1101,3 +1101,7 @@ export const KVM_MAX_RMAP: u32 = 48;
 export const LAZYFREE_PAGE: u32 = 1;
 /** lazyFreeOne(): its pte was young or dirty. */
 export const LAZYFREE_PTE: u32 = 2;
+/** The kernel itself reads or writes user memory (copy_from_user): its fault is another one. */
+export const FOLL_UACCESS: u32 = 0x100;
+/** The swap device is a RAM disk: a page that one entry names bypasses the swap cache. */
+export const MAP_SWAP_DIRECT: u32 = 128;

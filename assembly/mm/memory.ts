@@ -5,6 +5,7 @@
 // that reference into the mapping's.
 
 import {
+  EVENT_SWAP_READ,
   FAULT_NONE,
   FAULT_PRESENT,
   FAULT_SWAP,
@@ -30,6 +31,7 @@ import {
   MAP_DIRTY_ALWAYS,
   MAP_OLD,
   MAP_SHARED,
+  MAP_SWAP_DIRECT,
   MAP_UNEVICTABLE,
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
@@ -45,6 +47,7 @@ import {
   ZERO_PFN,
 } from '../abi';
 import { COW_FAULTS, FILE_READS, MAJOR_FAULTS, MINOR_FAULTS, SWAP_INS } from '../counters';
+import { trace } from '../events';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import {
@@ -60,6 +63,7 @@ import {
 import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
 import { lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
+import { workingsetRefault } from './workingset';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import {
   swapCacheAdd,
@@ -69,6 +73,7 @@ import {
   swapDuplicate,
   swapFree,
   swapRead,
+  swapShadow,
   swapTotal,
   swapUsed,
 } from './swap';
@@ -144,10 +149,17 @@ export function swapinBegin(slot: u32, args: u32): u32 {
   }
   const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
   if (pfn == 0) return 0;
-  swapDuplicate(slot);
-  swapCacheAdd(pfn, slot);
-  swapRead(pfn, slot);
+  // SWP_SYNCHRONOUS_IO: a page that a single entry names is read without the swap cache.
+  const direct = (args & MAP_SWAP_DIRECT) != 0 && swapCount(slot) == 1;
+  if (!direct) {
+    swapDuplicate(slot);
+    swapCacheAdd(pfn, slot);
+  }
+  workingsetRefault(pfn, swapShadow(slot));
   lruCacheAdd(pfn);
+  trace(EVENT_SWAP_READ, pfn);
+  swapRead(pfn, slot);
+  if (direct) store<u32>(framePtr(pfn), slot, FRAME_PRIVATE);
   bump(SWAP_INS);
   bump(MAJOR_FAULTS);
   return pfn | IO_MAJOR;
@@ -162,17 +174,15 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   const entry = hpteGet(mm, hvn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const slot = load<u32>(page, FRAME_PRIVATE);
-  const same =
-    (entry & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP &&
-    (flags & PG_SWAPCACHE) != 0 &&
-    entry >> HPTE_PFN_SHIFT == slot;
+  const same = (entry & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP && entry >> HPTE_PFN_SHIFT == slot;
+  const direct = (flags & PG_SWAPCACHE) == 0;
   if (!same) {
     putPage(pfn);
     return 0;
   }
   const write = args & MAP_WRITE_FAULT;
   const alone = pageMapcount(pfn) == 0 && swapCount(slot) == 2;
-  const exclusive = (flags & PG_KSM) == 0 && ((entry & HPTE_AUX) != 0 || alone);
+  const exclusive = direct || ((flags & PG_KSM) == 0 && ((entry & HPTE_AUX) != 0 || alone));
   let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
   if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
   if (write && exclusive && args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;
@@ -184,7 +194,8 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   }
   // A write, or a swap device more than half full (vm_swap_full), gives the slot back.
   const release = write != 0 || swapUsed() * 2 > swapTotal();
-  if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
+  if (direct) store<u32>(page, 0, FRAME_PRIVATE);
+  else if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
   return pte & HPTE_WRITE ? 2 : 1;
 }
 

@@ -528,6 +528,8 @@ export interface FolioBatchExports {
   deactivatePage(pfn: number): void;
   /** Makes an anonymous page lazily freeable (MADV_FREE), likewise. */
   markPageLazyfree(pfn: number): void;
+  /** The shadow that an evicted page leaves (not 0). */
+  workingsetEviction(pfn: number): number;
   /** Tells the LRU that a page was used. */
   folioMarkAccessed(pfn: number): void;
 }

@@ -11,6 +11,7 @@
 
 import {
   EVENT_GUEST_WALK_ERROR,
+  FOLL_UACCESS,
   EVENT_HVA_TO_PFN,
   EVENT_HVA_TO_PFN_RET,
   KVM_PFN_ERR_FAULT,
@@ -102,7 +103,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         if (walk === WALK_NEED_PAGE) {
           // The host has no page for a guest table: fault it in as KVM's own access would.
           s[at + HVN] = x.gfnToHvn(mem.load32(vcpu.ptr + VCPU_WALK_NEED_GFN));
-          s[at + WRITE] = mem.load32(vcpu.ptr + VCPU_WALK_NEED_WRITE);
+          s[at + WRITE] = mem.load32(vcpu.ptr + VCPU_WALK_NEED_WRITE) | FOLL_UACCESS;
           s[at] = 1;
           continue;
         }

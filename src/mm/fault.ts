@@ -64,6 +64,7 @@ function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
   if ((vma.flags & VM_RESIDENT) === 0) args |= abi.MAP_CHARGED;
   if (vma.flags & (VM_LOCKED | VM_RESIDENT)) args |= abi.MAP_UNEVICTABLE;
   if (!generation.exclusive) args |= abi.MAP_DIRTY_ALWAYS;
+  else if (mm.host.swap.profile.synchronous === true) args |= abi.MAP_SWAP_DIRECT;
   return args;
 }
 
@@ -269,7 +270,6 @@ function swapin(s: Int32Array, at: number, mm: Mm): void {
   if ((found & abi.IO_MAJOR) === 0) return;
   host.hooks.majorFault?.(mm.id, s[at + HVN] as number);
   s[at + RESULT] = abi.VM_FAULT_MAJOR;
-  host.emit(abi.EVENT_SWAP_READ, s[at + PFN]);
   const wait = host.swap.read(host.now, slot);
   if (wait < 0) return readError(s, at, mm);
   host.wait(wait);
@@ -322,6 +322,7 @@ function swapMap(s: Int32Array, at: number, mm: Mm): number {
   const args = s[at + ARGS] as number;
   const hvn = s[at + HVN] as number;
   const mapped = mm.host.core.x.swapinMap(mm.id, hvn, s[at + PFN] as number, args);
+  if (mapped === 2) s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
   return mapped === 2 || (args & abi.MAP_WRITE_FAULT) === 0 ? RETURN : CLASSIFY;
 }
 

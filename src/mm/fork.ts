@@ -55,6 +55,7 @@ function notify(s: Int32Array, at: number, op: number): void {
 /** A copy-on-write copy of an mm, without notifiers. */
 export function forkMm(parent: Mm): Mm {
   const child = parent.host.createMm();
+  child.parent = parent;
   child.vmas = parent.vmas.filter((vma) => (vma.flags & VM_DONTCOPY) === 0);
   for (const vma of child.vmas) {
     // Shared areas are not copied: their pages are found in the page cache.

@@ -14,10 +14,18 @@ export const FOLL_TOUCH = abi.FOLL_TOUCH;
 const GUP_FAULT =
   abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_RETRY_NOWAIT | abi.FAULT_FLAG_KILLABLE;
 
+/** Flags of a fault inside copy_from_user and the like. */
+const UACCESS_FAULT =
+  abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_KILLABLE | abi.FAULT_FLAG_INTERRUPTIBLE;
+
 // Arguments and locals.
 const HVN = 1;
 const FLAGS = 2;
 const CALLEE = 3;
+
+function faultFlags(foll: number): number {
+  return (foll & abi.FOLL_UACCESS) !== 0 ? UACCESS_FAULT : GUP_FAULT;
+}
 
 /**
  * The pfn of s[at + 1] = hvn for the access s[at + 2] = FOLL_WRITE | FOLL_TOUCH, with a reference
@@ -41,7 +49,8 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = s[at + HVN] as number;
         s[at + CALLEE + 2] =
-          GUP_FAULT | ((s[at + FLAGS] as number) & abi.FOLL_WRITE ? abi.FAULT_FLAG_WRITE : 0);
+          faultFlags(s[at + FLAGS] as number) |
+          ((s[at + FLAGS] as number) & abi.FOLL_WRITE ? abi.FAULT_FLAG_WRITE : 0);
         s[at] = 2;
       }
       case 2:

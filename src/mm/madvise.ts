@@ -13,7 +13,7 @@ import {
 } from './mmu-notifier.ts';
 import { notifyRange } from './unmap.ts';
 import { VM_LOCKED, type Vma, vmasWithin } from './vma.ts';
-import { reclaimPage } from './vmscan/reclaim-page.ts';
+import { RECLAIM_ACTIVATE, reclaimPage } from './vmscan/reclaim-page.ts';
 import { pageReferenced } from './vmscan/referenced.ts';
 import { checkReferences } from './vmscan/two-list.ts';
 
@@ -168,6 +168,7 @@ function pageoutOne(host: Host, pfn: number): number {
   t.stack[1] = pfn;
   t.stack[0] = 0;
   reclaimPage(t, 0, host);
+  if ((t.result & RECLAIM_ACTIVATE) !== 0) return abi.VERDICT_ACTIVATE;
   return (t.result & abi.RECLAIM_FREED) === 0 ? abi.VERDICT_KEEP : -1;
 }
 

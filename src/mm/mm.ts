@@ -15,6 +15,7 @@ import { mprotect, mremap } from './mprotect.ts';
 import { exitMmap, zapPageRange } from './unmap.ts';
 import {
   VM_HUGETLB,
+  VM_LOCKED,
   VM_READ,
   VM_RESIDENT,
   VM_SHARED,
@@ -74,6 +75,8 @@ export class Mm implements MmHandle {
   hooks: NotifierHooks;
   /** Areas in order. Replaced, never changed in place. */
   vmas: readonly Vma[] = [];
+  /** The mm that this one was forked from. */
+  parent: Mm | null = null;
   /** False after exit. */
   alive = true;
   readonly stateFields = ['hooks', 'vmas', 'alive'] as const;
@@ -264,6 +267,26 @@ export class Mm implements MmHandle {
     }
     x.hpteOr(this.id, hvn, abi.HPTE_YOUNG | (write ? abi.HPTE_DIRTY : 0));
     return 0;
+  }
+
+  /** mlock and munlock: present pages go to the unevictable list, or back to the inactive one. */
+  mlock(hvn: number, npages: number, locked: boolean): void {
+    const { x } = this.host.core;
+    const parts = vmasWithin(this.vmas, hvn, hvn + npages).map((vma) => ({
+      ...vma,
+      flags: locked ? vma.flags | VM_LOCKED : vma.flags & ~VM_LOCKED,
+    }));
+    this.vmas = vmasJoined(vmasWithout(this.vmas, hvn, hvn + npages), parts);
+    x.lruAddDrain();
+    for (let page = hvn; page < hvn + npages; page++) {
+      if (locked && (x.hpteGet(this.id, page) & abi.HPTE_PRESENT) === 0) this.touch(page, true);
+      const pte = x.hpteGet(this.id, page) >>> 0;
+      if ((pte & abi.HPTE_PRESENT) === 0 || (pte & abi.HPTE_SWAP) !== 0) continue;
+      const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+      if (locked) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
+      else x.lruSetFlags(pfn, 0, abi.PG_UNEVICTABLE);
+      if (locked) x.folioMarkAccessed(pfn);
+    }
   }
 
   /** Calls a notifier op (MN_*) of every notifier for [start, end), as a driver of the host may.

@@ -15,6 +15,8 @@ export interface DeviceProfile {
   readonly writeRandom: number;
   /** Writes that may wait before the writer has to. */
   readonly queueDepth: number;
+  /** A RAM disk: its reads end before they return (SWP_SYNCHRONOUS_IO). */
+  readonly synchronous?: boolean;
   readonly source: string;
 }
 
@@ -52,6 +54,7 @@ export const DEVICES = {
     writeSequential: 6_000,
     writeRandom: 6_000,
     queueDepth: 1,
+    synchronous: true,
     source:
       'lzo-rle/lz4 on a 4 KiB page, lzbench on 3-4 GHz cores: about 2 GB/s decompression and' +
       ' 0.7 GB/s compression, done by the CPU that asks',

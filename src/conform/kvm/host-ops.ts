@@ -37,6 +37,8 @@ export class RecordedHost {
   readonly #kvm: Kvm;
   readonly #script: Script;
   #child: Mm | null = null;
+  /** What happens now is done by the forked process. */
+  inChild = false;
 
   constructor(host: Host, mm: Mm, kvm: Kvm, script: Script) {
     this.#host = host;
@@ -45,9 +47,15 @@ export class RecordedHost {
     this.#script = script;
   }
 
-  /** Whether a data page lies in a mapping. */
-  isMapped(page: number): boolean {
-    return this.#mm.findVma(DATA_HVN + page) !== undefined;
+  /** Whether every data page lies in a mapping. */
+  allMapped(): boolean {
+    const { pages } = this.#script;
+    for (let i = 0; i < pages;) {
+      const vma = this.#mm.findVma(DATA_HVN + i);
+      if (vma === undefined) return false;
+      i = vma.end - DATA_HVN;
+    }
+    return true;
   }
 
   /** Whether the mapping of a data page lets it be read. */
@@ -112,8 +120,14 @@ export class RecordedHost {
         this.#child = mm.fork();
         return 0;
       case 'reap':
+        this.inChild = true;
         this.#child?.exit();
+        this.inChild = false;
         this.#child = null;
+        return 0;
+      case 'mlock':
+      case 'munlock':
+        mm.mlock(hvn, n, op === 'mlock');
         return 0;
       default:
         return undefined;

@@ -38,6 +38,7 @@ import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
 import { MM_GENERATIONS } from '../../mm/generation.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
+import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED } from '../../mm/vma.ts';
 import type { StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
@@ -136,6 +137,7 @@ export class RecordedMachine implements StepRunner {
       residentFrames: 0,
       swapPages: 1 << 17,
       generation: MM_GENERATIONS['6.1'],
+      swap: new BlockDevice(DEVICES.zram),
       aging,
     });
     this.core.x.lruSetBatch(15);
@@ -175,6 +177,8 @@ export class RecordedMachine implements StepRunner {
     this.core.trace((id, a, b, c, d) => {
       // The emulator's accesses are whole pages; the recording's have an offset.
       const offset = b === 0 && PAGE_EVENTS.has(id) ? this.#cpu.offset : b;
+      // The recordings show what the VMM's process does, not its child.
+      if (this.#ops.inChild && id !== abi.EVENT_FRAME_ALLOC) return;
       this.#raw.push([id, a, offset, c, d]);
     });
     let result: readonly JsonObject[];
@@ -292,12 +296,14 @@ export class RecordedMachine implements StepRunner {
 
   #pages(): PageState[] {
     const pages: PageState[] = [];
+    // mincore() fails for the whole range when a part of it is not mapped.
+    const whole = this.#ops.allMapped();
     for (let i = 0; i < this.#script.pages; i++) {
       const gpte = i < 15 * 512 ? this.#get(TABLES.A_PT + (i >>> 9), i & 511) : { lo: 0, hi: 0 };
       const gfn = gpteGfn(gpte.lo, gpte.hi);
       const target = gpte.lo & 1 && gfn !== DATA_GFN + i ? `->${gfnName(gfn)}` : '';
       pages.push({
-        host: this.#hostPage(i),
+        host: this.#hostPage(i, whole),
         shadow: this.#shadow(this.#npt ? DATA_GFN + i : DATA_VPN + i),
         gpte: gpteText(gpte.lo, gpte.hi) + target,
       });
@@ -305,12 +311,12 @@ export class RecordedMachine implements StepRunner {
     return pages;
   }
 
-  #hostPage(i: number): JsonObject {
+  #hostPage(i: number, whole: boolean): JsonObject {
     const { x } = this.core;
     const pte = x.hpteGet(this.mm.id, DATA_HVN + i) >>> 0;
     if ((pte & HPTE_PRESENT) === 0) {
       const state = (pte & HPTE_SWAP) !== 0 ? 'swapped' : 'none';
-      const mincore = this.#ops.isMapped(i) ? this.#mincore(pte) : null;
+      const mincore = whole ? this.#mincore(pte) : null;
       return { state, mincore };
     }
     const pfn = pte >>> HPTE_PFN_SHIFT;
@@ -326,13 +332,11 @@ export class RecordedMachine implements StepRunner {
       state: 'present',
       pfn: this.#frameName(pfn),
       pte: this.#ops.isReadable(i) ? hpteText(huge ? lo | 0x80 : lo, 0x80000000) : 'protnone',
-      exclusive:
-        (flags & abi.PG_ANON_EXCLUSIVE) !== 0 || ((flags & abi.PG_ANON) === 0 && mapcount === 1)
-          ? 1
-          : 0,
+      // The bit of /proc/pid/pagemap: mapped once.
+      exclusive: mapcount === 1 ? 1 : 0,
       mapcount,
       flags: zero ? this.#zeroFlags(flags) : flagNames(flags),
-      mincore: 1,
+      mincore: whole ? 1 : null,
       ...(huge ? { huge: true } : {}),
     };
   }

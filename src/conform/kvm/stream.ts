@@ -212,6 +212,8 @@ export class EventWriter {
         return { t, gva: gvaName(a, b), pferr: c.toString(16), ptes: this.#walk };
       }
       case abi.EVENT_GUEST_PTE: {
+        // A walk that had to fault a table in starts again from the top.
+        if (a === 4 && this.#walk !== null) this.#walk.length = 0;
         this.#walk?.push(`L${a}:${gfnName(gpteGfn(b, c))}:${gpteText(b, c)}`);
         return null;
       }

@@ -192,17 +192,19 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
     return RECLAIM_IO_ERROR;
   }
   const place = host.core.mem.load32((x.framePtr(pfn) >>> 0) + abi.FRAME_PRIVATE);
-  const done = x.pageoutFree(pfn, 0);
-  if (done & abi.RECLAIM_WROTE) {
+  const wrote = x.pageout(pfn);
+  if (wrote & abi.RECLAIM_WROTE) {
     if (anon) host.emit(abi.EVENT_SWAP_WRITEPAGE, pfn);
     host.emit(abi.EVENT_VMSCAN_WRITE, pfn);
     const wait = device.write(host.now, place);
     if (wait > 0) host.wait(wait);
   }
+  if (wrote & (abi.RECLAIM_PINNED | abi.RECLAIM_SWAP_FULL)) return wrote;
+  const shadow = swapcache && host.generation.workingset ? x.workingsetEviction(pfn) : 0;
+  const done = wrote | x.removeMapping(pfn, shadow);
   if (done & abi.RECLAIM_FREED) {
-    if (swapcache && host.generation.workingset) host.emit(abi.EVENT_WORKINGSET_EVICTION, pfn);
-    const wrote = (done & abi.RECLAIM_WROTE) !== 0;
-    host.hooks.evicted?.(s[at + MM] as number, s[at + HVN] as number, wrote);
+    if (wrote === 0) x.statBump(COUNTER_SLOTS.clean_drops, 1);
+    host.hooks.evicted?.(s[at + MM] as number, s[at + HVN] as number, wrote !== 0);
   }
   return done;
 }

@@ -47,6 +47,8 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         // Mappings may have gone while this waited.
         s[at + MAPS] = x.pageMapcount(s[at + PFN] as number);
         if ((s[at + INDEX] as number) >= (s[at + MAPS] as number)) {
+          if (host.core.tracing)
+            traceRelatives(host, s[at + PFN] as number, s[at + MAPS] as number);
           host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
           return t.done(at, s[at + COUNT] as number);
         }
@@ -61,6 +63,20 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         s[at] = 1;
     }
   }
+}
+
+/** The walk over an anonymous page's areas also visits those of forked children that map another page
+ *  there by now; it finds nothing. */
+function traceRelatives(host: Host, pfn: number, maps: number): void {
+  const { x } = host.core;
+  if (maps === 0 || (x.pageFlags(pfn) & abi.PG_ANON) === 0) return;
+  const owner = host.mm(x.rmapMm(pfn, 0));
+  const hvn = x.rmapHvn(pfn, 0);
+  let areas = 0;
+  for (const mm of host.mms) {
+    if (mm !== null && mm.parent === owner && mm.findVma(hvn) !== undefined) areas++;
+  }
+  for (let i = maps; i < areas + 1; i++) host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, hvn);
 }
 
 /**
