@@ -38,13 +38,26 @@ function ignore(): void {}
 
 const modules = new Map<CoreBuild, WebAssembly.Module>();
 
+/** Bytes of a core, as they were compiled. */
+export function coreBytes(build: CoreBuild): Uint8Array<ArrayBuffer> {
+  // dist/index.js lies beside the core; src/core/load.ts is two folders below build/.
+  const near = import.meta.url.endsWith('.ts') ? '../../build/' : './';
+  return readFileSync(new URL(near + FILES[build], import.meta.url));
+}
+
+/** Replaces the exports of cores that are loaded from now on; undefined: no longer. */
+type CoreInterceptor = (x: CoreExports) => CoreExports;
+let interceptor: CoreInterceptor | undefined;
+
+/** Lets a profile see the calls into every core that is loaded from now on. */
+export function interceptCores(by: CoreInterceptor | undefined): void {
+  interceptor = by;
+}
+
 function compile(build: CoreBuild): WebAssembly.Module {
   let module = modules.get(build);
   if (!module) {
-    // dist/index.js lies beside the core; src/core/load.ts is two folders below build/.
-    const near = import.meta.url.endsWith('.ts') ? '../../build/' : './';
-    const bytes = readFileSync(new URL(near + FILES[build], import.meta.url));
-    module = new WebAssembly.Module(bytes);
+    module = new WebAssembly.Module(coreBytes(build));
     modules.set(build, module);
   }
   return module;
@@ -59,7 +72,8 @@ export function loadCore(build: CoreBuild = 'release'): Core {
         sink(id, a >>> 0, b >>> 0, c >>> 0, d >>> 0),
     },
   });
-  const x = instance.exports as unknown as CoreExports;
+  const exported = instance.exports as unknown as CoreExports;
+  const x = interceptor ? interceptor(exported) : exported;
   const version = x.abiVersion() >>> 0;
   if (version !== ABI_VERSION) {
     throw new CoreBugError(

@@ -1,0 +1,118 @@
+// V8's sampling profiler around a piece of work, and what its samples say by function. Frames of the
+// core carry the names of its functions, since the core is shipped with its name section.
+
+import { Session, type Profiler } from 'node:inspector';
+
+/** Time in one function, in nanoseconds. */
+export interface FunctionTime {
+  readonly name: string;
+  /** Where it runs: the Wasm core, the TypeScript host, or V8 itself. */
+  readonly side: 'core' | 'host' | 'engine';
+  readonly selfNs: number;
+  /** With everything that it called; recursion counted once. */
+  readonly totalNs: number;
+}
+
+/** A profile as Chrome DevTools and speedscope read it. */
+export type CpuProfile = Profiler.Profile;
+
+function post<T>(session: Session, method: string, params?: object): Promise<T> {
+  return new Promise((resolve, reject) => {
+    session.post(method, params, (error: Error | null, result?: object) => {
+      if (error) reject(error);
+      else resolve(result as T);
+    });
+  });
+}
+
+/** Runs `work` under the profiler. */
+export async function recordProfile(
+  work: () => Promise<void>,
+  intervalUs: number,
+): Promise<CpuProfile> {
+  const session = new Session();
+  session.connect();
+  try {
+    await post(session, 'Profiler.enable');
+    await post(session, 'Profiler.setSamplingInterval', { interval: intervalUs });
+    await post(session, 'Profiler.start');
+    await work();
+    const { profile } = await post<{ profile: CpuProfile }>(session, 'Profiler.stop');
+    return profile;
+  } finally {
+    session.disconnect();
+  }
+}
+
+function sideOf({
+  url,
+  functionName,
+}: CpuProfile['nodes'][number]['callFrame']): FunctionTime['side'] {
+  if (url.startsWith('wasm://')) return 'core';
+  return functionName.startsWith('(') && url === '' ? 'engine' : 'host';
+}
+
+function nameOf({
+  functionName,
+  url,
+  lineNumber,
+}: CpuProfile['nodes'][number]['callFrame']): string {
+  if (url.startsWith('wasm://')) return functionName.replace(/^assembly\//, '');
+  const file = url.split('/').at(-1) ?? '';
+  if (functionName !== '') return functionName;
+  return file === '' ? '(anonymous)' : `(anonymous) ${file}:${lineNumber + 1}`;
+}
+
+/** Self time of each node in microseconds, from the samples and the time between them. */
+function selfMicros(profile: CpuProfile): Map<number, number> {
+  const self = new Map<number, number>();
+  const samples = profile.samples ?? [];
+  const deltas = profile.timeDeltas ?? [];
+  samples.forEach((node, i) => {
+    // A delta leads up to its sample: the time until the next one is this sample's.
+    const next = deltas[i + 1] ?? 0;
+    self.set(node, (self.get(node) ?? 0) + Math.max(0, next));
+  });
+  return self;
+}
+
+/** Time by function, most self time first. */
+export function functionTimes(profile: CpuProfile): FunctionTime[] {
+  const self = selfMicros(profile);
+  const nodes = new Map(profile.nodes.map((node) => [node.id, node]));
+  const times = new Map<
+    string,
+    { name: string; side: FunctionTime['side']; self: number; total: number }
+  >();
+  const add = (id: number, onStack: ReadonlySet<string>): number => {
+    const node = nodes.get(id);
+    if (!node) return 0;
+    const side = sideOf(node.callFrame);
+    const name = nameOf(node.callFrame);
+    const key = `${side} ${name}`;
+    const inner = new Set(onStack).add(key);
+    const own = self.get(id) ?? 0;
+    const total = (node.children ?? []).reduce((sum, child) => sum + add(child, inner), own);
+    const entry = times.get(key) ?? { name, side, self: 0, total: 0 };
+    entry.self += own;
+    if (!onStack.has(key)) entry.total += total;
+    times.set(key, entry);
+    return total;
+  };
+  const root = profile.nodes[0];
+  if (root) add(root.id, new Set());
+  return [...times.values()]
+    .filter(({ name }) => name !== '(root)')
+    .map(({ name, side, self: own, total }) => ({
+      name,
+      side,
+      selfNs: own * 1000,
+      totalNs: total * 1000,
+    }))
+    .toSorted((a, b) => b.selfNs - a.selfNs);
+}
+
+/** Sum of the self times of a side. */
+export function sideNs(times: readonly FunctionTime[], side: FunctionTime['side']): number {
+  return times.reduce((sum, time) => (time.side === side ? sum + time.selfNs : sum), 0);
+}
