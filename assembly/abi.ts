@@ -265,6 +265,10 @@ export const VCPU_ROOT_LEVEL: u32 = 80;
 export const VCPU_RECORD: u32 = 84;
 /** Not 0: the hardware sees the guest's CR0.WP (two-dimensional paging); 0: WP = 1. */
 export const VCPU_GUEST_WP: u32 = 88;
+/** Not 0: run() has walked the guest's tables for the fault already (VCPU_WALK_*). */
+export const VCPU_FAULT_WALKED: u32 = 92;
+/** RET_PF_* that run() brought the fault to; RET_PF_CONTINUE (0): the host serves it. */
+export const VCPU_FAULT_RESULT: u32 = 96;
 
 // Result of the last guest walk (cf. struct guest_walker in paging_tmpl.h).
 /** WALK_*. */

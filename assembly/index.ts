@@ -96,6 +96,7 @@ export {
   tlbFlushPage,
 } from './tlb';
 export { lastWalkPfn, runBatch } from './run';
+export { quickFaultInit } from './mmu/quick_fault';
 export {
   verifyInit,
   verifyState,

@@ -47,6 +47,7 @@ import {
   nestedWalk,
 } from './mmu/nested_walk';
 import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
+import { quickFault } from './mmu/quick_fault';
 import { bump, bumpBy } from './stats';
 import {
   ARRAY_BASE,
@@ -202,7 +203,7 @@ function promoteL1(set: usize, bytes: usize, want: u64, mask: u64): bool {
  */
 export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
   const tlb = tlbEnter(vcpu);
-  const tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
+  let tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
   const l1 = <usize>load<u32>(tlb + TLB_L1, ARRAY_BASE);
   const shift = <u64>load<u32>(tlb + TLB_L1, ARRAY_SHIFT);
   const setMask = (<u64>load<u32>(tlb + TLB_L1, ARRAY_SETS)) << shift;
@@ -248,7 +249,11 @@ export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
       store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
       store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
       bump(VMEXITS);
-      break;
+      if (exit != EXIT_PAGE_FAULT || !quickFault(vcpu)) break;
+      // The access is made now; a flush may have given the space another tag.
+      exit = EXIT_DONE;
+      tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
+      at -= 8;
     }
   }
   store<u32>(vcpu, <u32>at, VCPU_RECORD);

@@ -150,6 +150,8 @@ export interface RunExports {
   tlbFlushPage(vcpu: number, space: number, lo: number, hi: number): void;
   /** Frame that the last walk on a vCPU led to. */
   lastWalkPfn(vcpu: number): number;
+  /** Lets runBatch() serve simple faults itself; TOUCH_*, and whether a release marks accessed. */
+  quickFaultInit(on: number, touch: number, releaseMarks: number): void;
   /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
   runBatch(vcpu: number, records: number, count: number): number;
 }

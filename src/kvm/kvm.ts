@@ -6,6 +6,7 @@ import {
   AGE_NONE,
   KVM_FEATURE_FLUSH_PAGES,
   EVENT_ZAP_ALL_FAST,
+  KVM_FEATURE_PREFETCH,
   KVM_FEATURE_SPTE_PINS,
   KVM_MEM_LOG_DIRTY_PAGES,
   REQ_MMU_FREE_OBSOLETE_ROOTS,
@@ -63,6 +64,10 @@ export interface KvmOptions {
   readonly flushScope?: 'all' | 'pages';
   /** Two-dimensional paging instead of shadow paging; default false. */
   readonly tdp?: boolean;
+  /** False: no neighbours of a faulting page are mapped, whatever the generation does. */
+  readonly prefetch?: boolean;
+  /** False: every fault goes through kvmPageFault(); default: simple ones stay in the core. */
+  readonly quickFaults?: boolean;
   /** Limit of shadow pages; default 0, none. */
   readonly maxShadowPages?: number;
   /** log2 of the hash chains for shadow pages; default 12. */
@@ -127,8 +132,10 @@ export class Kvm {
     this.touch = aging.touch === 'pte-young' ? TOUCH_PTE_YOUNG : TOUCH_FOLIO_REFERENCED;
     const pins = aging.kvm.pinsPages ? KVM_FEATURE_SPTE_PINS : 0;
     const flush = options.flushScope === 'pages' ? KVM_FEATURE_FLUSH_PAGES : 0;
-    core.x.kvmInit(this.generation.features | pins | flush, options.maxShadowPages ?? 0);
+    const ahead = options.prefetch === false ? ~KVM_FEATURE_PREFETCH : ~0;
+    core.x.kvmInit((this.generation.features & ahead) | pins | flush, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled(aging.kvm.mkold === 'access-track' ? 1 : 0);
+    this.#initQuickFaults(options.quickFaults ?? true);
     if (aging.kvm.shrinkEvery > 0) core.x.spteLruInit(SPTE_LRU_SHIFT);
     core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
     const count = options.vcpus ?? 1;
@@ -140,6 +147,14 @@ export class Kvm {
       return vcpu;
     });
     if (aging.kvm.notifiers) mm.registerNotifier(this.notifier);
+  }
+
+  /** Simple faults stay in the core where the protocol comes to the same without preemption. */
+  #initQuickFaults(wanted: boolean): void {
+    const { generation, protocol, tdp } = this;
+    const simple = generation.gupFast && protocol.retry !== 'seqlock' && !protocol.bug && !tdp;
+    const marks = generation.releaseMarksAccessed ? 1 : 0;
+    this.core.x.quickFaultInit(wanted && simple ? 1 : 0, this.touch, marks);
   }
 
   /** Everything of the VM that a snapshot must hold besides linear memory. */

@@ -32,9 +32,11 @@ import {
   VCPU_FAULT_CODE,
   VCPU_FAULT_FLAGS,
   VCPU_ROOT,
+  VCPU_FAULT_WALKED,
   VCPU_WALK_GFN,
   VCPU_WALK_NEED_GFN,
   VCPU_WALK_NEED_WRITE,
+  VCPU_WALK_RESULT,
   WALK_FAULT,
   WALK_NEED_PAGE,
   WALK_NONCANONICAL,
@@ -91,7 +93,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         vcpu.traceWalk();
         s[at] = 9;
       case 9: {
-        const walk = vcpu.kvm.tdp ? nested(vcpu) : x.guestWalk(vcpu.ptr, flagsOf(vcpu));
+        const walk = vcpu.kvm.tdp ? nested(vcpu) : walkGuest(vcpu);
         if (walk === WALK_FAULT) {
           if (vcpu.kvm.core.tracing) {
             const code = mem.load32(vcpu.ptr + VCPU_WALK_ERROR);
@@ -191,6 +193,16 @@ function map(vcpu: Vcpu, s: Int32Array, at: number, pfn: number): number {
   const writable = s[at + WRITABLE] as number;
   if (!vcpu.kvm.tdp) return x.shadowMap(vcpu.ptr, pfn, writable);
   return x.tdpMap(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_WALK_GFN), pfn, writable);
+}
+
+/** The guest walk of the fault, unless run() has just made it (assembly/mmu/quick_fault.ts). */
+function walkGuest(vcpu: Vcpu): number {
+  const { x, mem } = vcpu.kvm.core;
+  if (mem.load32(vcpu.ptr + VCPU_FAULT_WALKED) !== 0) {
+    mem.store32(vcpu.ptr + VCPU_FAULT_WALKED, 0);
+    return mem.load32(vcpu.ptr + VCPU_WALK_RESULT);
+  }
+  return x.guestWalk(vcpu.ptr, flagsOf(vcpu));
 }
 
 /** ACCESS_* of the access that faulted. */

@@ -20,6 +20,7 @@ import {
   KVM_FEATURE_INVALIDATE_ON_INJECT,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
+  RET_PF_CONTINUE,
   RET_PF_EMULATE,
   VCPU_CR0,
   VCPU_CR2,
@@ -27,6 +28,8 @@ import {
   VCPU_EXIT_REASON,
   VCPU_FAULT_CODE,
   VCPU_FAULT_GVA,
+  VCPU_FAULT_RESULT,
+  VCPU_FAULT_WALKED,
   VCPU_PKRU,
   VCPU_RECORD,
   VCPU_RFLAGS,
@@ -152,6 +155,12 @@ export class Vcpu {
 
   #pageFault(): number {
     const { core } = this.kvm;
+    const reached = core.mem.load32(this.ptr + VCPU_FAULT_RESULT);
+    if (reached !== RET_PF_CONTINUE) {
+      core.mem.store32(this.ptr + VCPU_FAULT_RESULT, RET_PF_CONTINUE);
+      core.mem.store32(this.ptr + VCPU_FAULT_WALKED, 0);
+      return reached;
+    }
     if (core.tracing) this.#traceFault();
     core.x.statBump(COUNTER_SLOTS.shadow_page_faults, 1);
     return runStraight(this.task, this.#fault);
