@@ -89,6 +89,17 @@ export interface VmOptions {
   readonly seed?: number;
   /** Stamp every page and check every access. Default false. */
   readonly verify?: boolean;
+  /**
+   * Runs the yardstick beside the machine: an exact LRU over every access, for spurious swap-outs and
+   * the aging accuracy. Default true; without it those are 0 and a replay is faster.
+   */
+  readonly yardstick?: boolean;
+  /** What a notifier call flushes; see KvmOptions. Default `all`. */
+  readonly flushScope?: 'all' | 'pages';
+  /** False: KVM maps no neighbours of a faulting page, whatever its generation does. */
+  readonly prefetch?: boolean;
+  /** False: every page fault leaves the core; see KvmOptions. Default true. */
+  readonly quickFaults?: boolean;
   /** Keep the guest's tables in memory, outside the limit. Default `pageable`. */
   readonly guestTables?: 'resident' | 'pageable';
   /** Build of the core. Default `release`; `debug` has asserts. */
@@ -172,6 +183,7 @@ export class Vm {
   /** Operations that CONTROL_HOST records name by index. */
   hostOperations: readonly HostOperation[] = [];
   readonly #random: Random;
+  readonly #yardstick: boolean;
   /** Whether pages are stamped and accesses checked. */
   readonly verify: boolean;
   readonly backing: 'anon' | 'file';
@@ -203,7 +215,18 @@ export class Vm {
     this.mm = this.host.createMm();
     const vcpus = options.vcpus ?? 1;
     const tlb = options.tlb ?? DEFAULT_TLB;
-    this.kvm = new Kvm({ core, mm: this.mm, aging, generation, vcpus, tlb });
+    const { flushScope = 'all', prefetch = true, quickFaults = true } = options;
+    this.kvm = new Kvm({
+      core,
+      mm: this.mm,
+      aging,
+      generation,
+      vcpus,
+      tlb,
+      flushScope,
+      prefetch,
+      quickFaults,
+    });
     this.#makeMemory(options);
     this.guest = new GuestKernel({
       core,
@@ -220,7 +243,10 @@ export class Vm {
     });
     this.ops = new HostOps(this);
     this.#random = new Random(options.seed ?? 1);
-    this.#makeYardstick(options.memoryPages);
+    // Version stamps are kept by gfn, which the yardstick's map of the guest gives.
+    this.#yardstick = options.yardstick !== false || this.verify;
+    if (this.#yardstick) this.#makeYardstick(options.memoryPages);
+    else this.host.hooks = { ...this.host.hooks, majorFault: () => this.#advanceClock() };
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
     this.#markCounters = this.stats.read();
   }
@@ -288,7 +314,7 @@ export class Vm {
   }
 
   #syncTo(vcpu: Vcpu, upTo: number): void {
-    if (upTo <= this.#synced) return;
+    if (!this.#yardstick || upTo <= this.#synced) return;
     const count = (upTo - this.#synced) / 8;
     this.core.x.lockstepRun(this.#synced, count, this.guest.space(vcpu));
     this.#synced = upTo;
@@ -296,7 +322,14 @@ export class Vm {
 
   /** The devices' clock goes on by the time of the references made meanwhile. */
   #advanceClock(): void {
-    const ns = referenceNs(this.stats.read(), this.profile);
+    const { stats } = this;
+    // Called at every major fault: only the three counters that it needs.
+    const counters = {
+      accesses: stats.get('accesses'),
+      tlb_l2_hits: stats.get('tlb_l2_hits'),
+      walk_steps: stats.get('walk_steps'),
+    };
+    const ns = referenceNs(counters, this.profile);
     this.host.now += ns - this.#clockNs;
     this.#clockNs = ns;
   }

@@ -48,6 +48,10 @@ export interface SimulateOptions extends Partial<
     | 'seed'
     | 'verify'
     | 'guestTables'
+    | 'yardstick'
+    | 'flushScope'
+    | 'prefetch'
+    | 'quickFaults'
     | 'core'
   >
 > {

@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Comman
   compare: () => import('./compare.ts'),
   trace: () => import('./trace.ts'),
   contention: () => import('./contention.ts'),
+  profile: () => import('./profile.ts'),
   conform: () => import('./conform.ts'),
 };
 

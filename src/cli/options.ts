@@ -37,6 +37,9 @@ export const MACHINE_OPTIONS = {
   verify: { type: 'boolean' },
   'guest-tables': { type: 'string' },
   'guest-memory': { type: 'string' },
+  'no-yardstick': { type: 'boolean' },
+  'no-prefetch': { type: 'boolean' },
+  'flush-scope': { type: 'string' },
   json: { type: 'boolean' },
   csv: { type: 'boolean' },
 } as const;
@@ -60,6 +63,10 @@ the machine:
   --no-pcid           a context switch of the guest flushes the TLB
   --guest-tables KIND ${GUEST_TABLES.join(' (default) or ')}: the guest's page tables stay in memory, uncounted
   --guest-memory SIZE memory of the guest (default: enough for the workload)
+  --flush-scope SCOPE a notifier call flushes all translations (KVM's way) or only its pages
+  --no-prefetch       KVM maps no neighbours of a faulting page
+  --no-yardstick      no exact LRU beside the machine: faster, without spurious_swap_outs
+                      and the aging accuracy
   --seed N            seed of everything that is random (default 1)
   --verify            stamp every page and check every read; audit the structures
 
@@ -157,6 +164,9 @@ export function simulateOptions(values: Values): SimulateOptions {
     generation: oneOf(values, 'generation', GENERATIONS),
     guestTables: oneOf(values, 'guest-tables', GUEST_TABLES),
     guestPages: guestSize?.pages,
+    yardstick: values['no-yardstick'] === true ? false : undefined,
+    prefetch: values['no-prefetch'] === true ? false : undefined,
+    flushScope: oneOf(values, 'flush-scope', ['all', 'pages'] as const),
     vcpus: vcpus === undefined ? undefined : parseCount(vcpus, '--vcpus', 1, 64),
     tlb: tlb === undefined ? undefined : parseTlb(tlb, '--tlb'),
     pcid: values['no-pcid'] === true ? false : undefined,

@@ -179,7 +179,10 @@ export interface DeviceTime {
 }
 
 /** CPU time of the references themselves: no exits, no faults. */
-export function referenceNs(counters: CounterValues, profile: ProfileName): number {
+export function referenceNs(
+  counters: Pick<CounterValues, 'accesses' | 'tlb_l2_hits' | 'walk_steps'>,
+  profile: ProfileName,
+): number {
   const { costs } = PROFILES[profile];
   return (
     counters.accesses * costs.accesses.ns +
