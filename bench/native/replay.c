@@ -2,10 +2,11 @@
  * The native reference of the replay benchmarks: what a plain C program needs to replay a trace of
  * memory references through a TLB, page tables and a page replacement policy.
  *
- *   replay TRACE FRAMES clock|lru [stamps|recency]
+ *   replay TRACE FRAMES clock|lru [stamps|recency [WARMUP]]
  *
  * TRACE holds one little-endian u64 a reference: the page address in bits 63:12, the kind in bits
- * 1:0 (0 read, 1 write, 2 fetch). It is read before the clock starts.
+ * 1:0 (0 read, 1 write, 2 fetch). It is read before the clock starts; the first WARMUP references are
+ * made before it starts too.
  *
  * The machine: a 64-entry 4-way L1 TLB and a 1536-entry 12-way L2 TLB with true LRU, a 4-level radix
  * page table with A and D bits, FRAMES page frames. CLOCK gives a second chance by the A bit and
@@ -231,7 +232,7 @@ static void run_lru(const uint64_t *records, size_t n) {
 
 int main(int argc, char **argv) {
   if (argc < 4) {
-    fprintf(stderr, "usage: replay TRACE FRAMES clock|lru [stamps|recency]\n");
+    fprintf(stderr, "usage: replay TRACE FRAMES clock|lru [stamps|recency [WARMUP]]\n");
     return 2;
   }
   FILE *in = fopen(argv[1], "rb");
@@ -252,9 +253,12 @@ int main(int argc, char **argv) {
   frames = must(calloc(nframes, sizeof *frames));
   exact_lru = strcmp(argv[3], "lru") == 0;
   recency = argc > 4 && strcmp(argv[4], "recency") == 0;
+  size_t warmup = argc > 5 ? strtoul(argv[5], NULL, 10) : 0;
+  if (exact_lru) run_lru(records, warmup);
+  else run_clock(records, warmup);
   uint64_t start = nanoseconds();
-  if (exact_lru) run_lru(records, n);
-  else run_clock(records, n);
+  if (exact_lru) run_lru(records + warmup, n - warmup);
+  else run_clock(records + warmup, n - warmup);
   uint64_t ns = nanoseconds() - start;
   printf("{\"references\":%zu,\"faults\":%" PRIu64 ",\"writebacks\":%" PRIu64
          ",\"l1_misses\":%" PRIu64 ",\"walks\":%" PRIu64 ",\"ns\":%" PRIu64 "}\n",
