@@ -89,7 +89,10 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
     switch (s[at]) {
       case 0:
         if (vcpu.kvm.lateFlush) vcpu.kvm.flushLate();
-        if (rsvdMeansMmio(vcpu)) return t.done(at, FAULT_MMIO);
+        if (rsvdMeansMmio(vcpu)) {
+          const result = emulateMmio(vcpu);
+          if (result !== 0) return t.done(at, result);
+        }
         vcpu.traceWalk();
         s[at] = 9;
       case 9: {
@@ -225,6 +228,21 @@ function rsvdMeansMmio(vcpu: Vcpu): boolean {
   if ((core.mem.load32(vcpu.ptr + VCPU_FAULT_CODE) & PFERR_RSVD_MASK) === 0) return false;
   if (vcpu.kvm.tdp) nested(vcpu);
   return vcpu.mmioStillThere();
+}
+
+/**
+ * The emulator translates the access anew unless it has just done so with the same rights
+ * (vcpu_mmio_gva_to_gpa): the guest's tables or registers may forbid it meanwhile. 0: no MMIO after
+ * all, the fault goes on.
+ */
+function emulateMmio(vcpu: Vcpu): number {
+  const { kvm, ptr } = vcpu;
+  if (kvm.tdp) return FAULT_MMIO;
+  const walk = kvm.core.x.guestWalk(ptr, flagsOf(vcpu));
+  if (walk === WALK_FAULT) return FAULT_INJECT;
+  if (walk !== WALK_OK) return 0;
+  const gfn = kvm.core.mem.load32(ptr + VCPU_WALK_GFN);
+  return kvm.core.x.gfnToSlotId(gfn) >>> 0 === NONE ? FAULT_MMIO : 0;
 }
 
 /** gfn → hvn for the walked access, or why the fault ends here (not 0). */
