@@ -11,8 +11,9 @@ import type { Journal } from './cells.ts';
 /** Footprints are numbered from 1; 0 stands for a step that touched nothing shared. */
 export type FootprintId = number;
 
-/** Distinct footprints whose pairs are memoised. */
-const MEMO_SIDE = 1024;
+/** Distinct footprints whose pairs are memoised at first, and at most. */
+const FIRST_SIDE = 64;
+const MAX_SIDE = 2048;
 
 /** Interns footprints and answers whether two conflict. */
 export class Footprints {
@@ -20,8 +21,9 @@ export class Footprints {
   readonly #writes: Int32Array[] = [new Int32Array(0)];
   readonly #records: boolean[] = [false];
   readonly #byHash = new Map<number, FootprintId>();
-  /** 0 unknown, 1 independent, 2 conflict. */
-  readonly #memo = new Uint8Array(MEMO_SIDE * MEMO_SIDE);
+  /** 0 unknown, 1 independent, 2 conflict; a square of #side. */
+  #memo = new Uint8Array(FIRST_SIDE * FIRST_SIDE);
+  #side = FIRST_SIDE;
 
   get count(): number {
     return this.#reads.length;
@@ -67,14 +69,23 @@ export class Footprints {
   /** True if the two steps may not commute. */
   conflict(a: FootprintId, b: FootprintId): boolean {
     if (a === 0 || b === 0) return (this.#records[a] || this.#records[b]) === true;
-    if (a >= MEMO_SIDE || b >= MEMO_SIDE) return this.#compute(a, b);
-    const at = a * MEMO_SIDE + b;
+    if (a >= this.#side || b >= this.#side) {
+      if (a >= MAX_SIDE || b >= MAX_SIDE) return this.#compute(a, b);
+      this.#grow(Math.max(a, b));
+    }
+    const at = a * this.#side + b;
     const known = this.#memo[at] as number;
     if (known !== 0) return known === 2;
     const answer = this.#compute(a, b);
     this.#memo[at] = answer ? 2 : 1;
-    this.#memo[b * MEMO_SIDE + a] = answer ? 2 : 1;
+    this.#memo[b * this.#side + a] = answer ? 2 : 1;
     return answer;
+  }
+
+  /** Starts a larger memo; what it held is computed again when needed. */
+  #grow(id: number): void {
+    while (this.#side <= id) this.#side *= 2;
+    this.#memo = new Uint8Array(this.#side * this.#side);
   }
 
   #compute(a: FootprintId, b: FootprintId): boolean {

@@ -16,12 +16,16 @@ const MAX_LOCKS = 256;
 /** Lock table of an explored machine. Tasks are numbered from 0. */
 export class ExploredLocks implements LockTable {
   readonly cells: Int32Array;
-  /** Cells read and written since the journal was last cleared, with repeats; olds of the writes. */
+  /** Cells read and written since the journal was last cleared, each once; olds of the writes. */
   readonly reads = new IntList(64);
   readonly writes = new IntList(64);
   readonly olds = new IntList(64);
   readonly #tasks: number;
   readonly #stride: number;
+  /** Step in which a cell was last read or written. */
+  readonly #readAt: Int32Array;
+  readonly #writtenAt: Int32Array;
+  #epoch = 1;
   /** Lock id to the number of its cells' group. */
   readonly #index = new Map<number, number>();
   readonly #domains = new Set<number>();
@@ -30,6 +34,8 @@ export class ExploredLocks implements LockTable {
     this.#tasks = tasks;
     this.#stride = 1 + tasks;
     this.cells = new Int32Array(2 * tasks + MAX_LOCKS * this.#stride);
+    this.#readAt = new Int32Array(this.cells.length);
+    this.#writtenAt = new Int32Array(this.cells.length);
   }
 
   acquire(task: Task, lock: number): boolean {
@@ -117,6 +123,7 @@ export class ExploredLocks implements LockTable {
   }
 
   clearJournal(): void {
+    this.#epoch++;
     this.reads.length = 0;
     this.writes.length = 0;
     this.olds.length = 0;
@@ -133,13 +140,19 @@ export class ExploredLocks implements LockTable {
   }
 
   #read(cell: number): number {
-    this.reads.push(LOCK_CELL + cell);
+    if (this.#readAt[cell] !== this.#epoch) {
+      this.#readAt[cell] = this.#epoch;
+      this.reads.push(LOCK_CELL + cell);
+    }
     return this.cells[cell] as number;
   }
 
   #write(cell: number, value: number): void {
-    this.writes.push(LOCK_CELL + cell);
-    this.olds.push(this.cells[cell] as number);
+    if (this.#writtenAt[cell] !== this.#epoch) {
+      this.#writtenAt[cell] = this.#epoch;
+      this.writes.push(LOCK_CELL + cell);
+      this.olds.push(this.cells[cell] as number);
+    }
     this.cells[cell] = value;
   }
 

@@ -3,6 +3,9 @@
 // what a field holds and never change it in place, so saving a record is saving its fields' values.
 // Values are interned by structure, so that two lists of the same things are one value.
 
+import { RECORD_CELL } from './cells.ts';
+import type { Journal } from './cells.ts';
+
 /** An object that is part of an explored machine's state. */
 export interface StateObject {
   /** Names of the fields that protocols assign. */
@@ -55,18 +58,22 @@ export class Records {
     return this.#labels[cell] as string;
   }
 
-  /** Calls back for each field that changed since the last call or assignment. */
-  changes(report: (cell: number, old: number, now: number) => void): void {
-    for (let i = 0; i < this.ids.length; i++) {
+  /** Appends the fields that changed since the last call or assignment; true if any did. */
+  collect(journal: Journal): boolean {
+    let any = false;
+    const values = this.#values;
+    for (let i = 0; i < values.length; i++) {
       const value = (this.#objects[i] as Fields)[this.#names[i] as string];
-      if (value === this.#values[i]) continue;
+      if (value === values[i]) continue;
       const old = this.ids[i] as number;
       const now = this.intern(value);
-      this.#values[i] = value;
+      values[i] = value;
       if (now === old) continue;
       this.ids[i] = now;
-      report(i, old, now);
+      journal.change(RECORD_CELL + i, old, now);
+      any = true;
     }
+    return any;
   }
 
   /** Puts an interned value back into a field. */

@@ -89,19 +89,23 @@ function user(machine: ExploredMachine, id: number, accesses: readonly Access[])
   return { name: vcpu ? `vcpu${id}` : 'device', begins: label(accesses[0] as Access), run };
 }
 
-/** kswapd reclaims one page. */
-function reclaim(machine: ExploredMachine): Actor {
+/** kswapd reclaims `rounds` pages, one after the other. */
+function reclaim(machine: ExploredMachine, rounds = 1): Actor {
   const run = (t: Task, at: number): boolean => {
     const s = t.stack;
-    switch (s[at]) {
-      case 0:
-        s[at + CALLEE] = 0;
-        s[at + CALLEE + 1] = 1;
-        s[at] = 1;
-      case 1:
-        if (!shrinkPages(t, at + CALLEE, machine.host)) return false;
+    for (;;) {
+      switch (s[at]) {
+        case 0:
+          s[at + CALLEE] = 0;
+          s[at + CALLEE + 1] = 1;
+          s[at] = 1;
+        case 1:
+          if (!shrinkPages(t, at + CALLEE, machine.host)) return false;
+          s[at + 1] = (s[at + 1] as number) + 1;
+          if (s[at + 1] === rounds) return t.done(at, 0);
+          if (t.preempt(at, 0, 'kswapd: shrink_inactive_list')) return false;
+      }
     }
-    return t.done(at, 0);
   };
   return { name: 'kswapd', begins: 'kswapd: shrink_inactive_list', run };
 }
@@ -456,6 +460,19 @@ export const SCENARIOS: readonly Scenario[] = [
     actors: (m) => [user(m, 0, [[0, true]]), noMemory(m)],
   }),
 ];
+
+/** Two actors with many steps, to measure the engine with; no cell of the table. */
+export const longScenario: Scenario = scenario('long', 'a vCPU uses a page, kswapd reclaims it', {
+  mapped: true,
+  actors: (m) => [
+    user(
+      m,
+      0,
+      Array.from({ length: 4 }, (_, i) => [0, i % 2 === 0]),
+    ),
+    reclaim(m, 4),
+  ],
+});
 
 /** The scenario of a name, or undefined. */
 export function scenarioOf(name: string): Scenario | undefined {

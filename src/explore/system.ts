@@ -3,7 +3,7 @@
 
 import type { Core } from '../core/load.ts';
 import { COUNTERS } from '../stats/counters.ts';
-import { BLOCKED_ON_NOTHING, Task } from '../sched/task.ts';
+import { BLOCKED_ON_NOTHING, FRAME_WORDS, Task } from '../sched/task.ts';
 import type { Protocol } from '../sched/task.ts';
 import {
   Journal,
@@ -101,6 +101,8 @@ export class System {
   /** finished, blockedOn, blockedShared of each task. */
   readonly #status: Int32Array;
   readonly #previous = new Int32Array(TASK_STATUS);
+  /** Words of each task's stack that were ever in use; those beyond are 0. */
+  readonly #used: Int32Array;
   /** Image of linear memory in the initial state, for verify(). */
   readonly #image: Uint32Array | null;
   /** Message of the exception of a step that crashed. */
@@ -112,6 +114,7 @@ export class System {
     this.sink = definition.sink ?? new ViolationSink();
     this.locks = new ExploredLocks(this.actors.length);
     this.#status = new Int32Array(this.actors.length * 3);
+    this.#used = new Int32Array(this.actors.length).fill(FRAME_WORDS);
     this.tasks = this.actors.map((actor, id) => {
       const task = new Task(id);
       task.preemptive = true;
@@ -148,7 +151,11 @@ export class System {
     if (!this.mayMove(actor)) return STEP_DISABLED;
     const task = this.tasks[actor] as Task;
     const status = actor * 3;
-    this.#previous.set(task.stack);
+    const { stack } = task;
+    const previous = this.#previous;
+    const used = this.#used[actor] as number;
+    for (let i = 0; i < used; i++) previous[i] = stack[i] as number;
+    task.top = used;
     this.locks.clearJournal();
     this.#memory?.begin();
     this.#words.begin();
@@ -239,31 +246,23 @@ export class System {
     const base = TASK_CELL + actor * TASK_CELLS;
     const previous = this.#previous;
     const { stack } = task;
-    for (let i = 0; i < TASK_STATUS; i++) {
-      const now = stack[i] as number;
-      const old = previous[i] as number;
-      if (now !== old) journal.change(base + i, old, now);
+    const used = this.#used[actor] as number;
+    const now = Math.min(TASK_STATUS, Math.max(used, task.top + FRAME_WORDS));
+    for (let i = 0; i < now; i++) {
+      const value = stack[i] as number;
+      const old = i < used ? (previous[i] as number) : 0;
+      if (value !== old) journal.change(base + i, old, value);
     }
-    this.#records.changes((cell, old, now) => {
-      journal.change(RECORD_CELL + cell, old, now);
-      journal.wroteRecords = true;
-    });
+    if (now > used) this.#used[actor] = now;
+    if (this.#records.collect(journal)) journal.wroteRecords = true;
     for (let i = 0; i < locks.writes.length; i++) {
       const cell = locks.writes.data[i] as number;
-      let seen = false;
-      for (let j = 0; j < i; j++) if (locks.writes.data[j] === cell) seen = true;
-      if (seen) continue;
       journal.writes.push(cell);
       const old = locks.olds.data[i] as number;
-      const now = locks.cells[cell - LOCK_CELL] as number;
-      if (now !== old) journal.change(cell, old, now);
+      const value = locks.cells[cell - LOCK_CELL] as number;
+      if (value !== old) journal.change(cell, old, value);
     }
-    for (let i = 0; i < locks.reads.length; i++) {
-      const cell = locks.reads.data[i] as number;
-      let seen = false;
-      for (let j = 0; j < i; j++) if (locks.reads.data[j] === cell) seen = true;
-      if (!seen) journal.reads.push(cell);
-    }
+    for (let i = 0; i < locks.reads.length; i++) journal.reads.push(locks.reads.data[i] as number);
   }
 
   #setStatus(base: number, status: number, which: number, value: number): void {

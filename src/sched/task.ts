@@ -28,6 +28,8 @@
 
 /** Words in a task's stack: the deepest protocol nesting fits with room to spare. */
 const STACK_WORDS = 256;
+/** Words that the innermost frame and the arguments of a callee that did not begin fit in. */
+export const FRAME_WORDS = 32;
 
 /**
  * Decides whether a lock can be taken now; the explorer supplies one, straight runs need none. A
@@ -61,6 +63,8 @@ export class Task {
   result = 0;
   /** True under the explorer: every preemption point returns. */
   preemptive = false;
+  /** Offset of the innermost frame that was suspended last; nothing lies beyond its FRAME_WORDS. */
+  top = 0;
   /** True until the first lock of a step: taking another lock is a preemption point of its own. */
   fresh = false;
   /** Lock or domain that the task waits for, or BLOCKED_ON_*. */
@@ -80,6 +84,7 @@ export class Task {
   preempt(at: number, pc: number, where: string): boolean {
     this.stack[at] = pc;
     if (!this.preemptive) return false;
+    this.top = at;
     this.where = where;
     return true;
   }
@@ -89,7 +94,7 @@ export class Task {
     this.stack[at] = pc;
     if (this.locks === null) return true;
     if (this.fresh && this.locks.acquire(this, lock)) return this.#entered();
-    return this.#blocked(lock, false);
+    return this.#blocked(at, lock, false);
   }
 
   /** Takes a lock if that is possible at once. */
@@ -107,7 +112,7 @@ export class Task {
     this.stack[at] = pc;
     if (this.locks === null) return true;
     if (this.fresh && this.locks.acquireShared(this, lock)) return this.#entered();
-    return this.#blocked(lock, true);
+    return this.#blocked(at, lock, true);
   }
 
   /** Releases a lock taken with lockShared(). */
@@ -130,7 +135,7 @@ export class Task {
     this.stack[at] = pc;
     if (this.locks === null) return true;
     if (this.fresh && this.locks.gracePeriod(this, domain)) return this.#entered();
-    return this.#blocked(domain, true);
+    return this.#blocked(at, domain, true);
   }
 
   /**
@@ -141,6 +146,7 @@ export class Task {
     this.stack[at] = pc;
     if (ready) return this.preemptive ? this.#entered() : true;
     if (!this.preemptive) throw new Error(`a straight run would wait for ever: ${what}`);
+    this.top = at;
     this.where = what;
     this.blockedOn = BLOCKED_ON_CONDITION;
     return false;
@@ -149,7 +155,7 @@ export class Task {
   /** Ends a protocol with a result. */
   done(at: number, result: number): true {
     // Dead locals would tell states apart that behave alike.
-    if (this.preemptive) this.stack.fill(0, at);
+    if (this.preemptive) this.stack.fill(0, at, Math.max(at, this.top) + FRAME_WORDS);
     else this.stack[at] = 0;
     this.result = result;
     return true;
@@ -161,7 +167,8 @@ export class Task {
     return true;
   }
 
-  #blocked(lock: number, shared: boolean): false {
+  #blocked(at: number, lock: number, shared: boolean): false {
+    this.top = at;
     this.blockedOn = lock;
     this.blockedShared = shared;
     return false;
