@@ -29,3 +29,41 @@ export { SYNTHETIC } from './workload/synthetic.ts';
 export type { SyntheticDeclaration } from './workload/synthetic.ts';
 export { openTrace } from './workload/trace-source.ts';
 export type { TraceOptions } from './workload/trace-source.ts';
+
+// The explorer: every interleaving of a notifier protocol.
+export { explore } from './explore/explore.ts';
+export type { ExploredViolation, ExploreOptions, ExploreResult } from './explore/explore.ts';
+export type { PctOptions, PctResult } from './explore/pct.ts';
+export { PROTOCOLS as NOTIFIER_PROTOCOLS } from './explore/presets.ts';
+export type { ProtocolPreset } from './explore/presets.ts';
+export type { StateObject } from './explore/records.ts';
+export { exploreCell } from './explore/run.ts';
+export type { CellOptions, CellResult } from './explore/run.ts';
+export { SCENARIOS as EXPLORE_SCENARIOS } from './explore/scenarios.ts';
+export type { Scenario as ExploreScenario } from './explore/scenarios.ts';
+export type { SearchOptions, SearchResult } from './explore/search.ts';
+export type { Story, StoryStep } from './explore/story.ts';
+export { ViolationSink } from './explore/system.ts';
+export type { Actor, Property, SystemDefinition } from './explore/system.ts';
+export { SharedWords } from './explore/words.ts';
+export {
+  MACHINES as CONTENTION_MACHINES,
+  XEON80,
+  ALTIX4096,
+} from './explore/contention/machine.ts';
+export type { ContentionMachine } from './explore/contention/machine.ts';
+export {
+  simulate as simulateContention,
+  sweep as sweepContention,
+} from './explore/contention/model.ts';
+export type { ContentionOptions, ContentionPoint, Scheme } from './explore/contention/model.ts';
+export { loadCore } from './core/load.ts';
+export type { Core, CoreBuild } from './core/load.ts';
+export { Host } from './mm/host.ts';
+export type { HostOptions } from './mm/host.ts';
+export { IntervalNotifier } from './mm/interval-notifier.ts';
+export { Mm } from './mm/mm.ts';
+export type { MmuNotifierOps, MmuNotifierSteps } from './mm/notifier-ops.ts';
+export { zapPageRange } from './mm/unmap.ts';
+export { runStraight, Task } from './sched/task.ts';
+export type { LockTable, Protocol } from './sched/task.ts';

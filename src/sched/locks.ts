@@ -62,6 +62,7 @@ export function lockName(lock: number): string {
   if (lock === LOCK_SLOTS) return 'slots_lock';
   if (lock === LOCK_KVM_SEQLOCK) return 'mmu_notifier_invalidate_lock';
   if (lock === LOCK_RCU) return 'rcu';
+  if (lock < LOCK_NOTIFIER_FIRST) return `lock ${lock}`;
   if (lock >= LOCK_PAGE_FIRST) return `page_lock(${lock - LOCK_PAGE_FIRST})`;
   if (lock >= LOCK_RMAP_FIRST) return `anon_vma lock (mm ${lock - LOCK_RMAP_FIRST})`;
   if (lock >= LOCK_ENTRY_FIRST) return `lock of notifier ${lock - LOCK_ENTRY_FIRST}`;

@@ -3,10 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { SEEDED_BUGS } from '../../src/kvm/fault-protocol.ts';
 import { PROTOCOLS, protocolPreset } from '../../src/explore/presets.ts';
 import type { ProtocolPreset } from '../../src/explore/presets.ts';
+import { explore } from '../../src/explore/explore.ts';
 import { exploreCell, parseSchedule, scheduleFile, tellCell } from '../../src/explore/run.ts';
 import { SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
 import type { Scenario } from '../../src/explore/scenarios.ts';
+import type { Actor, SystemDefinition } from '../../src/explore/system.ts';
 import { sourcesOf } from '../../src/explore/table.ts';
+import { SharedWords } from '../../src/explore/words.ts';
 
 const preset = (name: string): ProtocolPreset => protocolPreset(name) as ProtocolPreset;
 const scenario = (name: string): Scenario => scenarioOf(name) as Scenario;
@@ -139,3 +142,37 @@ describe('schedules', () => {
     expect(() => parseSchedule('{"schema":"other"}', 'x.json')).toThrow(/x\.json: schema/);
   });
 });
+
+describe('library', () => {
+  test('explore() checks an embedder’s own actors and tells what it found', () => {
+    const result = explore(() => lostUpdate());
+    expect(result.verdict).toBe('violated');
+    expect(result.violations[0]?.schedule).toEqual([0, 1, 0, 1]);
+    expect(result.violations[0]?.text).toContain('a: store');
+    expect(explore(() => lostUpdate(true)).verdict).toBe('holds');
+  });
+});
+
+/** Two increments of a word, with or without a lock around load and store. */
+function lostUpdate(locked = false): SystemDefinition {
+  const words = new SharedWords(1);
+  const add = (name: string): Actor => ({
+    name,
+    begins: `${name}: load`,
+    run: (t, at) => {
+      const s = t.stack;
+      switch (s[at]) {
+        case 0:
+          if (locked && !t.lock(at, 0, 1)) return false;
+          s[at + 1] = words.get(0);
+          if (t.preempt(at, 1, `${name}: store`)) return false;
+        case 1:
+          words.set(0, (s[at + 1] as number) + 1);
+          if (locked) t.unlock(1);
+      }
+      return t.done(at, 0);
+    },
+  });
+  const end = (): string | null => (words.peek(0) === 2 ? null : 'an increment is lost');
+  return { actors: [add('a'), add('b')], words, properties: [{ name: 'sum', says: 'two', end }] };
+}
