@@ -289,10 +289,9 @@ export class StepComparer {
   /** Our zero page with the recording's start: marking it accessed only toggles its one bit. */
   #zeroPage(mine: JsonObject, theirs: JsonObject): JsonObject {
     if (mine.pfn !== 'zero' || theirs.pfn !== 'zero') return mine;
-    const has = (page: JsonObject): boolean => (page.flags as string[]).includes('referenced');
-    this.#zeroFlipped ??= has(mine) !== has(theirs);
+    this.#zeroFlipped ??= isReferenced(mine) !== isReferenced(theirs);
     if (!this.#zeroFlipped) return mine;
-    return { ...mine, flags: has(mine) ? ['zero_page'] : ['referenced', 'zero_page'] };
+    return { ...mine, flags: isReferenced(mine) ? ['zero_page'] : ['referenced', 'zero_page'] };
   }
 
   #named(mine: JsonObject, theirs: JsonObject): JsonObject {
@@ -300,6 +299,10 @@ export class StepComparer {
     const other = typeof theirs.pfn === 'string' ? theirs.pfn : undefined;
     return { ...mine, pfn: this.#pairs.recorded(mine.pfn, other) };
   }
+}
+
+function isReferenced(page: JsonObject): boolean {
+  return (page.flags as readonly string[]).includes('referenced');
 }
 
 /** Whether any snapshot of the recording shows the zero page. */

@@ -96,6 +96,10 @@ const PAGE_EVENTS = new Set<number>([
   abi.EVENT_FLUSH_TLB_GVA,
 ]);
 
+/** Where the driver's own evictable pages lie, and how many there are (2 to 4). */
+const DRIVER_HVN = 0x30000000;
+const DRIVER_PAGES = 4;
+
 /** SPTE_MMIO in an entry's high word. */
 const MMIO_HIGH = 1 << 19;
 
@@ -143,6 +147,7 @@ export class RecordedMachine implements StepRunner {
     this.core.x.lruSetBatch(15);
     this.mm = this.host.createMm();
     this.#mapInfra();
+    this.#mapDriver();
     this.#mapData();
     this.kvm = new Kvm({
       core: this.core,
@@ -254,6 +259,18 @@ export class RecordedMachine implements StepRunner {
     for (const edit of edits) {
       const keep = edit.keepAddress ? this.#get(edit.table, edit.index) : { lo: 0, hi: 0 };
       put(edit.table, edit.index, (keep.lo & 0xfffff000) | edit.lo, edit.hi);
+    }
+  }
+
+  /** Pages of the driver itself that lie on the same lists as the data pages, in use. */
+  #mapDriver(): void {
+    const { x } = this.core;
+    this.mm.mmap({ hvn: DRIVER_HVN, npages: DRIVER_PAGES });
+    for (let i = 0; i < DRIVER_PAGES; i++) this.mm.touch(DRIVER_HVN + i, true);
+    x.lruAddDrain();
+    for (let i = 0; i < DRIVER_PAGES; i++) {
+      const pfn = x.hpteGet(this.mm.id, DRIVER_HVN + i) >>> HPTE_PFN_SHIFT;
+      x.lruSetFlags(pfn, abi.PG_ACTIVE, 0);
     }
   }
 
