@@ -3,6 +3,7 @@
 
 import {
   ACC_ALL,
+  ACC_WRITE_MASK,
   EVENT_CHECK_MMIO_SPTE,
   EVENT_FLUSH_TLB_GVA,
   EVENT_GUEST_WALK,
@@ -36,6 +37,7 @@ import {
   VCPU_ROOT,
   VCPU_WALK_ERROR,
   VCPU_WALK_GFN,
+  VCPU_WALK_PTE_ACCESS,
   VMEXIT_PF_EXCP,
 } from '../../assembly/abi.ts';
 import { CoreBugError } from '../core/errors.ts';
@@ -78,11 +80,12 @@ export class Vcpu {
   /** Runs batches with version stamps checked. */
   verify = false;
   /** The last access outside all slots (struct kvm_vcpu_arch, mmio_gva and friends). */
-  mmioCache: { readonly gva: number; readonly gfn: number; readonly generation: number } = {
-    gva: -1,
-    gfn: 0,
-    generation: -1,
-  };
+  mmioCache: {
+    readonly gva: number;
+    readonly gfn: number;
+    readonly access: number;
+    readonly generation: number;
+  } = { gva: -1, gfn: 0, access: 0, generation: -1 };
   readonly stateFields = ['space', 'mmioCache'] as const;
   readonly #exit: MutableVmExit = {
     kind: 'done',
@@ -194,7 +197,8 @@ export class Vcpu {
   cacheMmio(gfn: number): void {
     const { kvm } = this;
     const gva = kvm.tdp ? -1 : this.#gvaPage();
-    this.mmioCache = { gva, gfn, generation: kvm.memslotGeneration };
+    const access = kvm.core.mem.load32(this.ptr + VCPU_WALK_PTE_ACCESS);
+    this.mmioCache = { gva, gfn, access, generation: kvm.memslotGeneration };
   }
 
   /** mmio_info_in_cache, then check_mmio_spte: whether a fault with RSVD is still an MMIO access. */
@@ -313,9 +317,11 @@ export class Vcpu {
     return this.kvm.core.mem.load32(this.ptr + VCPU_CR0);
   }
 
-  /** Whether an access to `vpn` is known to be outside all slots (vcpu_is_mmio_gpa). */
-  mmioCached(vpn: number): boolean {
-    const { gva, generation } = this.mmioCache;
+  /** Whether the emulator knows that an access to `vpn` is outside all slots and permitted, so that it
+   *  need not walk the guest's tables (vcpu_mmio_gva_to_gpa). */
+  mmioCached(vpn: number, write: boolean): boolean {
+    const { gva, access, generation } = this.mmioCache;
+    if (write && (access & ACC_WRITE_MASK) === 0) return false;
     return gva === vpn && generation === this.kvm.memslotGeneration;
   }
 

@@ -7,6 +7,7 @@
 // A field of a step that a repeat of the recording did differently is not compared; nothing else is
 // left out but memory.stat, which the kernel flushes late.
 
+import { parseScript } from './script.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
 
 /** Level of a comparison. */
@@ -166,10 +167,16 @@ export class StepComparer {
   #zeroFlipped: boolean | undefined;
   readonly #pages: PageState[] = [];
   #shadowPages: readonly JsonObject[] = [];
+  /** Steps after which no state was recorded. */
+  readonly #unseen = new Set<number>();
 
   constructor(recording: Recording) {
     this.#recording = recording;
     this.#pairs = new FramePairs(showsZeroPage(recording));
+    const { steps } = parseScript(recording.script, recording.file);
+    steps.forEach((step, i) => {
+      if (!step.snapshot) this.#unseen.add(i);
+    });
   }
 
   #compared(field: string, step: Step): boolean {
@@ -196,7 +203,8 @@ export class StepComparer {
     }
     this.#pageStates(step, ours, check);
     if (step.shadow_pages !== undefined) this.#shadowPages = step.shadow_pages;
-    if (step.kvm_counters_delta !== undefined && this.#recording.npt === 0) {
+    const seen = step.kvm_counters_delta !== undefined && !this.#unseen.has(step.i);
+    if (seen && this.#recording.npt === 0) {
       if (this.#compared('shadow_pages', step)) {
         check(
           2,

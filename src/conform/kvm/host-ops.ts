@@ -6,6 +6,7 @@ import {
   HPTE_PRESENT,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
+  MMU_NOTIFY_CLEAR,
 } from '../../../assembly/abi.ts';
 import { DataError } from '../../core/errors.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
@@ -25,6 +26,9 @@ export interface HostResult {
   readonly result: JsonObject;
   readonly extra: Pick<OurStep, 'age' | 'dirty'>;
 }
+
+/** More pages than any recording has. */
+const NO_LIMIT = 1 << 20;
 
 function rc(value: number): JsonObject {
   return value < 0 ? { rc: String(value), errno: errnoName(-value) } : { rc: String(value) };
@@ -157,6 +161,27 @@ export class RecordedHost {
         return this.#editGuestPte(words);
       case 'reclaim':
         return this.#host.reclaim(i) >= i ? 0 : -11;
+      case 'budget':
+        // The group's limit: what it uses now and so many pages more.
+        this.#host.limit = this.#host.charged() + i;
+        return 0;
+      case 'memmax':
+      case 'memhigh':
+        this.#host.limit = i === 0 ? NO_LIMIT : i;
+        return 0;
+      case 'remove':
+        return this.#punchHole(words);
+      case 'hugepage':
+      case 'collapse':
+      case 'khugepaged':
+      case 'mergeable':
+      case 'ksm':
+      case 'lru_gen':
+      case 'populate_read':
+      case 'populate_write':
+      case 'dontfork':
+      case 'idle':
+      case 'isidle':
       case 'nop':
       case 'sleep':
       case 'sysfs':
@@ -166,6 +191,28 @@ export class RecordedHost {
       default:
         throw new DataError(`the host operation '${op}' is not emulated`);
     }
+  }
+
+  /** MADV_REMOVE: the pages of the file go, and what maps them. */
+  #punchHole(words: readonly string[]): number {
+    const first = DATA_HVN + parseNumber(words[1] ?? '0');
+    const n = words[2] === undefined ? 1 : parseNumber(words[2]);
+    const file = this.#mm.fileOf(first);
+    if (file === 0) return -22;
+    const { x } = this.#host.core;
+    const vma = this.#mm.findVma(first);
+    if (vma === undefined) return -12;
+    this.#mm.zap({ ...vma, start: first, end: first + n }, MMU_NOTIFY_CLEAR);
+    for (let hvn = first; hvn < first + n; hvn++) {
+      const offset = this.#mm.pgoffOf(hvn);
+      const pfn = x.filemapGet(file, offset) >>> 0;
+      if (pfn !== 0) {
+        x.filemapDel(pfn, 0);
+        x.putPage(pfn);
+      }
+      x.fileSetContent(file, offset, 0);
+    }
+    return 0;
   }
 
   /** The VMM reads or writes its memory as a process does: page by page, with faults. */

@@ -198,7 +198,7 @@ export class RecordedVcpu implements GuestPort {
     const { x, mem } = this.#core;
     const { ptr } = this.#vcpu;
     this.#fetchInstruction();
-    const cached = mmio && this.#vcpu.mmioCached(vpn);
+    const cached = mmio && this.#vcpu.mmioCached(vpn, (flags & ACCESS_KIND_MASK) === ACCESS_WRITE);
     if (this.#npt) this.#nestedEmulation();
     else if (!cached) this.#walk(vpn, offset, flags, pferrOf(flags));
     if (cached) mem.store32(ptr + VCPU_WALK_GFN, this.#vcpu.mmioCache.gfn);

@@ -10,6 +10,8 @@ export interface Operation {
   readonly text: string;
   readonly words: readonly string[];
   readonly quiet: boolean;
+  /** Whether the state of every page is recorded after the step. */
+  readonly snapshot: boolean;
 }
 
 /** Edit of a guest table before the machine starts. */
@@ -180,6 +182,7 @@ export function parseScript(source: readonly string[], where: string): Script {
   const edits: TableEdit[] = [];
   const steps: Operation[] = [];
   let quiet = false;
+  let snapshot = true;
 
   const run = (from: number, to: number): void => {
     for (let i = from; i < to; i++) {
@@ -192,9 +195,10 @@ export function parseScript(source: readonly string[], where: string): Script {
           for (let k = 0; k < times; k++) run(i + 1, end);
           i = end;
         } else if (first === 'quiet') quiet = words[1] === '1';
+        else if (first === 'nosnap') snapshot = words[1] !== '1';
         else if (first === 'g' || first === 'h') {
           checkOperation(words);
-          steps.push({ line, text: words.join(' '), words: words.slice(1), quiet });
+          steps.push({ line, text: words.join(' '), words: words.slice(1), quiet, snapshot });
         } else if (!HEADERS.has(first)) throw new DataError(`unknown directive '${first}'`);
       } catch (error) {
         if (!(error instanceof DataError) || error.message.startsWith(where)) throw error;
