@@ -101,12 +101,16 @@ function ranges(rounds: number, withNative: boolean): MmuRow[] {
   ];
 }
 
+/** Linear memory that a machine uses. */
+function used(vm: Vm): number {
+  return vm.core.x.memoryTop() >>> 0;
+}
+
 /** (j) linear memory for each resident page: frame, host pte, guest pte, spte, rmaps. */
 function memoryPerPage(): MmuRow {
   const small = machine(65_536);
   const large = machine(262_144);
   // The records that the benchmark itself put there: 8 bytes a page.
-  const used = (vm: Vm): number => vm.core.x.memoryTop() >>> 0;
   const bytes = (used(large.vm) - used(small.vm)) / (262_144 - 65_536) - 8;
   return {
     benchmark: 'j',
