@@ -208,7 +208,7 @@ async function runProfile(bench: Bench, values: Values, io: Io): Promise<number>
   // The first run lets V8 compile what the second one measures.
   await bench.run();
   let result: RunResult | undefined;
-  const profile = await recordProfile(async () => {
+  const { profile, wallNs } = await recordProfile(async () => {
     result = await bench.run();
   }, interval);
   const { counters, workload } = result as RunResult;
@@ -229,6 +229,7 @@ async function runProfile(bench: Bench, values: Values, io: Io): Promise<number>
       workload,
       out,
       total_ns: whole,
+      wall_ns: wallNs,
       sides,
       functions: times,
     };

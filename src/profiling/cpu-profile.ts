@@ -25,20 +25,28 @@ function post<T>(session: Session, method: string, params?: object): Promise<T> 
   });
 }
 
+/** A profile and how long the work took by the wall clock. */
+export interface RecordedProfile {
+  readonly profile: CpuProfile;
+  readonly wallNs: number;
+}
+
 /** Runs `work` under the profiler. */
 export async function recordProfile(
   work: () => Promise<void>,
   intervalUs: number,
-): Promise<CpuProfile> {
+): Promise<RecordedProfile> {
   const session = new Session();
   session.connect();
   try {
     await post(session, 'Profiler.enable');
     await post(session, 'Profiler.setSamplingInterval', { interval: intervalUs });
     await post(session, 'Profiler.start');
+    const before = performance.now();
     await work();
+    const wallNs = (performance.now() - before) * 1e6;
     const { profile } = await post<{ profile: CpuProfile }>(session, 'Profiler.stop');
-    return profile;
+    return { profile, wallNs };
   } finally {
     session.disconnect();
   }
