@@ -912,6 +912,10 @@ export const RECLAIM_WROTE: u32 = 2;
 export const RECLAIM_PINNED: u32 = 4;
 /** No swap slot is free. */
 export const RECLAIM_SWAP_FULL: u32 = 8;
+/** pageReferencedOne(), reclaimNext(): no (further) pte maps the page. */
+export const RECLAIM_NO_MAPPING: u32 = 0xffffffff;
+/** reclaimNext(): no swap slot is free. */
+export const RECLAIM_NO_SWAP: u32 = 0x7fffffff;
 /** A shadow of it was left for refault detection. */
 export const RECLAIM_SHADOW: u32 = 16;
 

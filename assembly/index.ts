@@ -161,6 +161,7 @@ export {
   pageout,
   pageoutFree,
   pageReferencedOne,
+  reclaimNext,
   removeMapping,
   tryToUnmapOne,
 } from './mm/vmscan';

@@ -2,6 +2,8 @@
 // notifier calls between them and the choice of the page are src/mm/vmscan/.
 
 import {
+  EVENT_SWAP_WRITEPAGE,
+  EVENT_VMSCAN_WRITE,
   FRAME_FLAGS,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
@@ -19,6 +21,8 @@ import {
   PG_SWAPBACKED,
   PG_SWAPCACHE,
   RECLAIM_FREED,
+  RECLAIM_NO_MAPPING,
+  RECLAIM_NO_SWAP,
   RECLAIM_PINNED,
   RECLAIM_SWAP_FULL,
   RECLAIM_WROTE,
@@ -30,12 +34,16 @@ import {
   RMAP_NODES_VISITED,
   SWAP_FULL,
   SWAP_OUTS,
+  YOUNG_TESTS,
 } from '../counters';
+import { trace } from '../events';
 import { bump } from '../stats';
 import { Hvn, Pfn } from '../types';
+import { workingsetEviction } from './workingset';
 import { filemapDel, fileWrite } from './filemap';
 import { framePtr, putPage } from './frame';
-import { hpteGet, hptep, hpteSet } from './pte';
+import { outWord } from './memory';
+import { hpmdp, hpteGet, hptep, hpteSet } from './pte';
 import { pageMapcount, rmapHvn, rmapMm, rmapRemove } from './rmap';
 import {
   swapAlloc,
@@ -50,19 +58,47 @@ import {
 const YOUNG_BIT: u32 = 0x80000000;
 if (YOUNG_BIT != IO_MAJOR) ERROR('abi: IO_MAJOR is bit 31');
 
+/** Result of pageReferencedOne() and reclaimNext() when there is no (further) mapping. */
+const NO_MAPPING: u32 = 0xffffffff;
+/** Result of reclaimNext() when no swap slot is free. */
+const NO_SWAP: u32 = 0x7fffffff;
+if (RECLAIM_NO_MAPPING != NO_MAPPING || RECLAIM_NO_SWAP != NO_SWAP) ERROR('abi: RECLAIM_NO_*');
+
 /**
  * Clears the young bit of the i-th pte that maps a page. The result is its hvn, with bit 31 set when
- * it was young.
+ * it was young, or RECLAIM_NO_MAPPING; MM_OUT word 0 is its mm, word 1 the number of mappings.
  */
 export function pageReferencedOne(pfn: Pfn, i: u32): u32 {
+  const mapped = pageMapcount(pfn);
+  outWord(1, mapped);
+  if (i >= mapped) return NO_MAPPING;
   bump(RMAP_NODES_VISITED);
+  bump(YOUNG_TESTS);
   const hvn = rmapHvn(pfn, i);
-  const ptep = hptep(rmapMm(pfn, i), hvn);
-  if (ptep == 0) return hvn;
+  const mm = rmapMm(pfn, i);
+  outWord(0, mm);
+  let ptep = hptep(mm, hvn);
+  if (ptep == 0) {
+    ptep = hpmdp(mm, hvn);
+    if (ptep == 0) return hvn;
+  }
   const pte = load<u32>(ptep);
   if ((pte & HPTE_YOUNG) == 0) return hvn;
   store<u32>(ptep, pte & ~HPTE_YOUNG);
   return hvn | YOUNG_BIT;
+}
+
+/**
+ * The next pte that is to be unmapped of a page that is reclaimed: its hvn, and its mm and the page's
+ * flags in MM_OUT words 0 and 1; RECLAIM_NO_MAPPING when none is left. The first call gives an anonymous page its swap slot, or
+ * says RECLAIM_NO_SWAP.
+ */
+export function reclaimNext(pfn: Pfn): u32 {
+  if (addToSwap(pfn) == 0) return NO_SWAP;
+  if (pageMapcount(pfn) == 0) return NO_MAPPING;
+  outWord(0, rmapMm(pfn, 0));
+  outWord(1, load<u32>(framePtr(pfn), FRAME_FLAGS));
+  return rmapHvn(pfn, 0);
 }
 
 /** Gives an anonymous page a swap slot and puts it into the swap cache; 0: no slot is free. */
@@ -83,9 +119,11 @@ export function addToSwap(pfn: Pfn): u32 {
 
 /**
  * Replaces the oldest pte that maps the page by what finds the page again (a swap entry, or nothing
- * for a file page); 0 when a lazily freed page turned out dirty and stays.
+ * for a file page). 0 when a lazily freed page turned out dirty and stays, 1 when it was the last pte, 2
+ * when others are left, 3 when there was none.
  */
 export function tryToUnmapOne(pfn: Pfn): u32 {
+  if (pageMapcount(pfn) == 0) return 3;
   const page = framePtr(pfn);
   const mm = rmapMm(pfn, 0);
   const hvn = rmapHvn(pfn, 0);
@@ -109,7 +147,7 @@ export function tryToUnmapOne(pfn: Pfn): u32 {
   hpteSet(mm, hvn, entry);
   rmapRemove(pfn, mm, hvn);
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
-  return 1;
+  return pageMapcount(pfn) == 0 ? 1 : 2;
 }
 
 /** True when nothing but reclaim and the cache (swap or page cache) holds the page. */
@@ -128,12 +166,15 @@ export function pageout(pfn: Pfn): u32 {
   if (!anon) {
     fileWrite(pfn);
     bump(FILE_WRITEBACKS);
+    trace(EVENT_VMSCAN_WRITE, pfn);
     return RECLAIM_WROTE;
   }
   if ((flags & PG_SWAPCACHE) == 0) return flags & PG_SWAPBACKED ? RECLAIM_SWAP_FULL : 0;
   swapWrite(pfn, load<u32>(page, FRAME_PRIVATE));
   store<u32>(page, flags & ~PG_DIRTY, FRAME_FLAGS);
   bump(SWAP_OUTS);
+  trace(EVENT_SWAP_WRITEPAGE, pfn);
+  trace(EVENT_VMSCAN_WRITE, pfn);
   return RECLAIM_WROTE;
 }
 
@@ -162,11 +203,17 @@ export function removeMapping(pfn: Pfn, shadow: u32): u32 {
 
 /**
  * Write-back and freeing of an unmapped page in one call, for reclaim that nothing can interrupt.
- * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop.
+ * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop. MM_OUT word 0 is the slot
+ * or file offset that the page had, word 1 its flags. `workingset`: leave a shadow (1) or none (0).
  */
-export function pageoutFree(pfn: Pfn, shadow: u32): u32 {
+export function pageoutFree(pfn: Pfn, workingset: u32): u32 {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  outWord(0, load<u32>(page, FRAME_PRIVATE));
+  outWord(1, flags);
   const wrote = pageout(pfn);
   if (wrote & (RECLAIM_PINNED | RECLAIM_SWAP_FULL)) return wrote;
+  const shadow: u32 = workingset && flags & PG_SWAPCACHE ? workingsetEviction(pfn) : 0;
   const freed = removeMapping(pfn, shadow);
   if (freed == RECLAIM_FREED && wrote == 0) bump(CLEAN_DROPS);
   return wrote | freed;

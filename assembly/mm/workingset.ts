@@ -21,6 +21,9 @@ import { Pfn } from '../types';
 import { framePtr } from './frame';
 import { lruSize } from './lru';
 
+/** A swap slot keeps 24 bits of a shadow: 22 of the age. */
+const AGE_MASK: u32 = 0x3fffff;
+
 /** lruvec->nonresident_age: evictions and activations so far. */
 let nonresidentAge: u32 = 0;
 
@@ -33,7 +36,7 @@ export function workingsetAge(pages: u32): void {
 export function workingsetEviction(pfn: Pfn): u32 {
   trace(EVENT_WORKINGSET_EVICTION, pfn);
   const was = load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_WORKINGSET ? 1 : 0;
-  const shadow = (nonresidentAge << 2) | ((<u32>was) << 1) | 1;
+  const shadow = ((nonresidentAge & AGE_MASK) << 2) | ((<u32>was) << 1) | 1;
   nonresidentAge++;
   return shadow;
 }
@@ -46,7 +49,7 @@ export function workingsetRefault(pfn: Pfn, shadow: u32): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const file = (flags & PG_SWAPBACKED) == 0;
-  const distance = (nonresidentAge - (shadow >> 2)) & 0x3fffffff;
+  const distance = (nonresidentAge - (shadow >> 2)) & AGE_MASK;
   let size = lruSize(LRU_ACTIVE_FILE) + lruSize(LRU_ACTIVE_ANON);
   size += lruSize(file ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE);
   if (distance > size) return;

@@ -489,6 +489,12 @@ export interface VmscanExports {
   pageoutFree(pfn: number, shadow: number): number;
   /** True (1) when the hvn's pte was young; used where only the pte is asked. */
   hpteYoung(mm: number, hvn: number): number;
+  /**
+   * The next pte that is to be unmapped of a page that is reclaimed: its hvn, and its mm in MM_OUT word
+   * 0; RECLAIM_NO_MAPPING when none is left. The first call gives an anonymous page its swap slot, or
+   * says RECLAIM_NO_SWAP.
+   */
+  reclaimNext(pfn: number): number;
 }
 
 /** Exports of mm/range.ts. */

@@ -80,19 +80,19 @@ export function loadCore(build: CoreBuild = 'release'): Core {
       `core has ABI ${version}, the host wants ${ABI_VERSION}: rebuild with npm run build`,
     );
   }
-  return {
+  // Plain fields, since the host reads `tracing` on every step of a fault.
+  const core = {
     x,
     mem: new CoreMemory(x.memory),
     build,
-    get tracing() {
-      return sink !== ignore;
-    },
-    get emit() {
-      return sink;
-    },
+    tracing: false,
+    emit: ignore as EventSink,
     trace(to: EventSink | null) {
       sink = to ?? ignore;
+      core.emit = sink;
+      core.tracing = to !== null;
       x.setTracing(to ? 1 : 0);
     },
   };
+  return core;
 }

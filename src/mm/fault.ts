@@ -208,8 +208,9 @@ function classify(s: Int32Array, at: number, mm: Mm): void {
       return;
     case abi.FAULT_SWAP:
       s[at + SLOT] = mm.host.out(0);
-      if (x.swapCacheLookup(s[at + SLOT] as number) !== 0) s[at] = SWAP;
-      else charge(s, at, mm, SWAP);
+      charge(s, at, mm, SWAP);
+      // No room is needed for a page that the swap cache has.
+      if (s[at] === CHARGE && x.swapCacheLookup(s[at + SLOT] as number) !== 0) s[at] = SWAP;
       return;
     default:
       classifyNone(s, at, mm, hvn);
@@ -222,8 +223,10 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
   if (file === 0) {
     if (mm.host.generation.zeroPage && write === 0) s[at] = ANON;
     else charge(s, at, mm, ANON);
-  } else if (mm.host.core.x.filemapGet(file, mm.pgoffOf(hvn)) !== 0) s[at] = FILE;
-  else charge(s, at, mm, FILE);
+    return;
+  }
+  charge(s, at, mm, FILE);
+  if (s[at] === CHARGE && mm.host.core.x.filemapGet(file, mm.pgoffOf(hvn)) !== 0) s[at] = FILE;
 }
 
 /** Makes room for a page that counts and goes on at `pc`. */
@@ -268,7 +271,7 @@ function swapin(s: Int32Array, at: number, mm: Mm): void {
   s[at + PFN] = found & ~abi.IO_MAJOR;
   s[at] = SWAP_LOCK;
   if ((found & abi.IO_MAJOR) === 0) return;
-  host.hooks.majorFault?.(mm.id, s[at + HVN] as number);
+  if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, s[at + HVN] as number);
   s[at + RESULT] = abi.VM_FAULT_MAJOR;
   const wait = host.swap.read(host.now, slot);
   if (wait < 0) return readError(s, at, mm);
@@ -300,7 +303,7 @@ function fileRead(s: Int32Array, at: number, mm: Mm): void {
   if (cow) charge(s, at, mm, COW_FILE);
   else s[at] = FILE_MAP;
   if ((found & abi.IO_MAJOR) === 0) return;
-  host.hooks.majorFault?.(mm.id, hvn);
+  if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, hvn);
   s[at + RESULT] = abi.VM_FAULT_MAJOR;
   const wait = host.disk.read(host.now, offset);
   if (wait < 0) return readError(s, at, mm);

@@ -63,6 +63,8 @@ export class Host {
   /** Virtual time of the devices, ns. */
   now = 0;
   hooks: HostHooks = {};
+  /** Index of the core's scratch block in its words. */
+  readonly #out: number;
   readonly stateFields = ['mms', 'limit', 'now'] as const;
 
   constructor(core: Core, options: HostOptions) {
@@ -77,6 +79,7 @@ export class Host {
     this.swap = options.swap ?? new BlockDevice(DEVICES.nvme);
     this.disk = options.disk ?? new BlockDevice(this.swap.profile);
     const resident = options.residentFrames ?? Math.max(65_536, frames >> 2);
+    this.#out = core.x.mmOut() >>> 2;
     core.x.frameInit(frames + resident);
     core.x.swapInit(options.swapPages ?? Math.max(65_536, frames * 4));
     this.policy = options.policy ?? new TwoListPolicy();
@@ -133,7 +136,7 @@ export class Host {
   }
 
   /**
-   * Makes room for one more page that counts (try_charge): reclaims when the limit is reached.
+   * Makes room for one more page that counts (try_charge), when the limit is reached: reclaims.
    * Result: 0, or -ENOMEM after the OOM killer found nothing to free.
    */
   tryCharge(t: Task, at: number): boolean {
@@ -141,7 +144,6 @@ export class Host {
     for (;;) {
       switch (s[at]) {
         case 0:
-          if (this.charged() < this.limit) return t.done(at, 0);
           s[at + ROUND] = 0;
         case 1:
           s[at + CALLEE + 1] = this.policy.cluster;
@@ -177,7 +179,7 @@ export class Host {
 
   /** Words of the core's scratch block. */
   out(i: number): number {
-    return this.core.mem.load32((this.core.x.mmOut() >>> 0) + i * 4);
+    return this.core.mem.u32[this.#out + i] as number;
   }
 }
 

@@ -75,6 +75,7 @@ export interface BlockDeviceState {
   readonly free: Float64Array;
   /** Place after the last request, requests so far, and times (see BlockDevice). */
   readonly head: number;
+  readonly next: number;
   readonly reads: number;
   readonly writes: number;
   readonly waitNs: number;
@@ -86,8 +87,10 @@ export class BlockDevice {
   readonly profile: DeviceProfile;
   readonly #failRead: number;
   readonly #failWrite: number;
-  /** When each channel is free, in ns of virtual time. Replaced, never changed in place. */
+  /** When each channel is free, in ns of virtual time. */
   #free: Float64Array;
+  /** Channel of the next request. */
+  #next = 0;
   /** Place after the last request. */
   #head = -1;
   /** Requests so far. */
@@ -135,13 +138,22 @@ export class BlockDevice {
   /** The state. */
   save(): BlockDeviceState {
     const { reads, writes, waitNs, busyNs } = this;
-    return { free: this.#free.slice(), head: this.#head, reads, writes, waitNs, busyNs };
+    return {
+      free: this.#free.slice(),
+      head: this.#head,
+      next: this.#next,
+      reads,
+      writes,
+      waitNs,
+      busyNs,
+    };
   }
 
   /** Goes back to a saved state. */
   restore(state: BlockDeviceState): void {
     this.#free = state.free.slice();
     this.#head = state.head;
+    this.#next = state.next;
     this.reads = state.reads;
     this.writes = state.writes;
     this.waitNs = state.waitNs;
@@ -149,11 +161,10 @@ export class BlockDevice {
   }
 
   #serve(now: number, place: number, cost: number): number {
+    // Requests are dealt to the channels in turn: the next one is the longest without a new request.
     const free = this.#free;
-    let channel = 0;
-    for (let i = 1; i < free.length; i++) {
-      if ((free[i] as number) < (free[channel] as number)) channel = i;
-    }
+    const channel = this.#next;
+    this.#next = channel + 1 === free.length ? 0 : channel + 1;
     const done = Math.max(now, free[channel] as number) + cost;
     free[channel] = done;
     this.#head = place + 1;

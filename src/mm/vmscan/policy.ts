@@ -12,6 +12,8 @@ export interface ReclaimPolicy {
   readonly name: string;
   /** Pages that one reclaim run frees at least. Exact policies: 1. */
   readonly cluster: number;
+  /** On a host whose try_to_unmap asks for young once more (2.6.24), it does so. Default: false. */
+  readonly rechecks?: boolean;
   /** Called once, before the first page: says on which lists new pages go (lruSetMap). */
   attach(host: Host): void;
   /** A run begins that is to free `target` pages. */

@@ -24,7 +24,15 @@ const MM = 2;
 const HVN = 3;
 const UNMAPPED = 4;
 const RESULT = 5;
-const CALLEE = 6;
+/** HOOKS_* of the mm. */
+const HOOKS = 6;
+const CALLEE = 7;
+
+const HOOKS_NONE = 0;
+const HOOKS_PAGE = 1;
+/** As HOOKS_PAGE, and MADV_FREE was called on the page. */
+const HOOKS_LAZY = 2;
+const HOOKS_6 = 3;
 
 // Program counters.
 const START = 0;
@@ -42,6 +50,13 @@ const CLEAR_DONE = 11;
 const LAZY = 12;
 const UNMAP = 13;
 
+const GIVE_UP = 14;
+
+/** Results of tryToUnmapOne(): lazily freed but dirty; other ptes are left; nothing was mapped. */
+const DIRTY = 0;
+const MORE = 2;
+const ALREADY = 3;
+
 /** Result bit of reclaimPage() beside RECLAIM_*: the page turned out referenced or can't be unmapped. */
 export const RECLAIM_ACTIVATE = 0x100;
 /** Result bit: the device failed the write. */
@@ -50,100 +65,91 @@ export const RECLAIM_IO_ERROR = 0x200;
 /** Reclaims the isolated page s[at + 1]. Result: RECLAIM_* bits; without RECLAIM_FREED it is still there. */
 export function reclaimPage(t: Task, at: number, host: Host): boolean {
   const s = t.stack;
-  const { x } = host.core;
   for (;;) {
     switch (s[at]) {
       case START:
         s[at + RESULT] = 0;
         s[at] = LOCK;
-      case LOCK: {
-        const pfn = s[at + PFN] as number;
-        if (!t.tryLock(lockPage(pfn))) return t.done(at, abi.RECLAIM_PINNED);
-        if (x.addToSwap(pfn) === 0) {
-          t.unlock(lockPage(pfn));
-          return t.done(at, abi.RECLAIM_SWAP_FULL | RECLAIM_ACTIVATE);
-        }
+      case LOCK:
+        if (!t.tryLock(lockPage(s[at + PFN] as number))) return t.done(at, abi.RECLAIM_PINNED);
         s[at] = MAPPING;
-      }
       case MAPPING:
         if (!nextMapping(s, at, host)) continue;
       case RMAP:
         if (!t.lockShared(at, RMAP, lockRmap(s[at + MM] as number))) return false;
         s[at] = RECHECK;
       case RECHECK:
-        if (host.generation.recheckYoung) {
+        if (host.generation.recheckYoung && host.policy.rechecks === true) {
           if (!ptepClearFlushYoung(t, at + CALLEE, host)) return false;
-          if (t.result !== 0) {
+          if ((t.result & 1) !== 0) {
             t.unlockShared(lockRmap(s[at + MM] as number));
             return unlockDone(t, at, RECLAIM_ACTIVATE);
           }
         }
+        s[at] = CLEAR;
+        if (s[at + HOOKS] !== HOOKS_6) continue;
         notify(s, at, MN_INVALIDATE_RANGE_START);
         s[at] = RANGE_START;
       case RANGE_START:
-        if (hooksOf(host, s, at) === '6.x' && !call(t, at, host)) return false;
+        if (!call(t, at, host)) return false;
         s[at] = CLEAR;
       case CLEAR:
         if (!t.lock(at, CLEAR, lockPte(s[at + MM] as number))) return false;
-        if (x.pageMapcount(s[at + PFN] as number) === 0) {
-          // It was unmapped by somebody else meanwhile.
-          s[at + UNMAPPED] = 1;
-          t.unlock(lockPte(s[at + MM] as number));
-          s[at] = CLEAR_DONE;
-          continue;
-        }
-        if (isLazilyFreed(host, s, at)) {
-          notify(s, at, MN_INVALIDATE_PAGE);
-          s[at] = LAZY;
-          continue;
-        }
         s[at] = UNMAP;
-        continue;
+        if (s[at + HOOKS] !== HOOKS_LAZY) continue;
+        notify(s, at, MN_INVALIDATE_PAGE);
+        s[at] = LAZY;
       case LAZY:
         // A lazily freed page is dropped unless it is dirty: only the sptes may know that it is, so
         // with hooks for single pages they go before the pte does.
         if (!call(t, at, host)) return false;
         s[at] = UNMAP;
       case UNMAP:
-        host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, s[at + HVN]);
-        s[at + UNMAPPED] = x.tryToUnmapOne(s[at + PFN] as number);
-        notify(s, at, hooksOf(host, s, at) === '6.x' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
-        s[at] = CLEARED;
+        unmap(s, at, host);
+        if (s[at] === CLEARED) continue;
+        t.unlock(lockPte(s[at + MM] as number));
+        continue;
       case CLEARED:
-        // A lazily freed page that was written again stays mapped.
-        if (s[at + UNMAPPED] !== 0 && hooksOf(host, s, at) !== 'none' && !call(t, at, host)) {
-          return false;
-        }
+        if (!call(t, at, host)) return false;
         t.unlock(lockPte(s[at + MM] as number));
         s[at] = CLEAR_DONE;
       case CLEAR_DONE:
-        notify(s, at, MN_INVALIDATE_RANGE_END);
+        if (s[at + HOOKS] === HOOKS_6) notify(s, at, MN_INVALIDATE_RANGE_END);
         s[at] = RANGE_END;
       case RANGE_END:
-        if (hooksOf(host, s, at) === '6.x' && !call(t, at, host)) return false;
+        if (s[at + HOOKS] === HOOKS_6 && !call(t, at, host)) return false;
         t.unlockShared(lockRmap(s[at + MM] as number));
-        if (s[at + UNMAPPED] === 0) return unlockDone(t, at, RECLAIM_ACTIVATE);
-        s[at] = MAPPING;
+        if (s[at + UNMAPPED] === DIRTY) return unlockDone(t, at, RECLAIM_ACTIVATE);
+        s[at] = s[at + UNMAPPED] === MORE ? MAPPING : WRITE;
         continue;
       case WRITE:
         if (t.preempt(at, FREE, 'shrink_page_list: write and free the page')) return false;
       case FREE:
         s[at + RESULT] = (s[at + RESULT] as number) | writeAndFree(s, at, host);
         return unlockDone(t, at, s[at + RESULT] as number);
+      default:
+        return unlockDone(t, at, s[at + RESULT] as number);
     }
   }
 }
 
-/** Prepares the next mapping that is to go; false (and on to WRITE) when none is left. */
+/** Prepares the next mapping that is to go; false when none is left, or it can't. */
 function nextMapping(s: Int32Array, at: number, host: Host): boolean {
-  const { x } = host.core;
   const pfn = s[at + PFN] as number;
-  if (x.pageMapcount(pfn) === 0) {
+  const hvn = host.core.x.reclaimNext(pfn) >>> 0;
+  if (hvn === abi.RECLAIM_NO_MAPPING) {
     s[at] = WRITE;
     return false;
   }
-  s[at + MM] = x.rmapMm(pfn, 0);
-  s[at + HVN] = x.rmapHvn(pfn, 0);
+  if (hvn === abi.RECLAIM_NO_SWAP) {
+    s[at + RESULT] = abi.RECLAIM_SWAP_FULL | RECLAIM_ACTIVATE;
+    s[at] = GIVE_UP;
+    return false;
+  }
+  const mm = host.out(0);
+  s[at + MM] = mm;
+  s[at + HVN] = hvn;
+  s[at + HOOKS] = hooksOf(host, mm);
   s[at + CALLEE] = 0;
   s[at + CALLEE + 1] = pfn;
   s[at + CALLEE + 2] = 0;
@@ -151,21 +157,30 @@ function nextMapping(s: Int32Array, at: number, host: Host): boolean {
   return true;
 }
 
-/** Whether MADV_FREE was called on the page, and its secondary MMUs are told page by page. */
-function isLazilyFreed(host: Host, s: Int32Array, at: number): boolean {
-  const hooks = hooksOf(host, s, at);
-  if (hooks === 'none' || hooks === '6.x') return false;
-  const flags = host.core.x.pageFlags(s[at + PFN] as number);
-  return (flags & abi.PG_ANON) !== 0 && (flags & abi.PG_SWAPBACKED) === 0;
+/** HOOKS_* for the page whose flags reclaimNext() left. */
+function hooksOf(host: Host, mm: number): number {
+  const { hooks } = host.mm(mm);
+  if (hooks === '6.x') return HOOKS_6;
+  if (hooks === 'none') return HOOKS_NONE;
+  const lazy = (host.out(1) & (abi.PG_ANON | abi.PG_SWAPBACKED)) === abi.PG_ANON;
+  return lazy ? HOOKS_LAZY : HOOKS_PAGE;
+}
+
+/** Clears the pte; goes on at CLEARED when a notifier is to hear of it, else at CLEAR_DONE. */
+function unmap(s: Int32Array, at: number, host: Host): void {
+  host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, s[at + HVN]);
+  const unmapped = host.core.x.tryToUnmapOne(s[at + PFN] as number);
+  s[at + UNMAPPED] = unmapped;
+  s[at] = CLEAR_DONE;
+  // A lazily freed page that was written again stays mapped.
+  if (unmapped === ALREADY || unmapped === DIRTY || s[at + HOOKS] === HOOKS_NONE) return;
+  notify(s, at, s[at + HOOKS] === HOOKS_6 ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
+  s[at] = CLEARED;
 }
 
 function unlockDone(t: Task, at: number, result: number): true {
   t.unlock(lockPage(t.stack[at + PFN] as number));
   return t.done(at, result);
-}
-
-function hooksOf(host: Host, s: Int32Array, at: number): string {
-  return host.mm(s[at + MM] as number).hooks;
 }
 
 function notify(s: Int32Array, at: number, op: number): void {
@@ -179,32 +194,34 @@ function call(t: Task, at: number, host: Host): boolean {
 
 /** Writes the page if it is dirty, and frees it if nobody else holds it. RECLAIM_* bits. */
 function writeAndFree(s: Int32Array, at: number, host: Host): number {
-  const { x } = host.core;
   const pfn = s[at + PFN] as number;
-  const flags = x.pageFlags(pfn);
-  const anon = (flags & abi.PG_ANON) !== 0;
-  const swapcache = (flags & abi.PG_SWAPCACHE) !== 0;
-  const device = anon ? host.swap : host.disk;
-  if ((flags & abi.PG_DIRTY) !== 0 && device.nextWriteFails()) {
-    // The page stays dirty in its cache and is activated (end_swap_bio_write: SetPageError).
-    device.write(host.now, 0);
-    x.statBump(COUNTER_SLOTS.swap_io_errors, 1);
-    return RECLAIM_IO_ERROR;
+  if (host.swap.nextWriteFails() || host.disk.nextWriteFails()) {
+    const error = failWrite(host, pfn);
+    if (error !== 0) return error;
   }
-  const place = host.core.mem.load32((x.framePtr(pfn) >>> 0) + abi.FRAME_PRIVATE);
-  const wrote = x.pageout(pfn);
-  if (wrote & abi.RECLAIM_WROTE) {
-    if (anon) host.emit(abi.EVENT_SWAP_WRITEPAGE, pfn);
-    host.emit(abi.EVENT_VMSCAN_WRITE, pfn);
-    const wait = device.write(host.now, place);
+  const done = host.core.x.pageoutFree(pfn, host.generation.workingset ? 1 : 0);
+  if (done & abi.RECLAIM_WROTE) {
+    const anon = (host.out(1) & abi.PG_ANON) !== 0;
+    const wait = (anon ? host.swap : host.disk).write(host.now, host.out(0));
     if (wait > 0) host.wait(wait);
   }
-  if (wrote & (abi.RECLAIM_PINNED | abi.RECLAIM_SWAP_FULL)) return wrote;
-  const shadow = swapcache && host.generation.workingset ? x.workingsetEviction(pfn) : 0;
-  const done = wrote | x.removeMapping(pfn, shadow);
   if (done & abi.RECLAIM_FREED) {
-    if (wrote === 0) x.statBump(COUNTER_SLOTS.clean_drops, 1);
-    host.hooks.evicted?.(s[at + MM] as number, s[at + HVN] as number, wrote !== 0);
+    const wrote = (done & abi.RECLAIM_WROTE) !== 0;
+    const { hooks } = host;
+    if (hooks.evicted !== undefined) {
+      hooks.evicted(s[at + MM] as number, s[at + HVN] as number, wrote);
+    }
   }
   return done;
+}
+
+/** The page stays dirty in its cache and is activated (end_swap_bio_write: SetPageError). */
+function failWrite(host: Host, pfn: number): number {
+  const { x } = host.core;
+  const flags = x.pageFlags(pfn);
+  const device = flags & abi.PG_ANON ? host.swap : host.disk;
+  if ((flags & abi.PG_DIRTY) === 0 || !device.nextWriteFails()) return 0;
+  device.write(host.now, 0);
+  x.statBump(COUNTER_SLOTS.swap_io_errors, 1);
+  return RECLAIM_IO_ERROR;
 }

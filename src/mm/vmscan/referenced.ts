@@ -4,7 +4,6 @@
 
 import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
-import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
 import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
 
@@ -12,14 +11,18 @@ import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifi
 const PFN = 1;
 const INDEX = 2;
 const COUNT = 3;
-const MAPS = 4;
-const CALLEE = 5;
+const CALLEE = 4;
 
 // Of ptepClearFlushYoung().
 const HVN = 2;
 const YOUNG = 3;
 const MM = 4;
-const INNER = 5;
+const MAPS = 5;
+const INDEX_OF = 6;
+const INNER = 7;
+
+/** Result bit of ptepClearFlushYoung(): the page has further mappings. */
+const MORE = 2;
 
 /** Number of the aging op of each protocol. */
 const OPS = {
@@ -35,7 +38,6 @@ const HVN_MASK = 0x3fffffff;
 /** Counts the mappings of the page s[at + 1] that were young, and makes all of them old. */
 export function pageReferenced(t: Task, at: number, host: Host): boolean {
   const s = t.stack;
-  const { x } = host.core;
   for (;;) {
     switch (s[at]) {
       case 0:
@@ -44,22 +46,19 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         host.emit(abi.EVENT_FOLIO_REFERENCED, s[at + PFN]);
         s[at] = 1;
       case 1:
-        // Mappings may have gone while this waited.
-        s[at + MAPS] = x.pageMapcount(s[at + PFN] as number);
-        if ((s[at + INDEX] as number) >= (s[at + MAPS] as number)) {
-          if (host.core.tracing)
-            traceRelatives(host, s[at + PFN] as number, s[at + MAPS] as number);
-          host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
-          return t.done(at, s[at + COUNT] as number);
-        }
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = s[at + PFN] as number;
         s[at + CALLEE + 2] = s[at + INDEX] as number;
         s[at] = 2;
       case 2:
         if (!ptepClearFlushYoung(t, at + CALLEE, host)) return false;
-        s[at + COUNT] = (s[at + COUNT] as number) + t.result;
+        s[at + COUNT] = (s[at + COUNT] as number) + (t.result & 1);
         s[at + INDEX] = (s[at + INDEX] as number) + 1;
+        if ((t.result & MORE) === 0) {
+          if (host.core.tracing) traceRelatives(host, s[at + PFN] as number);
+          host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
+          return t.done(at, s[at + COUNT] as number);
+        }
         s[at] = 1;
     }
   }
@@ -67,8 +66,9 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
 
 /** The walk over an anonymous page's areas also visits those of forked children that map another page
  *  there by now; it finds nothing. */
-function traceRelatives(host: Host, pfn: number, maps: number): void {
+function traceRelatives(host: Host, pfn: number): void {
   const { x } = host.core;
+  const maps = x.pageMapcount(pfn);
   if (maps === 0 || (x.pageFlags(pfn) & abi.PG_ANON) === 0) return;
   const owner = host.mm(x.rmapMm(pfn, 0));
   const hvn = x.rmapHvn(pfn, 0);
@@ -82,7 +82,7 @@ function traceRelatives(host: Host, pfn: number, maps: number): void {
 /**
  * ptep_clear_flush_young of the mapping number s[at + 2] of the page s[at + 1]. v3: only if the pte was
  * young is the TLB flushed and age_page called, and the pte's bit is the answer. v4 and later: always
- * called, and the answer is or-ed in. Result: 0 or 1.
+ * called, and the answer is or-ed in. Result: bit 0 young, bit 1 there are further mappings.
  */
 export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
   const s = t.stack;
@@ -90,11 +90,12 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
   const op = OPS[aging.op];
   switch (s[at]) {
     case 0: {
-      const pfn = s[at + PFN] as number;
-      const mapping = s[at + HVN] as number;
-      if (mapping >= host.core.x.pageMapcount(pfn) >>> 0) return t.done(at, 0);
-      s[at + MM] = host.core.x.rmapMm(pfn, mapping);
-      const found = host.core.x.pageReferencedOne(pfn, mapping) >>> 0;
+      s[at + INDEX_OF] = s[at + HVN] as number;
+      const found =
+        host.core.x.pageReferencedOne(s[at + PFN] as number, s[at + HVN] as number) >>> 0;
+      if (found === abi.RECLAIM_NO_MAPPING) return t.done(at, 0);
+      s[at + MM] = host.out(0);
+      s[at + MAPS] = host.out(1);
       s[at + HVN] = found & HVN_MASK;
       s[at + YOUNG] = found >>> 31;
       host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, s[at + HVN]);
@@ -109,7 +110,9 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
       if (!host.mm(s[at + MM] as number).notifiers.call(t, at + INNER)) return false;
       if (aging.answerCounts && t.result !== 0) s[at + YOUNG] = 1;
   }
-  host.core.x.statBump(COUNTER_SLOTS.young_tests, 1);
-  host.hooks.youngTest?.(s[at + MM] as number, s[at + HVN] as number, s[at + YOUNG] === 1);
-  return t.done(at, s[at + YOUNG] as number);
+  if (host.hooks.youngTest !== undefined) {
+    host.hooks.youngTest(s[at + MM] as number, s[at + HVN] as number, s[at + YOUNG] === 1);
+  }
+  const more = (s[at + INDEX_OF] as number) + 1 < (s[at + MAPS] as number) ? MORE : 0;
+  return t.done(at, (s[at + YOUNG] as number) | more);
 }

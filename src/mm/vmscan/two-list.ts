@@ -37,6 +37,7 @@ export interface TwoListOptions {
 /** Linux's active and inactive lists. */
 export class TwoListPolicy implements ReclaimPolicy {
   readonly name = 'two-list';
+  readonly rechecks = true;
   readonly #options: TwoListOptions;
   #host!: Host;
   cluster = SWAP_CLUSTER_MAX;
