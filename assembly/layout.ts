@@ -32,7 +32,8 @@ function reserve(bytes: usize): usize {
   const have = <u64>memory.size() * <u64>WASM_PAGE;
   if (end > have) {
     const need = <i32>((end - have + <u64>WASM_PAGE - 1) / <u64>WASM_PAGE);
-    let step = max<i32>(need, min<i32>(memory.size(), 1024));
+    // Growing costs the engine milliseconds, untouched pages nothing: 16 MiB at least.
+    let step = max<i32>(need, max<i32>(256, min<i32>(memory.size(), 4096)));
     if (memory.grow(step) < 0) {
       step = need;
       if (memory.grow(step) < 0) abort('out of linear memory: lower the guest or host size');
