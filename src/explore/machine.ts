@@ -208,6 +208,8 @@ export class ExploredMachine {
       vcpus: options.vcpus ?? 1,
       tlb: { l1Sets: 1, l1Ways: 2, l2Sets: 1, l2Ways: 2 },
       hashShift: 1,
+      // Every fault takes the way that can be preempted.
+      quickFaults: false,
     });
     kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 4, hvn: TABLE_HVN });
     kvm.setUserMemoryRegion({ slot: 1, gfn: DATA_GFN, npages: this.pages, hvn: GUEST_HVN });

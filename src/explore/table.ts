@@ -17,8 +17,8 @@ const mail = (text: string, id: string): Source => ({ text, url: `${LORE}${id}/`
 const commit = (text: string, id: string): Source => ({ text, url: `${COMMIT}${id}` });
 
 const KNOWN_HOLE = mail('the known hole, v7', '20080216104827.GI11732@v2.random');
-const RETRY = commit('2.6.27 KVM', 'e930bffe95e1e886a1ede80726ea38df5838d067');
-const START_END = commit('2.6.27 mm', 'cddb8a5c14aa89810b40495d94d3d2a0faee6619');
+const RETRY = commit('2.6.27 KVM', 'e930bffe95e1');
+const START_END = commit('2.6.27 mm', 'cddb8a5c14aa');
 
 /** Where a violation of a property under a protocol in a scenario is described or was fixed. */
 export function sourcesOf(preset: string, scenario: string, property: string): readonly Source[] {
@@ -32,7 +32,7 @@ export function sourcesOf(preset: string, scenario: string, property: string): r
   if (property === 'cow_isolation') {
     return [mail('fork not handled yet', '20080116101939.GH7059@v2.random')];
   }
-  if (preset === '3.5') return [commit('3.6', '3ad3d901bbcfb15a5e4690e55350db0899095a68')];
+  if (preset === '3.5') return [commit('3.6', '3ad3d901bbcf')];
   if (preset === 'seqlock') {
     return [mail('the draft', '47C673DE.6000902@qumranet.com'), RETRY];
   }

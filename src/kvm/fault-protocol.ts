@@ -13,7 +13,7 @@ import type { Kvm } from './kvm.ts';
  *   seqlock; the fault samples it before the lookup and checks it after it mapped the page.
  * - `seq-count`: 2.6.27 (commit e930bffe95e1): under mmu_lock a count of the invalidations that run
  *   and a sequence number of those that ended; the check comes before the spte is installed.
- * - `range`: 5.13 (commit 4a42d848db95): as before, and a running invalidation makes only faults of
+ * - `range`: 5.12 (commit 4a42d848db95): as before, and a running invalidation makes only faults of
  *   its own range retry.
  */
 export type FaultRetry = 'none' | 'seqlock' | 'seq-count' | 'range';
