@@ -237,7 +237,7 @@ function rsvdMeansMmio(vcpu: Vcpu): boolean {
  */
 function emulateMmio(vcpu: Vcpu): number {
   const { kvm, ptr } = vcpu;
-  if (kvm.tdp) return FAULT_MMIO;
+  if (kvm.tdp || vcpu.ownEmulator) return FAULT_MMIO;
   const walk = kvm.core.x.guestWalk(ptr, flagsOf(vcpu));
   if (walk === WALK_FAULT) return FAULT_INJECT;
   if (walk !== WALK_OK) return 0;

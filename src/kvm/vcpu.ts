@@ -77,6 +77,8 @@ export class Vcpu {
   readonly roots: Roots;
   /** TLB space of the current cr3: its PCID. */
   space = 0;
+  /** The caller emulates instructions itself, and translates their operands when it does. */
+  ownEmulator = false;
   /** Runs batches with version stamps checked. */
   verify = false;
   /** The last access outside all slots (struct kvm_vcpu_arch, mmio_gva and friends). */

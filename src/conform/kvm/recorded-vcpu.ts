@@ -40,6 +40,7 @@ import {
   VMEXIT_WRITE_CR0,
   VMEXIT_WRITE_CR3,
   VMEXIT_WRITE_CR4,
+  WALK_FAULT,
 } from '../../../assembly/abi.ts';
 import { CoreBugError } from '../../core/errors.ts';
 import type { Core } from '../../core/load.ts';
@@ -80,6 +81,7 @@ export class RecordedVcpu implements GuestPort {
     this.#vcpu = vcpu;
     this.#npt = npt;
     this.#record = core.x.arenaAlloc(8) >>> 0;
+    vcpu.ownEmulator = true;
   }
 
   access(
@@ -200,7 +202,10 @@ export class RecordedVcpu implements GuestPort {
     this.#fetchInstruction();
     const cached = mmio && this.#vcpu.mmioCached(vpn, (flags & ACCESS_KIND_MASK) === ACCESS_WRITE);
     if (this.#npt) this.#nestedEmulation();
-    else if (!cached) this.#walk(vpn, offset, flags, pferrOf(flags));
+    else if (!cached && !this.#walk(vpn, offset, flags, pferrOf(flags))) {
+      this.#vcpu.beginInject();
+      return { kind: 'fault', code: mem.load32(ptr + VCPU_WALK_ERROR) };
+    }
     if (cached) mem.store32(ptr + VCPU_WALK_GFN, this.#vcpu.mmioCache.gfn);
     const gfn = mem.load32(ptr + VCPU_WALK_GFN);
     if (mmio) {
@@ -233,7 +238,8 @@ export class RecordedVcpu implements GuestPort {
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }
 
-  #walk(vpn: number, offset: number, flags: number, pferr: number): void {
+  /** The emulator's own translation; false: the guest's tables forbid the access. */
+  #walk(vpn: number, offset: number, flags: number, pferr: number): boolean {
     const { x, mem } = this.#core;
     const { ptr } = this.#vcpu;
     mem.storeBig(ptr + VCPU_FAULT_GVA, BigInt(vpn) << 12n);
@@ -241,8 +247,9 @@ export class RecordedVcpu implements GuestPort {
     const was = this.offset;
     this.offset = offset;
     this.#emit(EVENT_GUEST_WALK, vpn, offset, pferr, 0);
-    x.guestWalk(ptr, flags);
+    const walk = x.guestWalk(ptr, flags);
     this.offset = was;
+    return walk !== WALK_FAULT;
   }
 
   loaded(bytes: number): Pte {
