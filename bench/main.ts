@@ -1,4 +1,4 @@
-// npm run bench [-- --json] [--quick] [--rounds N] [--save NAME]: every benchmark beside its
+// npm run bench [-- --json] [--quick] [--only a,c,g] [--rounds N] [--save NAME]: every benchmark beside its
 // reference. docs/performance.md explains the rows.
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -15,11 +15,13 @@ const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
+    only: { type: 'string', default: 'a,b,c,d,e,g,h,j,k,l,m' },
     rounds: { type: 'string', default: '7' },
     save: { type: 'string' },
   },
 });
 const rounds = Number(values.rounds);
+const wanted = new Set(values.only.split(','));
 const compiler = buildNative();
 const rows: ReplayRow[] = [];
 const say = (line: string): void => {
@@ -51,6 +53,7 @@ else {
   for (const trace of realTraces()) {
     const sizes = [trace.pages + 8, Math.floor(trace.pages / 2), Math.floor(trace.pages / 10)];
     sizes.forEach((frames, i) => {
+      if (!wanted.has(i === 0 ? 'a' : 'b')) return;
       const row = replay(i === 0 ? 'a' : 'b', trace, frames, rounds, i === 0);
       rows.push(row);
       show(row);
@@ -59,11 +62,14 @@ else {
   const sizes = values.quick ? [1000, 65_536] : [1000, 10_000, 65_536, 1_048_576];
   for (const pages of sizes) {
     const letter = pages === 65_536 || pages === 1_048_576 ? 'c' : 'm';
+    if (!wanted.has(letter)) continue;
     rows.push(replay(letter, uniform(pages, 2_000_000), pages + 64, rounds));
     show(rows.at(-1) as ReplayRow);
   }
-  rows.push(replay('d', uniform(65_536, 500_000), 16_384, Math.min(rounds, 7)));
-  show(rows.at(-1) as ReplayRow);
+  if (wanted.has('d')) {
+    rows.push(replay('d', uniform(65_536, 500_000), 16_384, rounds));
+    show(rows.at(-1) as ReplayRow);
+  }
   const real = rows.filter((row) => row.benchmark === 'a' || row.benchmark === 'b');
   if (real.length > 0) {
     say(
@@ -71,7 +77,9 @@ else {
     );
   }
 }
-const mmu = mechanisms(rounds, compiler !== undefined);
+const mmu = ['e', 'g', 'h', 'j', 'k', 'l'].some((letter) => wanted.has(letter))
+  ? mechanisms(rounds, compiler !== undefined)
+  : [];
 mmu.forEach(showMechanism);
 
 const results = {

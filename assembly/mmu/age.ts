@@ -32,6 +32,14 @@ import { clearSpteTrackBits, kvmSetPfnDirty } from './zap';
 /** kvm_zap_all_rmap_sptes; `accessed`: the mm hears of A bits that are lost. */
 export function zapRmap(head: usize, accessed: bool): bool {
   if (load<u32>(head) == 0) return false;
+  const only = <usize>load<u32>(head);
+  if ((only & 1) == 0) {
+    // One spte, no chain: what nearly every page has.
+    gatherSpte(only);
+    clearSpteTrackBits(sptepToSp(only), only, SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES, accessed);
+    store<u32>(head, 0);
+    return true;
+  }
   for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
     gatherSpte(sptep);
     clearSpteTrackBits(sptepToSp(sptep), sptep, SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES, accessed);

@@ -31,7 +31,7 @@ import {
   ZERO_PFN,
 } from '../abi';
 import { SHADOW_PAGES_ZAPPED, SPTES_DROPPED } from '../counters';
-import { trace } from '../events';
+import { isTracing, trace } from '../events';
 import { putPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { setPageDirty } from '../mm/memory';
@@ -95,7 +95,10 @@ export function clearSpteTrackBits(sp: usize, sptep: Sptep, by: u32, accessed: b
   const pfn = spteToPfn(old);
   if (accessed && isAccessedSpte(old)) kvmSetPfnAccessed(pfn);
   if (isDirtySpte(old)) kvmSetPfnDirty(pfn);
-  trace(EVENT_SPTE_ZAP, <u32>old, <u32>(old >> 32), by, spGfnOf(sp, spteIndex(sptep)));
+  // The gfn is looked up for the event alone.
+  if (isTracing()) {
+    trace(EVENT_SPTE_ZAP, <u32>old, <u32>(old >> 32), by, spGfnOf(sp, spteIndex(sptep)));
+  }
   store<u64>(sptep, 0);
   spNoteAbsent(sp, spteIndex(sptep));
   bump(SPTES_DROPPED);

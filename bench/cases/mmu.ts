@@ -20,6 +20,9 @@ function machine(pages: number, protocol = 'v3'): { vm: Vm; records: number; tou
   const vm = createVm({
     memoryPages: pages + 4096,
     guestPages: pages,
+    // As many as a dense layout needs; the default serves any layout.
+    tablePages: Math.ceil(pages / 256) + 64,
+    swapPages: 65_536,
     protocol,
     guestTables: 'resident',
     yardstick: false,
