@@ -3,6 +3,31 @@ export { CoreBugError, DataError, KvmError, UsageError } from './core/errors.ts'
 export { COUNTERS } from './stats/counters.ts';
 export type { CounterName } from './stats/counters.ts';
 
+// The machine: a guest on KVM on a host, from options; and the host alone.
+export { createVm, Vm } from './machine.ts';
+export type { VmOptions } from './machine.ts';
+export { simulate } from './simulate.ts';
+export type { SimulateOptions } from './simulate.ts';
+export {
+  LRU_POLICY_FIRST,
+  VERDICT_ACTIVATE,
+  VERDICT_DEACTIVATE,
+  VERDICT_KEEP,
+  VERDICT_RECLAIM,
+  VERDICT_ROTATE,
+} from '../assembly/abi.ts';
+export { AGING_PRESETS } from './mm/aging.ts';
+export type { AgingPreset } from './mm/aging.ts';
+export { auditHost } from './mm/audit.ts';
+export { MM_GENERATIONS } from './mm/generation.ts';
+export { BlockDevice, DEVICES as BLOCK_DEVICES } from './mm/swap-device.ts';
+export type { DeviceProfile } from './mm/swap-device.ts';
+export { ClockPolicy } from './mm/vmscan/clock.ts';
+export { FifoPolicy } from './mm/vmscan/fifo.ts';
+export type { ReclaimPolicy } from './mm/vmscan/policy.ts';
+export { TwoListPolicy } from './mm/vmscan/two-list.ts';
+export { Stats } from './stats/stats.ts';
+
 // Workloads: traces, synthetic workloads, scenarios, and passes over them without an emulator.
 export { footprint, missRatioCurve, streamInfo } from './workload/analyse.ts';
 export type {

@@ -106,27 +106,23 @@ test('a disk is fast in sequence, slow at random, and serves one request at a ti
   expect(waits[32]).toBe(2 * DEVICES.nvme.readRandom);
 });
 
-describe('aging', () => {
-  /** A notifier that answers young, and counts how it was asked. */
-  function asked(aging: AgingPreset, young: boolean): { calls: number; evicted: boolean } {
-    const { host, mm, base } = setUp({
-      aging,
-      policy: new TwoListPolicy({ cluster: 1 }),
-      frames: 64,
-    });
-    let calls = 0;
-    const answer = (): boolean => {
-      calls++;
-      return young;
-    };
-    mm.registerNotifier({ agePage: answer, clearFlushYoung: answer, clearYoung: answer });
-    mm.access(base, true);
-    host.core.x.hpteTestAndClearYoung(mm.id, base);
-    host.reclaim(1);
-    host.reclaim(1);
-    return { calls, evicted: (host.core.x.hpteGet(mm.id, base) & abi.HPTE_PRESENT) === 0 };
-  }
+/** A notifier that answers young, and counts how it was asked. */
+function asked(aging: AgingPreset, young: boolean): { calls: number; evicted: boolean } {
+  const { host, mm, base } = setUp({ aging, policy: new TwoListPolicy({ cluster: 1 }) });
+  let calls = 0;
+  const answer = (): boolean => {
+    calls++;
+    return young;
+  };
+  mm.registerNotifier({ agePage: answer, clearFlushYoung: answer, clearYoung: answer });
+  mm.access(base, true);
+  host.core.x.hpteTestAndClearYoung(mm.id, base);
+  host.reclaim(1);
+  host.reclaim(1);
+  return { calls, evicted: (host.core.x.hpteGet(mm.id, base) & abi.HPTE_PRESENT) === 0 };
+}
 
+describe('aging', () => {
   test('v3 does not ask the notifier about a page whose pte is old', () => {
     expect(asked(AGING_PRESETS.v3, true)).toEqual({ calls: 0, evicted: true });
   });
