@@ -48,7 +48,7 @@ export function tell(
     const task = system.tasks[actor];
     if (task === undefined) throw new RangeError(`the scenario has no actor ${actor}`);
     const { blockedOn } = task;
-    const before = blockedOn >= 0 ? `${lead(task.where)}takes ${lockName(blockedOn)}` : task.where;
+    const before = blockedOn >= 0 ? `takes ${lockName(blockedOn)}` : task.where;
     events.length = 0;
     const outcome = system.step(actor);
     if (outcome === STEP_DISABLED) {
@@ -72,12 +72,6 @@ export function tell(
   definition.core?.trace(null);
   system.close();
   return { actors: system.actors.map((actor) => actor.name), steps, violations };
-}
-
-/** `kvm_page_fault: …` gives `kvm_page_fault: `, so that a lock is taken by somebody. */
-function lead(where: string): string {
-  const colon = where.indexOf(':');
-  return colon < 0 ? '' : `${where.slice(0, colon)}: `;
 }
 
 function testEnd(system: System, note: (property: string, detail: string) => void): void {
