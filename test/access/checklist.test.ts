@@ -55,7 +55,9 @@ describe.each(['6.1', '2008'])('KVM %s', (generation) => {
     s.registers({ wp: false, nxe: false });
     const pt = s.path(1, 256, 0, 0);
     s.link(pt, 0, DATA, P);
-    // A set by the guest makes the neighbour a candidate for prefetching.
+    // Prefetching takes only pages that the host has mapped writable, and accessed guest entries.
+    s.link(pt, 9, DATA + 2, P | W);
+    expect(s.access(VA1 + 0x9000n, 'w')).toBe(OK);
     for (const flags of [P | NX, P | NX | A]) {
       s.link(pt, 2, DATA + 2, flags);
       s.invlpg(VA1 + 0x2000n);
