@@ -224,3 +224,4 @@ export { tlbList } from './tlb_list';
 export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
 export { workingsetEviction } from './mm/workingset';
+export { zapCollapsibleSptes } from './mmu/collapse';

@@ -107,6 +107,7 @@ export function memslotSet(
   lastSlot = 0;
   if (npages == 0) {
     store<u32>(slot, 0, SLOT_NPAGES);
+    store<u32>(slot, 0, SLOT_FLAGS);
     return;
   }
   if (load<u32>(slot, SLOT_USED) != npages) allocSideTables(slot, baseGfn, npages);
@@ -121,14 +122,16 @@ export function memslotSet(
   memslotSetFlags(id, flags);
 }
 
-/** Changes KVM_MEM_* of a live slot; a dirty bitmap appears with KVM_MEM_LOG_DIRTY_PAGES. */
+/** Changes KVM_MEM_* of a live slot; a clear dirty bitmap appears with KVM_MEM_LOG_DIRTY_PAGES. */
 export function memslotSetFlags(id: u32, flags: u32): void {
   const slot = slotPtr(id);
+  const was = load<u32>(slot, SLOT_FLAGS);
   store<u32>(slot, flags, SLOT_FLAGS);
-  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) != 0 && load<u32>(slot, SLOT_DIRTY) == 0) {
-    const bytes = ((<usize>load<u32>(slot, SLOT_NPAGES) + 63) >> 6) << 3;
-    store<u32>(slot, <u32>arenaAlloc(bytes), SLOT_DIRTY);
-  }
+  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) == 0 || (was & KVM_MEM_LOG_DIRTY_PAGES) != 0) return;
+  const bytes = ((<usize>load<u32>(slot, SLOT_NPAGES) + 63) >> 6) << 3;
+  const bitmap = <usize>load<u32>(slot, SLOT_DIRTY);
+  if (bitmap == 0) store<u32>(slot, <u32>arenaAlloc(bytes), SLOT_DIRTY);
+  else memory.fill(bitmap, 0, bytes);
 }
 
 /** gfn_to_memslot: address of the slot that holds `gfn`, or 0. */

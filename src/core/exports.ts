@@ -280,6 +280,8 @@ export interface ShadowExports {
   zapAllFast(): void;
   /** Write-protects a gfn range for dirty logging; 1: TLBs must be flushed. */
   writeProtectRange(gfn: number, npages: number): number;
+  /** Zaps the 4 KiB sptes of a slot that could be mapped larger; 1 if TLBs must be flushed. */
+  zapCollapsibleSptes(slot: number): number;
   /** Everything goes, newest first: the address space is released. */
   zapAll(): void;
   /** Zaps the sptes of a range of hvns; 1: flush. */

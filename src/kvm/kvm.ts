@@ -12,6 +12,7 @@ import {
   REQ_MMU_FREE_OBSOLETE_ROOTS,
   SLOT_BASE_GFN,
   SLOT_DIRTY,
+  SLOT_FLAGS,
   SLOT_NPAGES,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
@@ -236,7 +237,8 @@ export class Kvm {
     const bitmap = mem.load32(slot + SLOT_DIRTY);
     const npages = mem.load32(slot + SLOT_NPAGES);
     const pages: number[] = [];
-    if (bitmap === 0) return pages;
+    const logged = (mem.load32(slot + SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) !== 0;
+    if (bitmap === 0 || !logged) return pages;
     for (let i = 0; i < npages; i++) {
       if ((mem.load32(bitmap + (i >>> 5) * 4) >>> (i & 31)) & 1) pages.push(i);
     }
@@ -260,7 +262,11 @@ export class Kvm {
   #changeFlags(region: MemoryRegion): void {
     const flags = region.flags ?? 0;
     this.core.x.memslotSetFlags(region.slot, flags);
-    if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) return;
+    if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) {
+      // Under TDP, large pages come back as the range is faulted in anew.
+      if (!this.tdp && this.core.x.zapCollapsibleSptes(region.slot) !== 0) this.core.x.flushTlbs();
+      return;
+    }
     if (this.#writeProtect(region.gfn, region.npages)) this.core.x.flushTlbs();
   }
 
