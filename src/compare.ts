@@ -54,7 +54,7 @@ export interface CompareResult {
   readonly version: string;
   readonly workload: string;
   /** The machine, but for the protocol. */
-  readonly machine: Omit<MachineFacts, 'protocol' | 'generation'>;
+  readonly machine: Omit<MachineFacts, 'protocol' | 'generation' | 'mm_generation'>;
   readonly rows: readonly ProtocolRow[];
   readonly yardsticks: readonly YardstickRow[];
 }
@@ -101,7 +101,12 @@ export function compareResult(outcomes: readonly CompareOutcome[]): CompareResul
   const first = results[0] as RunResult;
   // A run that was cut short saw only part of the references.
   const whole = results.find(({ outcome }) => outcome === 'done') ?? first;
-  const { protocol: _protocol, generation: _generation, ...machine } = first.machine;
+  const {
+    protocol: _protocol,
+    generation: _generation,
+    mm_generation: _mm,
+    ...machine
+  } = first.machine;
   const cold = machine.backing === 'anon' ? machine.footprint_pages : 0;
   const yardsticks: YardstickRow[] = [
     {

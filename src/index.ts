@@ -92,3 +92,8 @@ export type { MmuNotifierOps, MmuNotifierSteps } from './mm/notifier-ops.ts';
 export { zapPageRange } from './mm/unmap.ts';
 export { runStraight, Task } from './sched/task.ts';
 export type { LockTable, Protocol } from './sched/task.ts';
+export { compare } from './compare.ts';
+export type { CompareResult } from './compare.ts';
+export type { RunResult } from './result.ts';
+export { PROTOCOLS } from './simulate.ts';
+export { PROFILES } from './stats/profiles.ts';

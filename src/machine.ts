@@ -77,7 +77,10 @@ export interface VmOptions {
   readonly swapPages?: number;
   /** Cost profile. Default `2026`. */
   readonly profile?: ProfileName;
-  /** Generation of KVM's MMU and the host mm. Default `6.1`. */
+  /**
+   * Generation of KVM's MMU and of the host mm. Default: those of the protocol's time; with file
+   * backing KVM's of 6.1, since KVM of 2008 makes every page that it maps dirty.
+   */
   readonly generation?: string;
   /** Default 1. */
   readonly vcpus?: number;
@@ -160,6 +163,11 @@ function mmGeneration(name: string): MmGeneration {
   return found;
 }
 
+/** The host mm that a protocol was made for. */
+function mmGenerationOf(aging: AgingPreset): string {
+  return aging.hooks === '6.x' ? '6.1' : '2008';
+}
+
 /** One virtual machine on one host. */
 export class Vm {
   readonly core: Core;
@@ -173,6 +181,9 @@ export class Vm {
   readonly ops: HostOps;
   readonly device: DeviceName;
   readonly profile: ProfileName;
+  /** Generations of KVM's MMU and of the host mm. */
+  readonly kvmGeneration: string;
+  readonly mmGeneration: string;
   /** First data gfn, and how many. */
   readonly data: { readonly base: number; readonly count: number };
   readonly tables: { readonly base: number; readonly count: number };
@@ -210,8 +221,11 @@ export class Vm {
     this.data = { base: DATA_GFN, count: options.guestPages };
     this.tables = { base: DATA_GFN + options.guestPages, count: tablePages };
     const aging = preset(options.protocol ?? 'v3');
-    const generation = options.generation ?? '6.1';
-    this.host = this.#makeHost(options, aging, mmGeneration(generation));
+    const ofItsTime = this.backing === 'file' ? '6.1' : mmGenerationOf(aging);
+    const generation = options.generation ?? ofItsTime;
+    this.kvmGeneration = generation;
+    this.mmGeneration = options.generation ?? mmGenerationOf(aging);
+    this.host = this.#makeHost(options, aging, mmGeneration(this.mmGeneration));
     this.mm = this.host.createMm();
     const vcpus = options.vcpus ?? 1;
     const tlb = options.tlb ?? DEFAULT_TLB;

@@ -24,7 +24,9 @@ export interface AgingAccuracy {
 export interface MachineFacts {
   readonly protocol: string;
   readonly policy: string;
+  /** Generation of KVM's MMU, and of the host mm. */
   readonly generation: string;
+  readonly mm_generation: string;
   readonly backing: 'anon' | 'file';
   readonly swap: DeviceName;
   readonly profile: ProfileName;

@@ -91,7 +91,6 @@ export async function simulate(
   const memoryPages = hostPages(options.memory, footprint);
   const protocol = options.protocol ?? 'v3';
   const policy = options.policy ?? 'two-list';
-  const generation = options.generation ?? '6.1';
   const { memory: _memory, footprint: _footprint, ...rest } = options;
   const guestPages = options.guestPages ?? footprint.pages + 64;
   const vm = createVm({
@@ -99,7 +98,6 @@ export async function simulate(
     memoryPages,
     guestPages,
     protocol,
-    generation,
     policy: makePolicy(policy),
   });
   vm.hostOperations = workload.hostOps ?? [];
@@ -113,7 +111,8 @@ export async function simulate(
     machine: {
       protocol,
       policy,
-      generation,
+      generation: vm.kvmGeneration,
+      mm_generation: vm.mmGeneration,
       backing: options.backing ?? 'anon',
       swap: vm.device,
       profile: vm.profile,

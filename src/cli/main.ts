@@ -89,12 +89,10 @@ async function main(): Promise<void> {
     if (error.code === 'EPIPE') process.exit(EXIT_STATUS.ok);
     throw error;
   });
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      io.progress('');
-      process.exit(EXIT_STATUS.interrupted);
-    });
-  }
+  process.once('SIGINT', () => {
+    io.progress('');
+    process.exit(EXIT_STATUS.interrupted);
+  });
   try {
     process.exitCode = await dispatch(process.argv.slice(2), io);
   } catch (error) {

@@ -40,7 +40,7 @@ import {
   VCPU_WALK_PTE_ACCESS,
   VMEXIT_PF_EXCP,
 } from '../../assembly/abi.ts';
-import { CoreBugError } from '../core/errors.ts';
+import { CoreBugError, ERRNO } from '../core/errors.ts';
 import { runStraight, Task } from '../sched/task.ts';
 import { COUNTER_SLOTS } from '../stats/stats.ts';
 import type { MutableVmExit, VmExit, VmExitKind } from './exit.ts';
@@ -55,8 +55,11 @@ import {
 import { canonicalVpn, loadCr0, loadCr4, loadEfer } from './registers.ts';
 import { Roots } from './roots.ts';
 
-/** Faults in a row on one access without progress that can only be a bug of ours. */
-const RETRY_LIMIT = 1000;
+/**
+ * Faults in a row on one access without progress. More happen only when the host can't keep the pages
+ * of a single access (its guest tables and its data) at once: it is out of memory.
+ */
+const RETRY_LIMIT = 64;
 
 /** Registers that the guest can change between accesses. */
 export interface VcpuRegisters {
@@ -130,8 +133,8 @@ export class Vcpu {
       const ran = this.#batch(at, (end - at) / 8);
       at += ran * 8;
       stuck = ran === 0 ? stuck + 1 : 0;
-      if (stuck > RETRY_LIMIT) throw new CoreBugError(`vCPU ${this.id} makes no progress`);
       const consumed = (at - records) / 8;
+      if (stuck > RETRY_LIMIT) return this.#leave('memory_fault', consumed, ERRNO.ENOMEM);
       const reason = mem.load32(this.ptr + VCPU_EXIT_REASON);
       if (reason === EXIT_PAGE_FAULT) {
         const result = this.#pageFault();
