@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { checkRecording } from '../conform/kvm/check.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
 import type { Level } from '../conform/kvm/compare.ts';
+import { fuzz } from '../conform/kvm/fuzz.ts';
 import { RecordedMachine } from '../conform/kvm/recorded-machine.ts';
 import { readRecording } from '../conform/kvm/recording.ts';
 import type { Recording } from '../conform/kvm/recording.ts';
@@ -23,6 +24,8 @@ memory management does.
   --npt 0|1    only recordings made with shadow paging (0) or two-dimensional paging (1)
   --debug      run the core with its assertions
   --json       one JSON document instead of text
+  --fuzz N     no recordings: N random scripts, shadow paging against two-dimensional paging
+  --seed S     first seed of --fuzz (default 1)
 `;
 
 /** Recordings below a path, in order of name. */
@@ -45,6 +48,23 @@ export function conformRecording(recording: Recording, debug = false): Recording
   );
 }
 
+/** Random scripts; the first failure is printed as short as it goes. */
+function fuzzScripts(count: number, first: number, io: Io): number {
+  if (!Number.isInteger(count) || count < 1 || !Number.isInteger(first)) {
+    throw new UsageError('--fuzz takes a number of scripts, --seed a whole number');
+  }
+  for (let seed = first; seed < first + count; seed++) {
+    io.progress(`script ${seed - first + 1} of ${count}`);
+    const failure = fuzz(seed);
+    if (failure === null) continue;
+    io.out(`seed ${seed}: ${failure.reason}\n\n${failure.script.join('\n')}\n\n`);
+    io.out(`${seed - first} passed, 1 failed\n`);
+    return EXIT_STATUS.violated;
+  }
+  io.out(`${count} passed, 0 failed\n`);
+  return EXIT_STATUS.ok;
+}
+
 /** Runs the command; returns the exit status. */
 export function conformKvm(args: readonly string[], io: Io): number {
   const { values, positionals } = parseArgs({
@@ -55,8 +75,11 @@ export function conformKvm(args: readonly string[], io: Io): number {
       npt: { type: 'string' },
       debug: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
+      fuzz: { type: 'string' },
+      seed: { type: 'string', default: '1' },
     },
   });
+  if (values.fuzz !== undefined) return fuzzScripts(Number(values.fuzz), Number(values.seed), io);
   if (positionals.length === 0) throw new UsageError('conform kvm takes a FILE or FOLDER');
   if (!/^[123]$/.test(values.level)) {
     throw new UsageError(`--level is 1, 2 or 3, not "${values.level}"`);

@@ -18,6 +18,7 @@ import {
   EXIT_NPF,
   EXIT_PAGE_FAULT,
   PFERR_FETCH_MASK,
+  PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
   PFERR_USER_MASK,
   PFERR_WRITE_MASK,
@@ -141,8 +142,11 @@ export class RecordedVcpu implements GuestPort {
       return { kind: 'done' };
     }
     if (this.#pending !== null) this.#reinject = true;
-    if (reason === EXIT_GUEST_FAULT)
-      return { kind: 'fault', code: mem.load32(ptr + VCPU_WALK_ERROR) };
+    if (reason === EXIT_GUEST_FAULT) {
+      // The recordings' processor, which is software, reports a reserved bit without P.
+      const code = mem.load32(ptr + VCPU_WALK_ERROR);
+      return { kind: 'fault', code: code & PFERR_RSVD_MASK ? code & ~PFERR_PRESENT_MASK : code };
+    }
     if (reason === EXIT_PAGE_FAULT) {
       const code = mem.load32(ptr + VCPU_FAULT_CODE);
       this.#emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, vpn, offset, code);
