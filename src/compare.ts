@@ -8,6 +8,7 @@ import { type Footprint, type SimulateOptions, hostPages, measure, simulate } fr
 import { VERSION } from './version.ts';
 import { type WorkloadSpec, resolveWorkload } from './workload-spec.ts';
 import { missRatioCurve } from './workload/analyse.ts';
+import { stdinCopy } from './workload/stdin.ts';
 
 /** A row to compute: a protocol, or the faults of OPT. */
 export type CompareJob =
@@ -86,12 +87,15 @@ export async function compareJobs(
   const seed = options.seed ?? 1;
   const footprint = await measure(resolveWorkload(spec, seed), progress);
   const frames = hostPages(options.memory, footprint);
+  // Threads have no standard input: they read the copy that the count of the pages left.
+  const shared = spec.kind === 'trace' && spec.name === '-' ? (stdinCopy() ?? '-') : spec.name;
+  const job = { ...spec, name: shared };
   const jobs: CompareJob[] = protocols.map((protocol) => ({
     kind: 'protocol',
-    spec,
+    spec: job,
     options: { ...options, protocol, footprint },
   }));
-  jobs.push({ kind: 'opt', spec, seed, frames });
+  jobs.push({ kind: 'opt', spec: job, seed, frames });
   return { jobs, footprint };
 }
 

@@ -39,7 +39,7 @@ mrc      faults and write-backs by number of frames under LRU, FIFO, CLOCK and B
 convert  writes a trace in another format (told by OUTPUT's name, or --to)
 record   runs a command under Valgrind and writes its references
 
-FILE may be gzip-compressed, or - for standard input (one pass: mrc needs --frames, and no opt).
+FILE may be gzip-compressed, or - for standard input.
 
   --format NAME    format of FILE, when its contents do not tell
   --to NAME        convert, record: format of OUTPUT (default: told by its name, else smt)
@@ -107,8 +107,8 @@ function progressOf(io: Io, what: string): Progress {
   };
 }
 
-function workloadOf(file: string, values: Values): Workload {
-  const workload = openTrace(file, { format: values.format });
+function workloadOf(file: string, values: Values, once = true): Workload {
+  const workload = openTrace(file, { format: values.format, once });
   if (values.limit === undefined) return workload;
   return limited(workload, parseCount(values.limit, '--limit', 1, Number.MAX_SAFE_INTEGER));
 }
@@ -231,15 +231,11 @@ function mrcCsv(curve: MissRatioCurve): string {
 }
 
 async function mrc(file: string, values: Values, io: Io): Promise<number> {
-  const workload = workloadOf(file, values);
+  const workload = workloadOf(file, values, false);
   const algorithms = algorithmsOf(values.algorithms);
   const frames = values.frames
     ? listOf(values.frames, 'frames').map((text) => parseCount(text, '--frames', 1, 2 ** 28))
     : undefined;
-  const onePass = frames !== undefined && algorithms !== undefined && !algorithms.includes('opt');
-  if (file === '-' && !onePass) {
-    throw new UsageError('trace mrc -: give --frames, and --algorithms without opt');
-  }
   const curve = await missRatioCurve(workload, {
     ...(algorithms ? { algorithms } : {}),
     ...(frames ? { frames } : {}),

@@ -26,7 +26,8 @@ function writeError(name: string, error: unknown): DataError {
     ENOSPC: 'no space left on the device',
     EPIPE: 'its reader closed it',
   };
-  return new DataError(`${name}: cannot be written: ${texts[code] ?? code}`);
+  const shown = name === '-' ? 'standard output' : name;
+  return new DataError(`${shown}: cannot be written: ${texts[code] ?? code}`);
 }
 
 const waitCell = new Int32Array(new SharedArrayBuffer(4));

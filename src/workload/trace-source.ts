@@ -28,6 +28,7 @@ import type { Core } from '../core/load.ts';
 import { type ByteSource, FileBytes, seeThrough } from './bytes.ts';
 import { DETECT_BYTES, type TraceFormat, detectFormat, excerpt, formatByName } from './formats.ts';
 import type { AccessSource, Workload } from './source.ts';
+import { openStdin } from './stdin.ts';
 
 /** Bytes of a file that are decoded at a time. */
 const CHUNK_BYTES = 262144;
@@ -207,6 +208,8 @@ export class TraceSource implements AccessSource {
 export interface TraceOptions {
   /** Name of the format; told by the contents when left out. */
   readonly format?: string | undefined;
+  /** It will be opened once only. */
+  readonly once?: boolean;
 }
 
 /** Opens the bytes of a trace on a core. */
@@ -220,19 +223,13 @@ export function traceSource(core: Core, raw: ByteSource, options: TraceOptions =
   return new TraceSource(core, bytes, format);
 }
 
-/** A trace file as a workload; `-` is standard input, which can be opened once. */
+/** A trace file as a workload. `-` is standard input, of which a copy is kept unless `once`. */
 export function openTrace(path: string, options: TraceOptions = {}): Workload {
-  let opened = false;
   return {
     name: path === '-' ? 'stdin' : (path.split('/').at(-1) as string),
     open(core: Core): TraceSource {
-      if (path === '-' && opened) {
-        throw new DataError(
-          'standard input: can be read only once, and this needs a second pass; use a file',
-        );
-      }
-      opened = true;
-      return traceSource(core, new FileBytes(path), options);
+      const bytes = path === '-' ? openStdin(options.once ?? false) : new FileBytes(path);
+      return traceSource(core, bytes, options);
     },
   };
 }
