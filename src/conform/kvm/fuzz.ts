@@ -65,7 +65,6 @@ function hostLine(r: Random, page: number): string {
     `h age ${r.pick(['test', 'clear', 'flush'])} 0 ${PAGES}`,
     `h write ${page} 1 ${r.below(256)}`,
     `h read ${page} 1`,
-    `h reclaim ${1 + r.below(4)}`,
   ]);
 }
 
