@@ -223,5 +223,5 @@ export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb_list';
 export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
-export { workingsetEviction } from './mm/workingset';
 export { zapCollapsibleSptes } from './mmu/collapse';
+export { workingsetActivated, workingsetEviction, workingsetTakeCost } from './mm/workingset';

@@ -27,6 +27,24 @@ const AGE_MASK: u32 = 0x3fffff;
 /** lruvec->nonresident_age: evictions and activations so far. */
 let nonresidentAge: u32 = 0;
 
+/** WORKINGSET_ACTIVATE by kind: anonymous, file. */
+let activatedAnon: u32 = 0;
+let activatedFile: u32 = 0;
+/** Refaults of pages that had been active and were not yet taken by workingsetTakeCost(). */
+let refaultCost: u32 = 0;
+
+/** WORKINGSET_ACTIVATE of a kind: 0 anonymous, 1 file. */
+export function workingsetActivated(file: u32): u32 {
+  return file != 0 ? activatedFile : activatedAnon;
+}
+
+/** Anonymous refaults of pages that had been active, since the last call (lru_note_cost_folio). */
+export function workingsetTakeCost(): u32 {
+  const cost = refaultCost;
+  refaultCost = 0;
+  return cost;
+}
+
 /** workingset_age_nonresident. */
 export function workingsetAge(pages: u32): void {
   nonresidentAge += pages;
@@ -54,6 +72,9 @@ export function workingsetRefault(pfn: Pfn, shadow: u32): void {
   size += lruSize(file ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE);
   if (distance > size) return;
   workingsetAge(1);
+  if (file) activatedFile++;
+  else activatedAnon++;
+  if ((shadow & 2) != 0 && !file) refaultCost++;
   const again: u32 = (shadow & 2) != 0 ? PG_WORKINGSET : 0;
   store<u32>(page, flags | PG_ACTIVE | again, FRAME_FLAGS);
 }

@@ -298,6 +298,10 @@ export interface ShadowExports {
   spteLruShrink(): number;
   /** Maps a leaf entry that an emulated write made, where the generation does that. */
   updatePte(vcpu: number, gfn: number, index: number): void;
+  /** Refaults that activated a page: 0 anonymous, 1 file. */
+  workingsetActivated(file: number): number;
+  /** Refaults of pages that had been active, since the last call. */
+  workingsetTakeCost(): number;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
   /** The guest uses the tables on the way to VCPU_FAULT_GVA: their write counts start over. */

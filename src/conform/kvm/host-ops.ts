@@ -21,6 +21,12 @@ import type { JsonObject } from './recording.ts';
 import { leafTable, parseNumber, parsePte } from './script.ts';
 import type { Script } from './script.ts';
 
+/** Pages of a reclaim request at least, and how often one without success is repeated. */
+const SWAP_CLUSTER_MAX = 32;
+const MAX_RECLAIM_RETRIES = 16;
+/** Two pages of the driver's own. */
+const DRIVER_HVN = DATA_HVN + 0x100000;
+
 /** What an operation came to. */
 export interface HostResult {
   readonly result: JsonObject;
@@ -160,11 +166,9 @@ export class RecordedHost {
       case 'gpte':
         return this.#editGuestPte(words);
       case 'reclaim':
-        return this.#host.reclaim(i) >= i ? 0 : -11;
+        return this.#reclaim(i);
       case 'budget':
-        // The group's limit: what it uses now and so many pages more.
-        this.#host.limit = this.#host.charged() + i;
-        return 0;
+        return this.#budget(i);
       case 'memmax':
       case 'memhigh':
         this.#host.limit = i === 0 ? NO_LIMIT : i;
@@ -212,6 +216,29 @@ export class RecordedHost {
       }
       x.fileSetContent(file, offset, 0);
     }
+    return 0;
+  }
+
+  /** memory.reclaim: asks for at least a batch, again and again, until enough was freed. */
+  #reclaim(pages: number): number {
+    let freed = 0;
+    for (let retries = MAX_RECLAIM_RETRIES; freed < pages;) {
+      if (retries === 0) this.#host.core.x.lruAddDrain();
+      const now = this.#host.reclaim(Math.max(pages - freed, SWAP_CLUSTER_MAX));
+      if (now === 0 && retries-- === 0) return -11;
+      freed += now;
+    }
+    return 0;
+  }
+
+  /**
+   * memory.max := what the group uses now and `pages` more. The driver first touches two pages of its
+   * own, so that the charge cache is not empty when it is drained; they stay on the same LRU.
+   */
+  #budget(pages: number): number {
+    if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
+    for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
+    this.#host.limit = this.#host.charged() + pages;
     return 0;
   }
 

@@ -36,6 +36,7 @@ import type { Core, CoreBuild } from '../../core/load.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
 import { MM_GENERATIONS } from '../../mm/generation.ts';
+import { TwoListPolicy } from '../../mm/vmscan/two-list.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
@@ -143,6 +144,7 @@ export class RecordedMachine implements StepRunner {
       generation: MM_GENERATIONS['6.1'],
       swap: new BlockDevice(DEVICES.zram),
       aging,
+      policy: new TwoListPolicy({ cluster: 32 }),
     });
     this.core.x.lruSetBatch(15);
     this.mm = this.host.createMm();

@@ -1,0 +1,342 @@
+// Reclaim of one lruvec as Linux 6.1 does it (mm/vmscan.c: do_try_to_free_pages, shrink_lruvec,
+// get_scan_count, shrink_active_list, shrink_inactive_list). It is a state machine, since the host
+// asks for one page at a time: a batch is taken off a list at once, as isolate_lru_folios() does, and
+// handed out page by page.
+
+import * as abi from '../../../assembly/abi.ts';
+import { COUNTER_SLOTS } from '../../stats/stats.ts';
+import type { Host } from '../host.ts';
+
+const DEF_PRIORITY = 12;
+const ANON = 0;
+const FILE = 2;
+const ACTIVE = 1;
+/** for_each_evictable_lru. */
+const EVICTABLE = [
+  abi.LRU_INACTIVE_ANON,
+  abi.LRU_ACTIVE_ANON,
+  abi.LRU_INACTIVE_FILE,
+  abi.LRU_ACTIVE_FILE,
+] as const;
+
+/** Where the scan goes on. */
+const PHASE_PRIORITY = 0;
+const PHASE_LISTS = 1;
+const PHASE_REBALANCE = 2;
+const PHASE_PRIORITY_END = 3;
+const PHASE_DONE = 4;
+
+/** Integer square root of the inactive ratio: 1 below a gigabyte. */
+function inactiveRatio(pages: number): number {
+  const gigabytes = Math.floor(pages / 2 ** 18);
+  return gigabytes > 0 ? Math.floor(Math.sqrt(10 * gigabytes)) : 1;
+}
+
+/** Where a scan stands. Arrays are replaced, never changed in place. */
+interface ScanState {
+  phase: number;
+  priority: number;
+  target: number;
+  reclaimed: number;
+  /** Bit 0: active anonymous pages may be deactivated, bit 1: file pages. */
+  mayDeactivate: number;
+  force: boolean;
+  skipped: boolean;
+  trimCache: boolean;
+  /** Next list of the round. */
+  list: number;
+  /** Pages still to scan of each list, and at the start of the priority. */
+  nr: readonly number[];
+  targets: readonly number[];
+  /** The batch in hand: its list, its pages, how many were handed out, how many came back. */
+  from: number;
+  batch: readonly number[];
+  given: number;
+  returned: number;
+  pagedOutBefore: number;
+  /** Pressure from paging out, by kind (lru_note_cost). */
+  cost: readonly [anon: number, file: number];
+  /** WORKINGSET_ACTIVATE at the end of the last run (snapshot_refaults). */
+  refaults: readonly [anon: number, file: number];
+}
+
+const IDLE: ScanState = {
+  phase: PHASE_DONE,
+  priority: 0,
+  target: 0,
+  reclaimed: 0,
+  mayDeactivate: 0,
+  force: false,
+  skipped: false,
+  trimCache: false,
+  list: 0,
+  nr: [0, 0, 0, 0],
+  targets: [0, 0, 0, 0],
+  from: 0,
+  batch: [],
+  given: 0,
+  returned: 0,
+  pagedOutBefore: 0,
+  cost: [0, 0],
+  refaults: [0, 0],
+};
+
+/** One lruvec's scan. */
+export class LruvecScan {
+  readonly #host: Host;
+  readonly #swappiness: number;
+  readonly #cluster: number;
+  #s: ScanState = { ...IDLE };
+
+  constructor(host: Host, swappiness: number, cluster: number) {
+    this.#host = host;
+    this.#swappiness = swappiness;
+    this.#cluster = cluster;
+  }
+
+  /** What the explorer and a snapshot save. */
+  get state(): ScanState {
+    return { ...this.#s };
+  }
+
+  set state(saved: ScanState) {
+    this.#s = { ...saved };
+  }
+
+  /** try_to_free_mem_cgroup_pages: a run that is to free `target` pages begins. */
+  begin(target: number): void {
+    const { cost, refaults } = this.#s;
+    this.#s = { ...IDLE, phase: PHASE_PRIORITY, priority: DEF_PRIORITY, target, cost, refaults };
+  }
+
+  /** Whether the run is over: a batch and a round are never left half done. */
+  get done(): boolean {
+    return this.#s.phase === PHASE_DONE;
+  }
+
+  /** Whether the page in hand came off an active list. */
+  get active(): boolean {
+    return (this.#s.from & ACTIVE) !== 0;
+  }
+
+  /** The next page, or 0 at the end of the run. */
+  next(): number {
+    for (;;) {
+      if (this.#s.given < this.#s.batch.length) return this.#s.batch[this.#s.given++] as number;
+      this.#finishBatch();
+      if (!this.#advance()) return 0;
+    }
+  }
+
+  /** A page of the batch was not freed. */
+  returned(): void {
+    this.#s.returned++;
+  }
+
+  /** `pages` of a kind were written out or refaulted (lru_note_cost). */
+  noteCost(file: boolean, pages: number): void {
+    if (pages === 0) return;
+    let [anon, cache] = this.#s.cost;
+    if (file) cache += pages;
+    else anon += pages;
+    const { x } = this.#host.core;
+    const all = EVICTABLE.reduce((sum, list) => sum + (x.lruSize(list) >>> 0), 0);
+    if (anon + cache > all / 4) {
+      anon = anon >> 1;
+      cache = cache >> 1;
+    }
+    this.#s.cost = [anon, cache];
+  }
+
+  #size(list: number): number {
+    return this.#host.core.x.lruSize(list) >>> 0;
+  }
+
+  /** inactive_is_low(). */
+  #inactiveIsLow(kind: number): boolean {
+    const inactive = this.#size(EVICTABLE[kind] as number);
+    const active = this.#size(EVICTABLE[kind + ACTIVE] as number);
+    return inactive * inactiveRatio(inactive + active) < active;
+  }
+
+  #finishBatch(): void {
+    if (this.#s.batch.length === 0) return;
+    const freed = this.#s.batch.length - this.#s.returned;
+    const event = this.active
+      ? abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE
+      : abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE;
+    this.#host.emit(event);
+    if (!this.active) {
+      this.#s.reclaimed += freed;
+      const file = this.#s.from >= abi.LRU_INACTIVE_FILE;
+      this.noteCost(file, this.#pagedOut(file) - this.#s.pagedOutBefore);
+    }
+    this.#s.batch = [];
+    this.#s.given = 0;
+    this.#s.returned = 0;
+  }
+
+  /** Goes on to the next call of shrink_list(); false: the run is over. */
+  #advance(): boolean {
+    for (;;) {
+      switch (this.#s.phase) {
+        case PHASE_PRIORITY:
+          this.#prepareScanCount();
+          this.#getScanCount();
+          this.#s.list = 0;
+          this.#s.phase = PHASE_LISTS;
+          break;
+        case PHASE_LISTS:
+          if (this.#lists()) return true;
+          break;
+        case PHASE_REBALANCE:
+          this.#s.phase = PHASE_PRIORITY_END;
+          if (this.#inactiveIsLow(ANON)) {
+            this.#isolate(abi.LRU_ACTIVE_ANON, this.#cluster);
+            return true;
+          }
+          break;
+        case PHASE_PRIORITY_END:
+          this.#endPriority();
+          break;
+        default:
+          return false;
+      }
+    }
+  }
+
+  /** The loop of shrink_lruvec(): one list after the other; true when a batch was taken. */
+  #lists(): boolean {
+    for (; this.#s.list < EVICTABLE.length;) {
+      const at = this.#s.list++;
+      const want = this.#s.nr[at] as number;
+      if (want === 0) continue;
+      const batch = Math.min(want, this.#cluster);
+      this.#setNr(at, want - batch);
+      const deactivates = this.#s.mayDeactivate & (at >= FILE ? 2 : 1);
+      if ((at & ACTIVE) !== 0 && deactivates === 0) {
+        this.#s.skipped = true;
+        continue;
+      }
+      this.#isolate(EVICTABLE[at] as number, batch);
+      return true;
+    }
+    this.#s.list = 0;
+    if (this.#s.reclaimed >= this.#s.target && !this.#balanceRest())
+      this.#s.phase = PHASE_REBALANCE;
+    const [inactiveAnon, , inactiveFile, activeFile] = this.#s.nr;
+    if (inactiveAnon === 0 && inactiveFile === 0 && activeFile === 0)
+      this.#s.phase = PHASE_REBALANCE;
+    return false;
+  }
+
+  /** Enough is reclaimed: the smaller kind is left alone, the larger scanned in proportion. */
+  #balanceRest(): boolean {
+    const nr = this.#s.nr;
+    const file = (nr[2] as number) + (nr[3] as number);
+    const anon = (nr[0] as number) + (nr[1] as number);
+    if (file === 0 || anon === 0) return false;
+    const smaller = file > anon ? ANON : FILE;
+    const larger = smaller === ANON ? FILE : ANON;
+    const wanted =
+      (this.#s.targets[smaller] as number) + (this.#s.targets[smaller + 1] as number) + 1;
+    const percentage = Math.floor(((smaller === ANON ? anon : file) * 100) / wanted);
+    for (const list of [larger, larger + ACTIVE]) {
+      const target = this.#s.targets[list] as number;
+      const scanned = target - (nr[list] as number);
+      const left = Math.floor((target * (100 - percentage)) / 100);
+      this.#setNr(list, left - Math.min(left, scanned));
+    }
+    this.#setNr(smaller, 0);
+    this.#setNr(smaller + ACTIVE, 0);
+    return true;
+  }
+
+  #setNr(list: number, value: number): void {
+    this.#s.nr = this.#s.nr.map((old, i) => (i === list ? value : old));
+  }
+
+  /** isolate_lru_folios(): takes up to `n` pages off the old end of a list. */
+  #isolate(list: number, n: number): void {
+    const { x } = this.#host.core;
+    x.lruAddDrain();
+    const batch: number[] = [];
+    while (batch.length < n) {
+      const pfn = x.lruIsolateTail(list) >>> 0;
+      if (pfn === 0) break;
+      batch.push(pfn);
+    }
+    this.#s.from = list;
+    this.#s.batch = batch;
+    this.#s.pagedOutBefore = this.#pagedOut(list >= abi.LRU_INACTIVE_FILE);
+    this.#host.emit(abi.EVENT_VMSCAN_LRU_ISOLATE);
+    if (batch.length === 0 && this.active) this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE);
+  }
+
+  /** Pages written so far, of a kind (stat.nr_pageout is a difference of it). */
+  #pagedOut(file: boolean): number {
+    const { x, mem } = this.#host.core;
+    const slot = file ? COUNTER_SLOTS.file_writebacks : COUNTER_SLOTS.swap_outs;
+    return mem.load64((x.statsPtr() >>> 0) + slot * 8);
+  }
+
+  #endPriority(): void {
+    if (this.#s.reclaimed >= this.#s.target) return this.#finish();
+    if (--this.#s.priority >= 0) {
+      this.#s.phase = PHASE_PRIORITY;
+      return;
+    }
+    if (this.#s.reclaimed === 0 && this.#s.skipped && !this.#s.force) {
+      this.#s.force = true;
+      this.#s.skipped = false;
+      this.#s.priority = DEF_PRIORITY;
+      this.#s.phase = PHASE_PRIORITY;
+      return;
+    }
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#s.refaults = this.#workingsetActivate();
+    this.#s.phase = PHASE_DONE;
+  }
+
+  #workingsetActivate(): readonly [anon: number, file: number] {
+    const { x } = this.#host.core;
+    return [x.workingsetActivated(0) >>> 0, x.workingsetActivated(1) >>> 0];
+  }
+
+  /** prepare_scan_count(): may the active lists be scanned at all. */
+  #prepareScanCount(): void {
+    for (let n = this.#host.core.x.workingsetTakeCost() >>> 0; n > 0; n--) this.noteCost(false, 1);
+    const now = this.#workingsetActivate();
+    const anon = now[0] !== this.#s.refaults[0] || this.#inactiveIsLow(ANON);
+    const file = now[1] !== this.#s.refaults[1] || this.#inactiveIsLow(FILE);
+    this.#s.mayDeactivate = this.#s.force ? 3 : (anon ? 1 : 0) | (file ? 2 : 0);
+    const cache = this.#size(abi.LRU_INACTIVE_FILE) >>> this.#s.priority;
+    this.#s.trimCache = cache > 0 && (this.#s.mayDeactivate & 2) === 0;
+  }
+
+  /** get_scan_count(): how many pages of each list this priority looks at. */
+  #getScanCount(): void {
+    const { x } = this.#host.core;
+    const swapFull = x.swapUsed() >>> 0 >= x.swapTotal() >>> 0;
+    const onlyFile =
+      swapFull || this.#swappiness === 0 || (this.#s.priority > 0 && this.#s.trimCache);
+    const [anonCost, fileCost] = this.#s.cost;
+    const total = anonCost + fileCost;
+    const anonWeight = total + anonCost;
+    const fileWeight = total + fileCost;
+    const sum = anonWeight + fileWeight + 1;
+    const ap = Math.floor((this.#swappiness * sum) / (anonWeight + 1));
+    const fp = Math.floor(((200 - this.#swappiness) * sum) / (fileWeight + 1));
+    const nr = EVICTABLE.map((list, at) => {
+      const scan = this.#size(list) >>> this.#s.priority;
+      if (onlyFile) return at >= FILE ? scan : 0;
+      if (this.#s.priority === 0) return scan;
+      return Math.floor((scan * (at >= FILE ? fp : ap)) / (ap + fp));
+    });
+    this.#s.nr = nr;
+    this.#s.targets = nr;
+  }
+}
