@@ -244,6 +244,8 @@ export class StepComparer {
           .toSorted();
       check(level, 'event counts', lines(step.event_counts), lines(mine));
     }
+    if (step.seq === undefined || !this.#compared('seq', step)) return;
+    check(3, 'sequence', step.seq.split(' '), sequence(ours.events));
   }
 
   #pageStates(step: Step, ours: OurStep, check: Check): void {
@@ -326,6 +328,21 @@ type Check = (level: Level, what: string, recorded: string[], emulated: string[]
 
 function cutFirst(group: JsonObject): number {
   return (group.pages as readonly unknown[])[1] === '..' ? 0 : 1;
+}
+
+/** Tokens of a quiet step: page faults, major host faults, and what reclaim asked and did. */
+function sequence(events: readonly KvmEvent[]): string[] {
+  const out: string[] = [];
+  for (const e of events) {
+    if (e.t === 'kvm_page_fault') out.push(`F${String(e.page ?? e.addr)}`);
+    else if (e.t === 'folio_referenced_one') out.push(`R${String(e.page ?? e.addr)}`);
+    else if (e.t === 'try_to_unmap_one') out.push(`U${String(e.page ?? e.addr)}`);
+    else if (e.t === 'folio_referenced_ret') out.push(`=${String(e.ret)}`);
+    else if (e.t === 'host_fault_ret' && String(e.ret).includes('MAJOR')) {
+      out.push(`M${String(e.page)}`);
+    } else if (e.t === 'mn_clear_flush_young_ret') out.push(`y${String(e.ret)}`);
+  }
+  return out.length === 0 ? [''] : out;
 }
 
 /** Counts events as quiet steps of recordings do. */

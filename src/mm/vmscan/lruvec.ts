@@ -8,6 +8,9 @@ import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
 
 const DEF_PRIORITY = 12;
+/** Updates of a group's statistics before they are flushed, in batches of reclaim: 128 are twice
+ *  MEMCG_CHARGE_BATCH. */
+const STATS_FLUSH_BATCHES = 4;
 const ANON = 0;
 const FILE = 2;
 const ACTIVE = 1;
@@ -56,6 +59,9 @@ interface ScanState {
   pagedOutBefore: number;
   /** Pressure from paging out, by kind (lru_note_cost). */
   cost: readonly [anon: number, file: number];
+  /** Sizes of the lists at the last flush of the statistics, and the updates until then. */
+  stat: readonly number[];
+  flushedAt: number;
   /** WORKINGSET_ACTIVATE at the end of the last run (snapshot_refaults). */
   refaults: readonly [anon: number, file: number];
 }
@@ -78,6 +84,8 @@ const IDLE: ScanState = {
   returned: 0,
   pagedOutBefore: 0,
   cost: [0, 0],
+  stat: [0, 0, 0, 0],
+  flushedAt: 0,
   refaults: [0, 0],
 };
 
@@ -105,8 +113,9 @@ export class LruvecScan {
 
   /** try_to_free_mem_cgroup_pages: a run that is to free `target` pages begins. */
   begin(target: number): void {
-    const { cost, refaults } = this.#s;
-    this.#s = { ...IDLE, phase: PHASE_PRIORITY, priority: DEF_PRIORITY, target, cost, refaults };
+    const { cost, refaults, stat, flushedAt } = this.#s;
+    this.#s = { ...IDLE, phase: PHASE_PRIORITY, priority: DEF_PRIORITY, target };
+    Object.assign(this.#s, { cost, refaults, stat, flushedAt });
   }
 
   /** Whether the run is over: a batch and a round are never left half done. */
@@ -152,10 +161,10 @@ export class LruvecScan {
     return this.#host.core.x.lruSize(list) >>> 0;
   }
 
-  /** inactive_is_low(). */
+  /** inactive_is_low(), by the group's statistics: they are flushed only now and then. */
   #inactiveIsLow(kind: number): boolean {
-    const inactive = this.#size(EVICTABLE[kind] as number);
-    const active = this.#size(EVICTABLE[kind + ACTIVE] as number);
+    const inactive = this.#s.stat[kind] as number;
+    const active = this.#s.stat[kind + ACTIVE] as number;
     return inactive * inactiveRatio(inactive + active) < active;
   }
 
@@ -306,8 +315,23 @@ export class LruvecScan {
     return [x.workingsetActivated(0) >>> 0, x.workingsetActivated(1) >>> 0];
   }
 
+  /**
+   * mem_cgroup_flush_stats(): brings the statistics up to date once enough changed. Each page that
+   * moves or is charged changes about four of them.
+   */
+  #flushStats(): void {
+    const { x, mem } = this.#host.core;
+    const counter = (slot: number): number => mem.load64((x.statsPtr() >>> 0) + slot * 8);
+    const moved = counter(COUNTER_SLOTS.pages_scanned) + counter(COUNTER_SLOTS.minor_faults);
+    const updates = 4 * (moved + counter(COUNTER_SLOTS.major_faults));
+    if (updates - this.#s.flushedAt < STATS_FLUSH_BATCHES * this.#cluster) return;
+    this.#s.flushedAt = updates;
+    this.#s.stat = EVICTABLE.map((list) => this.#size(list));
+  }
+
   /** prepare_scan_count(): may the active lists be scanned at all. */
   #prepareScanCount(): void {
+    this.#flushStats();
     for (let n = this.#host.core.x.workingsetTakeCost() >>> 0; n > 0; n--) this.noteCost(false, 1);
     const now = this.#workingsetActivate();
     const anon = now[0] !== this.#s.refaults[0] || this.#inactiveIsLow(ANON);
