@@ -229,7 +229,8 @@ export class Vm {
     this.mm = this.host.createMm();
     const vcpus = options.vcpus ?? 1;
     const tlb = options.tlb ?? DEFAULT_TLB;
-    const { flushScope = 'all', prefetch = true, quickFaults = true } = options;
+    const { flushScope = 'all', quickFaults = true } = options;
+    const prefetch = options.prefetch ?? prefetchesByDefault(aging);
     this.kvm = new Kvm({
       core,
       mm: this.mm,

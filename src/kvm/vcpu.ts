@@ -42,6 +42,7 @@ import {
 } from '../../assembly/abi.ts';
 import { CoreBugError, ERRNO } from '../core/errors.ts';
 import { runStraight, Task } from '../sched/task.ts';
+import type { CounterName } from '../stats/counters.ts';
 import { COUNTER_SLOTS } from '../stats/stats.ts';
 import type { MutableVmExit, VmExit, VmExitKind } from './exit.ts';
 import type { Kvm } from './kvm.ts';
@@ -128,13 +129,22 @@ export class Vcpu {
     const end = records + count * 8;
     let at = records;
     let stuck = 0;
+    let evictions = 0;
     for (;;) {
       this.roots.enter(this.cr3);
       const ran = this.#batch(at, (end - at) / 8);
       at += ran * 8;
       stuck = ran === 0 ? stuck + 1 : 0;
+      if (stuck === 1) evictions = this.#counter('evictions');
+      if (stuck > RETRY_LIMIT) {
+        if (this.#counter('evictions') === evictions) {
+          throw new CoreBugError(`vCPU ${this.id} makes no progress`);
+        }
+        // Reclaim takes the pages of this one access as fast as they come back: a livelock that only
+        // more memory ends.
+        return this.#leave('memory_fault', (at - records) / 8, ERRNO.ENOMEM);
+      }
       const consumed = (at - records) / 8;
-      if (stuck > RETRY_LIMIT) return this.#leave('memory_fault', consumed, ERRNO.ENOMEM);
       const reason = mem.load32(this.ptr + VCPU_EXIT_REASON);
       if (reason === EXIT_PAGE_FAULT) {
         const result = this.#pageFault();
@@ -153,6 +163,11 @@ export class Vcpu {
       else if (reason === EXIT_NONCANONICAL) return this.#leave('noncanonical', consumed, 0);
       else throw new CoreBugError(`run() came back with reason ${reason}`);
     }
+  }
+
+  #counter(name: CounterName): number {
+    const { x, mem } = this.kvm.core;
+    return mem.load64((x.statsPtr() >>> 0) + COUNTER_SLOTS[name] * 8);
   }
 
   #batch(at: number, count: number): number {
