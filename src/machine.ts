@@ -99,7 +99,10 @@ export interface VmOptions {
   readonly yardstick?: boolean;
   /** What a notifier call flushes; see KvmOptions. Default `all`. */
   readonly flushScope?: 'all' | 'pages';
-  /** False: KVM maps no neighbours of a faulting page, whatever its generation does. */
+  /**
+   * Whether KVM maps neighbours of a faulting page, where its generation can. Default: not under the
+   * protocols of 2008.
+   */
   readonly prefetch?: boolean;
   /** False: every page fault leaves the core; see KvmOptions. Default true. */
   readonly quickFaults?: boolean;
@@ -153,6 +156,15 @@ function preset(protocol: string | AgingPreset): AgingPreset {
   if (found) return found;
   const names = Object.keys(AGING_PRESETS).join(', ');
   throw new UsageError(`protocol ${protocol}: expected ${names}`);
+}
+
+/**
+ * KVM maps neighbours of a faulting page since 2.6.37. Under a protocol of 2008 that would hide
+ * accesses: a neighbour's spte appears without its host pte becoming young, and only the host pte
+ * is asked.
+ */
+function prefetchesByDefault(aging: AgingPreset): boolean {
+  return aging.hooks !== 'v3' && aging.hooks !== 'none';
 }
 
 function mmGeneration(name: string): MmGeneration {

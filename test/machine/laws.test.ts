@@ -108,6 +108,7 @@ describe('under pressure', () => {
     const { counters } = await simulate(local(300, 20_000, 9), {
       memory: { share: 0.5 },
       protocol: 'pinned',
+      // The guest's own tables are under no spte, so they could go.
       guestTables: 'resident',
     });
     // Reclaim may take the host's pte away, but the spte's reference keeps the page.
