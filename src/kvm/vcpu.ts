@@ -135,7 +135,7 @@ export class Vcpu {
       const ran = this.#batch(at, (end - at) / 8);
       at += ran * 8;
       stuck = ran === 0 ? stuck + 1 : 0;
-      if (stuck === 1) evictions = this.#counter('evictions');
+      if (stuck === RETRY_LIMIT >> 1) evictions = this.#counter('evictions');
       if (stuck > RETRY_LIMIT) {
         if (this.#counter('evictions') === evictions) {
           throw new CoreBugError(`vCPU ${this.id} makes no progress`);

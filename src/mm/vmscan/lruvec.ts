@@ -94,12 +94,14 @@ export class LruvecScan {
   readonly #host: Host;
   readonly #swappiness: number;
   readonly #cluster: number;
+  readonly #stats: number;
   #s: ScanState = { ...IDLE };
 
   constructor(host: Host, swappiness: number, cluster: number) {
     this.#host = host;
     this.#swappiness = swappiness;
     this.#cluster = cluster;
+    this.#stats = host.core.x.statsPtr() >>> 0;
   }
 
   /** What the explorer and a snapshot save. */
@@ -282,11 +284,13 @@ export class LruvecScan {
     if (batch.length === 0 && this.active) this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE);
   }
 
+  #counter(slot: number): number {
+    return this.#host.core.mem.load64(this.#stats + slot * 8);
+  }
+
   /** Pages written so far, of a kind (stat.nr_pageout is a difference of it). */
   #pagedOut(file: boolean): number {
-    const { x, mem } = this.#host.core;
-    const slot = file ? COUNTER_SLOTS.file_writebacks : COUNTER_SLOTS.swap_outs;
-    return mem.load64((x.statsPtr() >>> 0) + slot * 8);
+    return this.#counter(file ? COUNTER_SLOTS.file_writebacks : COUNTER_SLOTS.swap_outs);
   }
 
   #endPriority(): void {
@@ -320,10 +324,10 @@ export class LruvecScan {
    * moves or is charged changes about four of them.
    */
   #flushStats(): void {
-    const { x, mem } = this.#host.core;
-    const counter = (slot: number): number => mem.load64((x.statsPtr() >>> 0) + slot * 8);
-    const moved = counter(COUNTER_SLOTS.pages_scanned) + counter(COUNTER_SLOTS.minor_faults);
-    const updates = 4 * (moved + counter(COUNTER_SLOTS.major_faults));
+    const scanned = this.#counter(COUNTER_SLOTS.pages_scanned);
+    const faults =
+      this.#counter(COUNTER_SLOTS.minor_faults) + this.#counter(COUNTER_SLOTS.major_faults);
+    const updates = 4 * (scanned + faults);
     if (updates - this.#s.flushedAt < STATS_FLUSH_BATCHES * this.#cluster) return;
     this.#s.flushedAt = updates;
     this.#s.stat = EVICTABLE.map((list) => this.#size(list));
