@@ -106,7 +106,10 @@ export interface VmOptions {
   readonly prefetch?: boolean;
   /** False: every page fault leaves the core; see KvmOptions. Default true. */
   readonly quickFaults?: boolean;
-  /** Keep the guest's tables in memory, outside the limit. Default `pageable`. */
+  /**
+   * `resident`: the guest's tables stay in memory, outside the limit. Default: `pageable`, but
+   * `resident` under a protocol without notifiers, where only the tables could ever be taken.
+   */
   readonly guestTables?: 'resident' | 'pageable';
   /** Build of the core. Default `release`; `debug` has asserts. */
   readonly core?: CoreBuild;
@@ -158,6 +161,17 @@ function preset(protocol: string | AgingPreset): AgingPreset {
   throw new UsageError(`protocol ${protocol}: expected ${names}`);
 }
 
+/** Frames below which the tables and the data of a single access don't fit together. */
+const MIN_PAGEABLE_FRAMES = 16;
+
+/** Where the guest's tables are when the caller does not say. */
+export function guestTablesOf(
+  asked: 'resident' | 'pageable' | undefined,
+  protocol: VmOptions['protocol'],
+): 'resident' | 'pageable' {
+  return asked ?? (preset(protocol ?? 'v3').kvm.notifiers ? 'pageable' : 'resident');
+}
+
 /**
  * KVM maps neighbours of a faulting page since 2.6.37. Under a protocol of 2008 that would hide
  * accesses: a neighbour's spte appears without its host pte becoming young, and only the host pte
@@ -182,6 +196,7 @@ function mmGenerationOf(aging: AgingPreset): string {
 
 /** One virtual machine on one host. */
 export class Vm {
+  readonly #tablesResident: boolean;
   readonly core: Core;
   readonly stats: Stats;
   readonly host: Host;
@@ -237,6 +252,13 @@ export class Vm {
     const generation = options.generation ?? ofItsTime;
     this.kvmGeneration = generation;
     this.mmGeneration = options.generation ?? mmGenerationOf(aging);
+    this.#tablesResident = guestTablesOf(options.guestTables, options.protocol) === 'resident';
+    if (!this.#tablesResident && options.memoryPages < MIN_PAGEABLE_FRAMES) {
+      throw new UsageError(
+        `${options.memoryPages} frames can't hold the guest tables and the data of one access: ` +
+          `give the host ${MIN_PAGEABLE_FRAMES} or more, or use --guest-tables resident`,
+      );
+    }
     this.host = this.#makeHost(options, aging, mmGeneration(this.mmGeneration));
     this.mm = this.host.createMm();
     const vcpus = options.vcpus ?? 1;
@@ -281,7 +303,7 @@ export class Vm {
   #makeHost(options: VmOptions, aging: AgingPreset, generation: MmGeneration): Host {
     return new Host(this.core, {
       frames: options.memoryPages,
-      residentFrames: options.guestTables === 'resident' ? this.tables.count : 0,
+      residentFrames: this.#tablesResident ? this.tables.count : 0,
       aging,
       generation,
       swap: new BlockDevice(DEVICES[this.device]),
@@ -295,7 +317,7 @@ export class Vm {
     const file = options.backing === 'file';
     const slots = [
       { slot: 0, ...this.data, resident: false },
-      { slot: 1, ...this.tables, resident: options.guestTables === 'resident' },
+      { slot: 1, ...this.tables, resident: this.#tablesResident },
     ];
     for (const { slot, base, count, resident } of slots) {
       this.mm.mmap({

@@ -1,6 +1,6 @@
 // One workload on one machine, from options as people write them to a plain result.
 
-import { createVm, type RunProgress, type VmOptions } from './machine.ts';
+import { createVm, type RunProgress, type VmOptions, guestTablesOf } from './machine.ts';
 import { AGING_PRESETS } from './mm/aging.ts';
 import { MM_GENERATIONS } from './mm/generation.ts';
 import { DEVICES as DEVICE_PROFILES, type DeviceName } from './mm/swap-device.ts';
@@ -118,7 +118,7 @@ export async function simulate(
       profile: vm.profile,
       footprint_pages: footprint.pages,
       memory_pages: memoryPages,
-      guest_tables: options.guestTables ?? 'pageable',
+      guest_tables: guestTablesOf(options.guestTables, protocol),
       vcpus: options.vcpus ?? 1,
       tlb: options.tlb ?? DEFAULT_TLB,
       pcid: options.pcid ?? true,
