@@ -61,7 +61,8 @@ the machine:
   --vcpus N           vCPUs; the references are dealt to them in seeded slices (default 1)
   --tlb E1xW1,E2xW2   entries and ways of the two TLB levels (default 64x4,1536x12)
   --no-pcid           a context switch of the guest flushes the TLB
-  --guest-tables KIND ${GUEST_TABLES.join(' (default) or ')}: the guest's page tables stay in memory, uncounted
+  --guest-tables KIND ${GUEST_TABLES.join(' or ')}: in resident, the guest's page tables stay in memory,
+                      uncounted (default: pageable; resident under none and pinned)
   --guest-memory SIZE memory of the guest (default: enough for the workload)
   --flush-scope SCOPE a notifier call flushes all translations (KVM's way) or only its pages
   --no-prefetch       KVM maps no neighbours of a faulting page
