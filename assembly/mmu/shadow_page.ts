@@ -231,12 +231,6 @@ function activeAddHead(sp: usize): void {
   activeHead = sp;
 }
 
-/** Puts a zapped root that is still in use back on the list's head (__kvm_mmu_prepare_zap_page). */
-export function activeMoveToHead(sp: usize): void {
-  activeRemove(sp);
-  activeAddHead(sp);
-}
-
 /** Newest active shadow page, or 0. */
 export function activeFirst(): usize {
   return activeHead;

@@ -12,7 +12,6 @@
 // - A spte is present for the MMU if MMU-present is set; access tracking clears only P.
 
 import {
-  ACC_EXEC_MASK,
   ACC_USER_MASK,
   ACC_WRITE_MASK,
   PT64_NX_BIT,
@@ -112,15 +111,6 @@ export function markSpteForAccessTrack(spte: Spte): Spte {
 export function restoreAccTrackSpte(spte: Spte): Spte {
   const nx = (spte & SPTE_SAVED_NX) != 0 ? PT64_NX : <u64>0;
   return (spte & ~(SPTE_SAVED_P | SPTE_SAVED_NX)) | PT_PRESENT | nx;
-}
-
-/** ACC_* that a spte grants. */
-export function spteAccess(spte: Spte): u32 {
-  let access: u32 = 0;
-  if ((spte & PT_WRITABLE) != 0) access |= ACC_WRITE_MASK;
-  if ((spte & PT_USER) != 0) access |= ACC_USER_MASK;
-  if ((spte & PT64_NX) == 0) access |= ACC_EXEC_MASK;
-  return access;
 }
 
 /** make_nonleaf_spte: entry that points to the table at `table`. Grants all, since the leaf (and the

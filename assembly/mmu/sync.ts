@@ -84,7 +84,6 @@ import {
 } from './spte';
 import {
   clearUnsyncChild,
-  commitZapPage,
   dropSpte,
   kvmSetPfnAccessed,
   kvmSetPfnDirty,
@@ -351,11 +350,6 @@ export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
     sp = nextValidSpWithGptes(next, gfn);
   }
   remoteFlushOrZap(flush);
-}
-
-/** Zaps what prepareZapPage() chained; a flush comes with it. */
-export function commitZaps(): void {
-  commitZapPage();
 }
 
 /** Whether writes to `gfn` are intercepted because it is a shadowed table: 0 no, 1 yes. */
