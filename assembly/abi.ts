@@ -853,7 +853,7 @@ export const LOCKSTEP_SEEN: u32 = 4;
 /** Node flag: reclaim took the page and it was not read again yet. */
 export const LOCKSTEP_EVICTED: u32 = 8;
 
-// ---- TLB (assembly/tlb.ts) ---------------------------------------------------------------------
+// ---- TLB (assembly/tlb/) ---------------------------------------------------------------------
 /** Address-space numbers (PCIDs) run from 0 to TLB_SPACES - 1. */
 export const TLB_SPACES: u32 = 4096;
 /** Most ways of a set. */
@@ -1074,7 +1074,7 @@ export const EXIT_NPF: u32 = 5;
 /** No vmexit: the processor delivers a #PF with VCPU_WALK_ERROR to the guest. */
 export const EXIT_GUEST_FAULT: u32 = 6;
 
-// ---- entries that tlbList() writes (assembly/tlb_list.ts) -----------------------------------------
+// ---- entries that tlbList() writes (assembly/tlb/list.ts) -----------------------------------------
 export const TLB_LIST_ENTRY: u32 = 24;
 /** u64: page-aligned gva. */
 export const TLB_LIST_GVA: u32 = 0;

@@ -87,14 +87,9 @@ export {
   testClearReferenced,
 } from './mm/lru';
 export { vcpuInit, vcpuPtr } from './vcpu';
-export {
-  tlbInit,
-  tlbSelect,
-  tlbFlushAll,
-  tlbFlushNonGlobal,
-  tlbFlushSpace,
-  tlbFlushPage,
-} from './tlb';
+export { tlbInit } from './tlb/block';
+export { tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbFlushSpace } from './tlb/flush';
+export { tlbSelect } from './tlb/tags';
 export { lastWalkPfn, runBatch } from './run';
 export { quickFaultInit } from './mmu/quick_fault';
 export {
@@ -220,7 +215,7 @@ export {
 } from './mmu/tdp';
 export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
 export { folioMarkAccessed } from './mm/mark_accessed';
-export { tlbList } from './tlb_list';
+export { tlbList } from './tlb/list';
 export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
 export { zapCollapsibleSptes } from './mmu/collapse';

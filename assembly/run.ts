@@ -1,5 +1,5 @@
 // The access path: runs a batch of access records on a vCPU. A hit in way 0 of an L1 set costs one
-// load and one masked compare; every other lookup goes to tlb.ts, and a miss walks the shadow tables
+// load and one masked compare; every other lookup goes to tlb/, and a miss walks the shadow tables
 // as the hardware would. The batch stops at a vmexit, with the exit in VCPU_EXIT_REASON and
 // VCPU_FAULT_* and the record in VCPU_RECORD; the host handles it and runs the rest.
 
@@ -54,22 +54,18 @@ import {
   ARRAY_SETS,
   ARRAY_SHIFT,
   ARRAY_WAYS,
-  TLB_L1,
   TLB_KINDS,
-  TLB_L2_HIT,
+  TLB_L1,
   TLB_MASKS,
-  TLB_MISS,
   TLB_ND,
   TLB_NU,
   TLB_NW,
   TLB_NX,
   TLB_PAGE_MASK,
   TLB_SU,
-  tlbEnter,
-  tlbFill,
-  tlbLookup,
-  tlbLookupL2,
-} from './tlb';
+} from './tlb/block';
+import { TLB_L2_HIT, TLB_MISS, tlbFill, tlbLookup, tlbLookupL2 } from './tlb/lookup';
+import { tlbEnter } from './tlb/rights';
 
 const FLAGS_MASK: u64 = 15;
 

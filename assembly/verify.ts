@@ -32,7 +32,9 @@ import { lockstepGfn } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
 import { account, beginBatch, kindOf, slowAccess } from './run';
 import { bump } from './stats';
-import { TLB_PAGE_MASK, tlbEnter, tlbValue } from './tlb';
+import { TLB_PAGE_MASK } from './tlb/block';
+import { tlbEnter } from './tlb/rights';
+import { tlbValue } from './tlb/sets';
 import { Gfn, Pfn } from './types';
 
 /** What a page must hold may also be zero: MADV_FREE was called and it was not written since. */

@@ -17,7 +17,7 @@ import {
 import { REMOTE_TLB_FLUSHES } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
-import { tlbFlushAll, tlbFlushGva } from '../tlb';
+import { tlbFlushAll, tlbFlushGva } from '../tlb/flush';
 import { Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
 import { hasFeature } from './kvm';

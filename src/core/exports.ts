@@ -130,7 +130,7 @@ export interface LockstepExports {
   lockstepState(): number;
 }
 
-/** Exports of vcpu.ts, tlb.ts and run.ts. */
+/** Exports of vcpu.ts, tlb/ and run.ts. */
 export interface RunExports {
   /** Makes `n` vCPUs in 64-bit mode; called once. */
   vcpuInit(n: number): void;

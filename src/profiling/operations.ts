@@ -22,14 +22,16 @@ const KINDS: readonly OperationKind[] = [
     kind: 'hit',
     meaning: 'access path and TLB lookups, per reference',
     counters: ['accesses'],
-    functions: /^(run\/(runBatch|promote\w*|slowAccess)|tlb\/(tlbLookup|probe|find|touch)\w*)$/,
+    functions:
+      /^(run\/(runBatch|promote\w*|slowAccess)|tlb\/\w+\/(tlbLookup|probe|find|touch)\w*)$/,
     time: 'self',
   },
   {
     kind: 'walk',
     meaning: 'hardware walk and TLB fill, per TLB miss',
     counters: ['tlb_misses'],
-    functions: /^(run\/walkAndFill|mmu\/shadow_walk\/\w+|tlb\/(tlbFill|fill|needsPurge|purge)\w*)$/,
+    functions:
+      /^(run\/walkAndFill|mmu\/shadow_walk\/\w+|tlb\/\w+\/(tlbFill|fill|needsPurge|purge)\w*)$/,
     time: 'self',
   },
   {
@@ -57,7 +59,7 @@ const KINDS: readonly OperationKind[] = [
     kind: 'flush',
     meaning: 'TLB flush of any scope, per vCPU',
     counters: ['tlb_flushes'],
-    functions: /^(mmu\/flush\/\w+|tlb\/(tlbFlush|retire|select|sweep|remove|allocTag)\w*)$/,
+    functions: /^(mmu\/flush\/\w+|tlb\/\w+\/(tlbFlush|retire|select|sweep|remove|allocTag)\w*)$/,
     time: 'self',
   },
   {

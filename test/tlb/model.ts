@@ -1,5 +1,5 @@
 // A plain model of the TLB: lists of translations in recency order, searched from the front. Written
-// from the description of the geometry alone; it shares nothing with assembly/tlb.ts.
+// from the description of the geometry alone; it shares nothing with assembly/tlb/.
 
 /** What a translation allows; `dirty` false: a write walks again to set D. */
 export interface Rights {

@@ -1,8 +1,20 @@
 // Lists what a vCPU's TLB translates, for the audit and for people. Not on any path of a run.
 
-import { TLB_LIST_ENTRY, TLB_LIST_LEVEL, TLB_LIST_PFN, TLB_LIST_TAG, VCPU_TLB } from './abi';
-import { ARRAY_BASE, ARRAY_SETS, ARRAY_SHIFT, ARRAY_WAYS, TLB_L1, TLB_L2, TLB_LARGE } from './tlb';
-import { ARRAY_AGES, isDead, LARGE_1G, TLB_PAGE_MASK, TLB_TAG_MASK } from './tlb';
+import { TLB_LIST_ENTRY, TLB_LIST_LEVEL, TLB_LIST_PFN, TLB_LIST_TAG, VCPU_TLB } from '../abi';
+import {
+  ARRAY_AGES,
+  ARRAY_BASE,
+  ARRAY_SETS,
+  ARRAY_SHIFT,
+  ARRAY_WAYS,
+  LARGE_1G,
+  TLB_L1,
+  TLB_L2,
+  TLB_LARGE,
+  TLB_PAGE_MASK,
+  TLB_TAG_MASK,
+} from './block';
+import { isDead } from './sets';
 
 /** Writes up to `max` live entries (TLB_LIST_*) to `out`; returns how many there are. */
 export function tlbList(vcpu: usize, out: usize, max: u32): u32 {

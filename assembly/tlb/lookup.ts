@@ -1,0 +1,133 @@
+// Looking translations up and entering them: the levels of the TLB in the order in which the processor
+// asks them.
+
+import { VCPU_TLB } from '../abi';
+import {
+  ARRAY_WAYS,
+  EPOCH_SHIFT,
+  PKEY_SHIFT,
+  TLB_EPOCH,
+  TLB_HAS_LARGE,
+  TLB_L1,
+  TLB_L2,
+  TLB_LARGE,
+  largeWant,
+} from './block';
+import { removePage } from './flush';
+import {
+  PROBE_DENIED,
+  PROBE_HIT,
+  PROBE_MISS,
+  fillAged,
+  fillOrdered,
+  probeAged,
+  probeOrdered,
+  setOf,
+  setTlbValue,
+  tlbKey,
+  tlbValue,
+  touchAged,
+} from './sets';
+
+/** The lookup missed: walk. */
+export const TLB_MISS: i32 = 0;
+/** Translated by the L1 or the large array. */
+export const TLB_HIT: i32 = 1;
+/** Translated by the L2 (and now in the L1). */
+export const TLB_L2_HIT: i32 = 2;
+
+/**
+ * The L2 lookup of the fast path: an entry of the current space that allows the access. Its key and
+ * value move to the L1 as well.
+ */
+export function tlbLookupL2(tlb: usize, want: u64, mask: u64): bool {
+  const array = tlb + TLB_L2;
+  const set = setOf(array, want >> 12);
+  const keys = set + 16;
+  const bytes = (<usize>load<u32>(array, ARRAY_WAYS)) << 3;
+  const wants = i64x2.splat(want);
+  const masks = i64x2.splat(mask);
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const diff = v128.and(v128.xor(v128.load(keys + at), wants), masks);
+    const equal = i64x2.bitmask(i64x2.eq(diff, i64x2.splat(0)));
+    if (equal == 0) continue;
+    const way = (equal & 1) != 0 ? at : at + 8;
+    if (way >= bytes) return false;
+    const value = load<u64>(keys + way + bytes);
+    // The L1 may hold a global translation under the tag of another space: not for the fast path.
+    if (value >> EPOCH_SHIFT != 0) return false;
+    touchAged(set, way >> 3);
+    setTlbValue(value);
+    fillOrdered(tlb, tlb + TLB_L1, want >> 12, load<u64>(keys + way), value);
+    return true;
+  }
+  return false;
+}
+
+/**
+ * The lookup behind the fast path, exact for every entry. An entry that denies the access is
+ * removed everywhere, as a page fault and an assist to set D do, so that the walk fills afresh.
+ */
+export function tlbLookup(vcpu: usize, tlb: usize, want: u64, flags: u32): i32 {
+  const page = want >> 12;
+  const l1 = probeOrdered(tlb, tlb + TLB_L1, page, want, vcpu, flags);
+  if (l1 == PROBE_HIT) return TLB_HIT;
+  if (l1 == PROBE_DENIED) {
+    removePage(tlb, want);
+    return TLB_MISS;
+  }
+  const l2 = probeAged(tlb, tlb + TLB_L2, page, want, vcpu, flags);
+  if (l2 == PROBE_HIT) {
+    fillOrdered(tlb, tlb + TLB_L1, page, tlbKey, tlbValue);
+    return TLB_L2_HIT;
+  }
+  if (l2 == PROBE_DENIED) {
+    removePage(tlb, want);
+    return TLB_MISS;
+  }
+  if (load<u32>(tlb + TLB_HAS_LARGE) == 0) return TLB_MISS;
+  const large = tlb + TLB_LARGE;
+  const mega = probeOrdered(tlb, large, want >> 21, largeWant(want, false), vcpu, flags);
+  if (mega == PROBE_HIT) {
+    setTlbValue(tlbValue + ((want >> 12) & 0x1ff));
+    return TLB_HIT;
+  }
+  if (mega == PROBE_MISS) {
+    const giga = probeOrdered(tlb, large, want >> 30, largeWant(want, true), vcpu, flags);
+    if (giga == PROBE_HIT) {
+      setTlbValue(tlbValue + ((want >> 12) & 0x3ffff));
+      return TLB_HIT;
+    }
+  }
+  removePage(tlb, want);
+  return TLB_MISS;
+}
+
+/**
+ * Enters a translation. `deny` are the TLB_* deny bits of the leaf's combined rights, `level` the
+ * leaf's level, `pfn` the frame of the 4 KiB page.
+ */
+export function tlbFill(
+  vcpu: usize,
+  want: u64,
+  deny: u64,
+  level: u32,
+  pfn: u32,
+  pkey: u32,
+  global: bool,
+): void {
+  const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
+  let value = (<u64>pfn) | ((<u64>pkey) << PKEY_SHIFT);
+  if (global) value |= (<u64>load<u32>(tlb + TLB_EPOCH)) << EPOCH_SHIFT;
+  setTlbValue(value);
+  if (level == 1) {
+    const page = want >> 12;
+    fillAged(tlb, tlb + TLB_L2, page, want | deny, value);
+    fillOrdered(tlb, tlb + TLB_L1, page, want | deny, value);
+    return;
+  }
+  store<u32>(tlb + TLB_HAS_LARGE, 1);
+  const key = largeWant(want, level == 3) | deny;
+  const inside = (want >> 12) & (level == 3 ? 0x3ffff : 0x1ff);
+  fillOrdered(tlb, tlb + TLB_LARGE, want >> (level == 3 ? 30 : 21), key, value - inside);
+}

@@ -1,0 +1,98 @@
+// The rights of an access against those of a TLB entry: for each combination of access kind, CPL and
+// EFLAGS.AC the deny bits that the access is subject to, made anew when a register changes.
+
+import {
+  ACCESS_CONTROL,
+  ACCESS_FETCH,
+  ACCESS_IMPLICIT,
+  ACCESS_KIND_MASK,
+  ACCESS_SUPERVISOR,
+  ACCESS_WRITE,
+  CR0_WP,
+  CR4_PKE,
+  CR4_SMAP,
+  CR4_SMEP,
+  RFLAGS_AC,
+  VCPU_CR0,
+  VCPU_CR4,
+  VCPU_GUEST_WP,
+  VCPU_PKRU,
+  VCPU_RFLAGS,
+  VCPU_TLB,
+} from '../abi';
+import {
+  PKEY_SHIFT,
+  TLB_MASKS,
+  TLB_MATCH_MASK,
+  TLB_ND,
+  TLB_NU,
+  TLB_NW,
+  TLB_NX,
+  TLB_STATE,
+  TLB_SU,
+} from './block';
+
+/** Deny bits that an access is subject to: the part of its mask below the page number. */
+function denyMask(vcpu: usize, flags: u32): u64 {
+  const cr4 = load<u32>(vcpu, VCPU_CR4);
+  const kind = flags & ACCESS_KIND_MASK;
+  // Every key has one of the two, so a control record never hits.
+  if (kind == ACCESS_CONTROL) return TLB_NU | TLB_SU;
+  const user = (flags & (ACCESS_SUPERVISOR | ACCESS_IMPLICIT)) == 0;
+  const data = kind != ACCESS_FETCH;
+  let mask: u64 = user ? TLB_NU : 0;
+  if (kind == ACCESS_WRITE) {
+    const wp = load<u32>(vcpu, VCPU_GUEST_WP) == 0 || (load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0;
+    mask |= user || wp ? TLB_NW | TLB_ND : TLB_ND;
+  }
+  if (!data) mask |= TLB_NX;
+  if (data && (cr4 & CR4_PKE) != 0) mask |= TLB_SU;
+  if (!user) {
+    const ac = (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0 && (flags & ACCESS_IMPLICIT) == 0;
+    if (!data && (cr4 & CR4_SMEP) != 0) mask |= TLB_SU;
+    if (data && (cr4 & CR4_SMAP) != 0 && !ac) mask |= TLB_SU;
+  }
+  return mask;
+}
+
+/** Makes the masks current after a change of the vCPU's registers; returns the TLB block. */
+export function tlbEnter(vcpu: usize): usize {
+  const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
+  const state =
+    (load<u32>(vcpu, VCPU_CR4) & (CR4_SMEP | CR4_SMAP | CR4_PKE)) |
+    (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) |
+    (load<u32>(vcpu, VCPU_CR0) & CR0_WP) |
+    (load<u32>(vcpu, VCPU_GUEST_WP) != 0 ? 1 : 0);
+  if (load<u32>(tlb + TLB_STATE) != state) {
+    store<u32>(tlb + TLB_STATE, state);
+    for (let flags: u32 = 0; flags < 16; flags++) {
+      store<u64>(tlb + ((<usize>flags) << 3), denyMask(vcpu, flags) | TLB_MATCH_MASK, TLB_MASKS);
+    }
+  }
+  return tlb;
+}
+
+/** Whether protection keys allow a data access to a user page (SDM vol. 3A, 4.6.2). */
+function pkeyAllows(vcpu: usize, flags: u32, pkey: u32): bool {
+  const rights = load<u32>(vcpu, VCPU_PKRU) >> (pkey << 1);
+  if (rights & 1) return false;
+  if ((flags & ACCESS_KIND_MASK) != ACCESS_WRITE || (rights & 2) == 0) return true;
+  const user = (flags & (ACCESS_SUPERVISOR | ACCESS_IMPLICIT)) == 0;
+  const wp = load<u32>(vcpu, VCPU_GUEST_WP) == 0 || (load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0;
+  return !user && !wp;
+}
+
+/** Whether an entry that matches translates the access, or must be walked again. */
+export function entryAllows(vcpu: usize, key: u64, value: u64, flags: u32): bool {
+  let deny = key & denyMask(vcpu, flags);
+  if (deny == TLB_SU && load<u32>(vcpu, VCPU_CR4) & CR4_PKE) {
+    // SU may stand in the mask because of the protection keys alone.
+    const cr4 = load<u32>(vcpu, VCPU_CR4);
+    const supervisor = (flags & (ACCESS_SUPERVISOR | ACCESS_IMPLICIT)) != 0;
+    const ac = (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0 && (flags & ACCESS_IMPLICIT) == 0;
+    if ((flags & ACCESS_KIND_MASK) == ACCESS_FETCH) return false;
+    if (supervisor && (cr4 & CR4_SMAP) != 0 && !ac) return false;
+    return pkeyAllows(vcpu, flags, (<u32>(value >> PKEY_SHIFT)) & 15);
+  }
+  return deny == 0;
+}

@@ -1,0 +1,198 @@
+// The sets of the TLB's arrays: finding, filling, promoting and purging their ways. Sets of the L1 and
+// of the large array are kept in recency order, those of the L2 by ages; both are exact LRU.
+
+import {
+  ARRAY_BASE,
+  ARRAY_PURGED,
+  ARRAY_SETS,
+  ARRAY_SHIFT,
+  ARRAY_WAYS,
+  EPOCH_SHIFT,
+  TAG_LIVE,
+  TLB_EPOCH,
+  TLB_FLUSH_COUNT,
+  TLB_MATCH_MASK,
+  TLB_PAGE_MASK,
+  TLB_TAG_MASK,
+  TLB_TAG_STATE,
+} from './block';
+import { entryAllows } from './rights';
+
+/** Address of the set of a page number. */
+export function setOf(array: usize, page: u64): usize {
+  const set = (<usize>page) & (<usize>load<u32>(array, ARRAY_SETS));
+  return <usize>load<u32>(array, ARRAY_BASE) + (set << (<usize>load<u32>(array, ARRAY_SHIFT)));
+}
+
+/** Whether an entry translates a page for the current space. */
+export function matches(tlb: usize, key: u64, value: u64, want: u64): bool {
+  const diff = key ^ want;
+  if ((diff & TLB_MATCH_MASK) == 0) return true;
+  return (diff & TLB_PAGE_MASK) == 0 && <u32>(value >> EPOCH_SHIFT) == load<u32>(tlb + TLB_EPOCH);
+}
+
+/** Whether a way holds nothing that could ever match again. */
+export function isDead(tlb: usize, key: u64, value: u64): bool {
+  const tag = <usize>(key & TLB_TAG_MASK);
+  if (load<u8>(tlb + TLB_TAG_STATE + tag) == TAG_LIVE) return false;
+  return <u32>(value >> EPOCH_SHIFT) != load<u32>(tlb + TLB_EPOCH);
+}
+
+export function removeOrdered(set: usize, ways: u32, way: u32): void {
+  const last = set + ((<usize>(ways - 1)) << 4);
+  for (let at = set + ((<usize>way) << 4); at < last; at += 16) v128.store(at, v128.load(at, 16));
+  v128.store(last, i64x2.splat(0));
+}
+
+/** Moves the ways in front of `at` one back, over it; way 0 is then free to be stored. */
+function makeRoom(set: usize, at: usize): void {
+  for (; at > set; at -= 16) v128.store(at, v128.load(at - 16));
+}
+
+/** Before a set is filled: removes what died since its last purge. True when it is up to date. */
+function needsPurge(tlb: usize, array: usize, page: u64): bool {
+  const set = (<usize>page) & (<usize>load<u32>(array, ARRAY_SETS));
+  const at = <usize>load<u32>(array, ARRAY_PURGED) + (set << 2);
+  const now = load<u32>(tlb + TLB_FLUSH_COUNT);
+  if (load<u32>(at) == now) return false;
+  store<u32>(at, now);
+  return true;
+}
+
+export function purgeOrdered(tlb: usize, set: usize, ways: u32): void {
+  for (let way = ways; way > 0; way--) {
+    const at = set + ((<usize>(way - 1)) << 4);
+    const key = load<u64>(at);
+    if (key != 0 && isDead(tlb, key, load<u64>(at, 8))) removeOrdered(set, ways, way - 1);
+  }
+}
+
+export function fillOrdered(tlb: usize, array: usize, page: u64, key: u64, value: u64): void {
+  const set = setOf(array, page);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  if (needsPurge(tlb, array, page)) purgeOrdered(tlb, set, ways);
+  makeRoom(set, set + ((<usize>(ways - 1)) << 4));
+  store<u64>(set, key);
+  store<u64>(set, value, 8);
+}
+/** Result of a lookup or fill that translated an access: the pfn in bits 31:0. */
+export let tlbValue: u64 = 0;
+
+/** Says what a lookup or fill found. */
+export function setTlbValue(value: u64): void {
+  tlbValue = value;
+}
+
+/** Result of a probe: the matching entry's key. */
+export let tlbKey: u64 = 0;
+
+export const PROBE_MISS: i32 = 0;
+export const PROBE_HIT: i32 = 1;
+/** There is an entry, but it denies the access; it was removed. */
+export const PROBE_DENIED: i32 = 2;
+
+export function probeOrdered(
+  tlb: usize,
+  array: usize,
+  page: u64,
+  want: u64,
+  vcpu: usize,
+  flags: u32,
+): i32 {
+  const set = setOf(array, page);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  for (let way: u32 = 0; way < ways; way++) {
+    const at = set + ((<usize>way) << 4);
+    const key = load<u64>(at);
+    if (((key ^ want) & TLB_PAGE_MASK) != 0) continue;
+    const value = load<u64>(at, 8);
+    if (key == 0 || !matches(tlb, key, value, want)) continue;
+    if (!entryAllows(vcpu, key, value, flags)) {
+      removeOrdered(set, ways, way);
+      return PROBE_DENIED;
+    }
+    tlbKey = (key & ~TLB_TAG_MASK) | (want & TLB_TAG_MASK);
+    tlbValue = value;
+    makeRoom(set, at);
+    store<u64>(set, tlbKey);
+    store<u64>(set, value, 8);
+    return PROBE_HIT;
+  }
+  return PROBE_MISS;
+}
+
+/** Makes a way the most recent: every younger way ages by one. */
+export function touchAged(set: usize, way: usize): void {
+  const ages = v128.load(set);
+  const younger = i8x16.lt_u(ages, i8x16.splat(load<i8>(set + way)));
+  v128.store(set, i8x16.sub(ages, younger));
+  store<u8>(set + way, 0);
+}
+
+/** Makes a way invalid and the first to be filled: every older way gets younger by one. */
+export function removeAged(set: usize, ways: u32, way: usize): void {
+  const ages = v128.load(set);
+  const older = i8x16.gt_u(ages, i8x16.splat(load<i8>(set + way)));
+  const real = i8x16.lt_u(ages, i8x16.splat(<i8>ways));
+  v128.store(set, i8x16.add(ages, v128.and(older, real)));
+  store<u8>(set + way, <u8>(ways - 1));
+  store<u64>(set + 16 + (way << 3), 0);
+  store<u64>(set + 16 + ((<usize>ways + way) << 3), 0);
+}
+
+export function purgeAged(tlb: usize, set: usize, ways: u32): void {
+  for (let way: usize = 0; way < <usize>ways; way++) {
+    const key = load<u64>(set + 16 + (way << 3));
+    const value = load<u64>(set + 16 + ((<usize>ways + way) << 3));
+    if (key != 0 && isDead(tlb, key, value)) removeAged(set, ways, way);
+  }
+}
+
+export function fillAged(tlb: usize, array: usize, page: u64, key: u64, value: u64): void {
+  const set = setOf(array, page);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  if (needsPurge(tlb, array, page)) purgeAged(tlb, set, ways);
+  // The ages of the ways are a permutation of 0 .. ways - 1; the bytes behind them stay 255.
+  const oldest = i8x16.bitmask(i8x16.eq(v128.load(set), i8x16.splat(<i8>(ways - 1))));
+  const way = <usize>ctz(oldest);
+  touchAged(set, way);
+  store<u64>(set + 16 + (way << 3), key);
+  store<u64>(set + 16 + ((<usize>ways + way) << 3), value);
+}
+
+/** As probeOrdered(); finds the way and leaves judging to the caller. Returns the way or -1. */
+export function findAged(tlb: usize, set: usize, ways: u32, want: u64): i32 {
+  const keys = set + 16;
+  for (let way: u32 = 0; way < ways; way++) {
+    const key = load<u64>(keys + ((<usize>way) << 3));
+    if (((key ^ want) & TLB_PAGE_MASK) != 0 || key == 0) continue;
+    if (matches(tlb, key, load<u64>(keys + ((<usize>(ways + way)) << 3)), want)) return <i32>way;
+  }
+  return -1;
+}
+
+export function probeAged(
+  tlb: usize,
+  array: usize,
+  page: u64,
+  want: u64,
+  vcpu: usize,
+  flags: u32,
+): i32 {
+  const set = setOf(array, page);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  const way = findAged(tlb, set, ways, want);
+  if (way < 0) return PROBE_MISS;
+  const at = set + 16 + ((<usize>way) << 3);
+  const key = load<u64>(at);
+  const value = load<u64>(at + ((<usize>ways) << 3));
+  if (!entryAllows(vcpu, key, value, flags)) {
+    removeAged(set, ways, <usize>way);
+    return PROBE_DENIED;
+  }
+  tlbKey = (key & ~TLB_TAG_MASK) | (want & TLB_TAG_MASK);
+  tlbValue = value;
+  store<u64>(at, tlbKey);
+  touchAged(set, <usize>way);
+  return PROBE_HIT;
+}
