@@ -877,7 +877,7 @@ export const MM_OUT_WORDS: u32 = 16;
 // What faultClassify() finds.
 /** No pte. */
 export const FAULT_NONE: u32 = 0;
-/** A pte that permits the access: young (and dirty) were set where they were not. */
+/** A present pte; under the lock: one that permits the access, and young (and dirty) are set. */
 export const FAULT_PRESENT: u32 = 1;
 /** A write to a read-only pte. */
 export const FAULT_WP: u32 = 2;

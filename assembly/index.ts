@@ -105,9 +105,9 @@ export {
 export { guestWalk, loadPdptrs } from './mmu/guest_walk';
 export { accessRow, accessRowOutcome, accessRowPfn, accessRowsWalk } from './conform/access';
 export {
-  cowFileBegin,
   doAnonymousPage,
   faultClassify,
+  faultPresent,
   filemapMap,
   filemapRead,
   followPage,

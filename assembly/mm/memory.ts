@@ -39,6 +39,7 @@ import {
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
   PG_KSM,
+  PG_LOCKED,
   PG_LRU,
   PG_REFERENCED,
   PG_SWAPBACKED,
@@ -79,6 +80,8 @@ import {
 } from './swap';
 
 const OUT: usize = memory.data(64, 8);
+/** In FRAME_PRIVATE of a page that was read past the swap cache and is not mapped yet: its slot. */
+const DIRECT: u32 = 0x80000000;
 
 /** Address of the scratch block of results. */
 export function mmOut(): usize {
@@ -90,22 +93,39 @@ export function outWord(i: u32, value: u32): void {
   store<u32>(OUT + ((<usize>i) << 2), value);
 }
 
-/** What a fault at a page meets; FAULT_PRESENT has done what was to do. */
-export function faultClassify(mm: u32, hvn: Hvn, write: u32): u32 {
+/**
+ * What a fault at a page meets. It is called without the page-table lock: who finds FAULT_PRESENT takes
+ * it and calls faultPresent().
+ */
+export function faultClassify(mm: u32, hvn: Hvn): u32 {
   let ptep = hptep(mm, hvn);
   if (ptep == 0) {
     ptep = hpmdp(mm, hvn);
     if (ptep == 0) return FAULT_NONE;
   }
   const pte = load<u32>(ptep);
-  if (pte & HPTE_PRESENT) {
-    if (write && (pte & HPTE_WRITE) == 0) return FAULT_WP;
-    store<u32>(ptep, pte | HPTE_YOUNG | (write ? HPTE_DIRTY : 0));
-    return FAULT_PRESENT;
-  }
+  if (pte & HPTE_PRESENT) return FAULT_PRESENT;
   if (pte == 0) return FAULT_NONE;
   outWord(0, pte >> HPTE_PFN_SHIFT);
   return FAULT_SWAP;
+}
+
+/**
+ * A fault on a present pte, under the page-table lock: FAULT_PRESENT when the pte permits the access
+ * (young and dirty are set now), FAULT_WP for a write that it does not permit, FAULT_NONE when the pte
+ * changed meanwhile.
+ */
+export function faultPresent(mm: u32, hvn: Hvn, write: u32): u32 {
+  let ptep = hptep(mm, hvn);
+  if (ptep == 0) {
+    ptep = hpmdp(mm, hvn);
+    if (ptep == 0) return FAULT_NONE;
+  }
+  const pte = load<u32>(ptep);
+  if ((pte & HPTE_PRESENT) == 0) return FAULT_NONE;
+  if (write && (pte & HPTE_WRITE) == 0) return FAULT_WP;
+  store<u32>(ptep, pte | HPTE_YOUNG | (write ? HPTE_DIRTY : 0));
+  return FAULT_PRESENT;
 }
 
 /** A frame for a new page of a vma, or 0. */
@@ -159,7 +179,7 @@ export function swapinBegin(slot: u32, args: u32): u32 {
   lruCacheAdd(pfn);
   trace(EVENT_SWAP_READ, pfn);
   swapRead(pfn, slot);
-  if (direct) store<u32>(framePtr(pfn), slot, FRAME_PRIVATE);
+  if (direct) store<u32>(framePtr(pfn), slot | DIRECT, FRAME_PRIVATE);
   bump(SWAP_INS);
   bump(MAJOR_FAULTS);
   return pfn | IO_MAJOR;
@@ -173,10 +193,14 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   const page = framePtr(pfn);
   const entry = hpteGet(mm, hvn);
   const flags = load<u32>(page, FRAME_FLAGS);
-  const slot = load<u32>(page, FRAME_PRIVATE);
-  const same = (entry & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP && entry >> HPTE_PFN_SHIFT == slot;
-  const direct = (flags & PG_SWAPCACHE) == 0;
-  if (!same) {
+  const held = load<u32>(page, FRAME_PRIVATE);
+  const direct = (held & DIRECT) != 0;
+  const slot = held & ~DIRECT;
+  const swapped = (entry & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP;
+  // Neither the page may have left the swap cache nor the pte have changed while the lock was waited for.
+  const cached = direct || (flags & PG_SWAPCACHE) != 0;
+  if (!cached || !swapped || entry >> HPTE_PFN_SHIFT != slot) {
+    if (direct) store<u32>(page, 0, FRAME_PRIVATE);
     putPage(pfn);
     return 0;
   }
@@ -199,7 +223,10 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   return pte & HPTE_WRITE ? 2 : 1;
 }
 
-/** Drops the slot of a page that only the swap cache still uses; the page is then dirty. */
+/**
+ * Drops the slot of a page that only the swap cache still uses; the page is then dirty. The caller has
+ * the page lock, or has seen that it is free and is not interrupted.
+ */
 export function tryToFreeSwap(pfn: Pfn): u32 {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
@@ -213,7 +240,13 @@ export function tryToFreeSwap(pfn: Pfn): u32 {
 
 /** A page that could not be read leaves its cache, and the reader drops its reference. */
 export function readFailed(pfn: Pfn): void {
-  if (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_SWAPCACHE) swapCacheDel(pfn);
+  const page = framePtr(pfn);
+  if (load<u32>(page, FRAME_PRIVATE) & DIRECT && load<u32>(page, FRAME_FLAGS) & PG_ANON) {
+    store<u32>(page, 0, FRAME_PRIVATE);
+    putPage(pfn);
+    return;
+  }
+  if (load<u32>(page, FRAME_FLAGS) & PG_SWAPCACHE) swapCacheDel(pfn);
   else filemapDel(pfn, 0);
   putPage(pfn);
   putPage(pfn);
@@ -256,9 +289,10 @@ export function filemapMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
 }
 
 /**
- * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page). With
- * MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of 6.1 (exclusive, or no
- * reference but the mapping's).
+ * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page), under the
+ * page-table lock. With MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of 6.1
+ * (exclusive, or no reference but the mapping's). Who counts references or frees the swap slot needs
+ * the page lock: when somebody else has it, the page is copied.
  */
 export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   const pte = hpteGet(mm, hvn);
@@ -270,7 +304,6 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   if (flags & PG_ANON) {
     if (flags & PG_KSM) return 0;
     if ((flags & PG_ANON_EXCLUSIVE) == 0 && !wpMayReuse(pfn, args)) return 0;
-    tryToFreeSwap(pfn);
     store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
   } else if ((args & MAP_SHARED) == 0) {
     return 0;
@@ -285,6 +318,7 @@ function wpMayReuse(pfn: Pfn, args: u32): bool {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const cached: u32 = (flags & PG_SWAPCACHE) != 0 ? 1 : 0;
+  if (flags & PG_LOCKED) return false;
   if (args & MAP_DIRTY_ALWAYS) {
     if (pageMapcount(pfn) != 1) return false;
     return cached == 0 || swapCount(load<u32>(page, FRAME_PRIVATE)) == 1;
@@ -297,19 +331,10 @@ function wpMayReuse(pfn: Pfn, args: u32): bool {
   return load<u32>(page, FRAME_REFCOUNT) == 1;
 }
 
-/** The new page of a copy on write, content copied, not yet mapped; 0 when no frame is free. */
-export function wpCopyBegin(mm: u32, hvn: Hvn, args: u32): Pfn {
+/** The new page of a copy on write of `from`, content copied, not yet mapped; 0: no frame is free. */
+export function wpCopyBegin(from: Pfn, args: u32): Pfn {
   const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
-  if (pfn == 0) return 0;
-  const pte = hpteGet(mm, hvn);
-  if (pte & HPTE_PRESENT) copyContent(pfn, pte >> HPTE_PFN_SHIFT);
-  return pfn;
-}
-
-/** The new page of a first write to a private file page. */
-export function cowFileBegin(source: Pfn, args: u32): Pfn {
-  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
-  if (pfn != 0) copyContent(pfn, source);
+  if (pfn != 0) copyContent(pfn, from);
   return pfn;
 }
 
@@ -342,8 +367,9 @@ export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32)
   putPage(from);
 }
 
-/** Frees the swap slot of a page that nobody maps any more (free_swap_cache). */
+/** Frees the swap slot of a page that nobody maps any more and nobody has locked (free_swap_cache). */
 export function tryToFreeSwapUnmapped(pfn: Pfn): void {
+  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_LOCKED) != 0) return;
   if (pageMapcount(pfn) == 0) tryToFreeSwap(pfn);
 }
 

@@ -23,6 +23,7 @@ import {
   PG_ANON,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
+  PG_LOCKED,
   PG_REFERENCED,
   PG_SWAPCACHE,
 } from '../abi';
@@ -75,12 +76,12 @@ function zapPresent(mm: u32, hvn: Hvn, pte: Hpte, gather: usize): void {
   gatherAdd(gather, pfn);
 }
 
-/** A swap entry goes; its page leaves the swap cache when nobody else needs it. */
+/** A swap entry goes; its page leaves the swap cache when nobody else needs it or has it locked. */
 function zapSwap(pte: Hpte): void {
   const slot = pte >> HPTE_PFN_SHIFT;
   const cached = swapCacheLookup(slot);
   swapFree(slot);
-  if (cached != 0 && swapCount(slot) == 1 && pageMapcount(cached) == 0) tryToFreeSwap(cached);
+  if (cached != 0 && swapCount(slot) == 1) tryToFreeSwapUnmapped(cached);
 }
 
 function zapped(from: Hvn, to: Hvn): void {
@@ -257,7 +258,7 @@ export function lazyFreeOne(mm: u32, hvn: Hvn): u32 {
   const flags = load<u32>(page, FRAME_FLAGS);
   if ((flags & PG_ANON) == 0) return 0;
   if (flags & (PG_SWAPCACHE | PG_DIRTY)) {
-    if (pageMapcount(pfn) != 1) return 0;
+    if (pageMapcount(pfn) != 1 || flags & PG_LOCKED) return 0;
     if (flags & PG_SWAPCACHE && tryToFreeSwap(pfn) == 0) return 0;
     store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_DIRTY, FRAME_FLAGS);
   }

@@ -366,8 +366,11 @@ export interface LruExports {
 export interface MemoryExports {
   /** Address of the scratch block of results. */
   mmOut(): number;
-  /** What a fault at a page meets; FAULT_PRESENT has done what was to do. */
-  faultClassify(mm: number, hvn: number, write: number): number;
+  /** What a fault at a page meets, without the page-table lock. FAULT_PRESENT: call faultPresent(). */
+  faultClassify(mm: number, hvn: number): number;
+  /** A fault on a present pte, under the page-table lock: FAULT_PRESENT (young and dirty are set),
+   *  FAULT_WP, or FAULT_NONE when the pte changed meanwhile. */
+  faultPresent(mm: number, hvn: number, write: number): number;
   /** Maps a zeroed page where no pte is; 0 when no frame is free. */
   doAnonymousPage(mm: number, hvn: number, args: number): number;
   /** Maps the shared zero page read-only where no pte is. */
@@ -389,15 +392,13 @@ export interface MemoryExports {
    */
   filemapMap(mm: number, hvn: number, pfn: number, args: number): number;
   /**
-   * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page). With
-   * MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of 6.1 (exclusive, or no
-   * reference but the mapping's).
+   * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page), under
+   * the page-table lock. With MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of
+   * 6.1 (exclusive, or no reference but the mapping's); a page that is locked is copied.
    */
   wpReuse(mm: number, hvn: number, args: number): number;
-  /** The new page of a copy on write, content copied, not yet mapped; 0 when no frame is free. */
-  wpCopyBegin(mm: number, hvn: number, args: number): number;
-  /** The new page of a first write to a private file page. */
-  cowFileBegin(source: number, args: number): number;
+  /** The new page of a copy on write of `from`, content copied, not yet mapped; 0: no frame is free. */
+  wpCopyBegin(from: number, args: number): number;
   /** Clears a pte and leaves rmap and references as they are (ptep_clear_flush); returns the pte. */
   ptepClear(mm: number, hvn: number): number;
   /** Maps the copy and drops the page that `old` (the cleared pte, or 0) mapped. */

@@ -30,8 +30,12 @@ export class ExploredLocks implements LockTable {
   readonly #index = new Map<number, number>();
   readonly #domains = new Set<number>();
 
-  constructor(tasks: number) {
+  /** Told of every exclusive lock that is taken or released. */
+  readonly #changed: ((lock: number, held: boolean) => void) | undefined;
+
+  constructor(tasks: number, changed?: (lock: number, held: boolean) => void) {
     this.#tasks = tasks;
+    this.#changed = changed;
     this.#stride = 1 + tasks;
     this.cells = new Int32Array(2 * tasks + MAX_LOCKS * this.#stride);
     this.#readAt = new Int32Array(this.cells.length);
@@ -42,6 +46,7 @@ export class ExploredLocks implements LockTable {
     const at = this.#at(lock);
     for (let i = 0; i < this.#stride; i++) if (this.#read(at + i) !== 0) return false;
     this.#write(at, task.id + 1);
+    this.#changed?.(lock, true);
     return true;
   }
 
@@ -49,6 +54,7 @@ export class ExploredLocks implements LockTable {
     const at = this.#at(lock);
     if (this.#read(at) !== task.id + 1) throw new Error(`${task.where}: releases a lock not held`);
     this.#write(at, 0);
+    this.#changed?.(lock, false);
   }
 
   acquireShared(task: Task, lock: number): boolean {

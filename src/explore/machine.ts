@@ -12,11 +12,13 @@ import {
   CR0_PG,
   CR0_WP,
   CR4_PAE,
+  FRAME_FLAGS,
   FRAME_REFCOUNT,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   LRU_POLICY_FIRST,
   PG_ANON,
+  PG_LOCKED,
   PG_SWAPCACHE,
   SLOT_RMAP,
   TLB_LIST_ENTRY,
@@ -37,6 +39,7 @@ import { Host } from '../mm/host.ts';
 import type { Mm } from '../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../mm/swap-device.ts';
 import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
+import { pageOfLock } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { Mirror } from './mirror.ts';
 import type { ProtocolPreset } from './presets.ts';
@@ -346,6 +349,15 @@ export class ExploredMachine {
           s[at] = 0;
       }
     }
+  }
+
+  /** A page that is locked says so in its flags, where the core looks (trylock_page). */
+  lockChanged(lock: number, held: boolean): void {
+    const pfn = pageOfLock(lock);
+    if (pfn < 0) return;
+    const { x, mem } = this.core;
+    const flags = (x.framePtr(pfn) >>> 0) + FRAME_FLAGS;
+    mem.store32(flags, held ? mem.load32(flags) | PG_LOCKED : mem.load32(flags) & ~PG_LOCKED);
   }
 
   // ---- what the host knows -----------------------------------------------------------------------

@@ -358,6 +358,7 @@ function scenario(name: string, says: string, setup: Setup): Scenario {
       properties: properties(machine, setup.frames !== false),
       records: machine.records,
       words: machine.words,
+      lockChanged: (lock, held) => machine.lockChanged(lock, held),
       sink: machine.sink,
     };
   };

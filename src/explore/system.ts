@@ -61,6 +61,8 @@ export interface SystemDefinition {
   readonly records?: readonly StateObject[];
   /** Word ranges of linear memory that are no part of the state (statistics, time stamps). */
   readonly ignore?: readonly { readonly first: number; readonly end: number }[];
+  /** Told of every exclusive lock that is taken or released, as a part of the actor's step. */
+  readonly lockChanged?: (lock: number, held: boolean) => void;
   /** Violations that actors report while they run go here; see ViolationSink. */
   readonly sink?: ViolationSink;
 }
@@ -112,7 +114,7 @@ export class System {
     this.definition = definition;
     this.actors = definition.actors;
     this.sink = definition.sink ?? new ViolationSink();
-    this.locks = new ExploredLocks(this.actors.length);
+    this.locks = new ExploredLocks(this.actors.length, definition.lockChanged);
     this.#status = new Int32Array(this.actors.length * 3);
     this.#used = new Int32Array(this.actors.length).fill(FRAME_WORDS);
     this.tasks = this.actors.map((actor, id) => {

@@ -38,7 +38,7 @@ const SWAP_MAP = 6;
 const FILE = 7;
 const FILE_MAP = 8;
 const COW_FILE = 9;
-const WP = 10;
+const PRESENT = 10;
 const WP_COPY = 11;
 const WP_START = 12;
 const WP_FLUSH = 13;
@@ -124,16 +124,10 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         cowFile(s, at, mm);
         t.unlock(lockPte(mm.id));
         continue;
-      case WP:
-        if (x.wpReuse(mm.id, s[at + HVN] as number, s[at + ARGS] as number) !== 0) {
-          s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
-          s[at] = RETURN;
-        } else {
-          // The old page is held while room is made, or reclaim could free what is to be copied.
-          s[at + OLD] = x.hpteGet(mm.id, s[at + HVN] as number);
-          x.getPage(oldPfn(s, at));
-          charge(s, at, mm, WP_COPY);
-        }
+      case PRESENT:
+        if (!t.lock(at, PRESENT, lockPte(mm.id))) return false;
+        present(s, at, mm);
+        t.unlock(lockPte(mm.id));
         continue;
       case WP_COPY:
         if (!copyPage(s, at, mm)) continue;
@@ -199,12 +193,9 @@ function finish(t: Task, at: number, mm: Mm, result: number): true {
 function classify(s: Int32Array, at: number, mm: Mm): void {
   const { x } = mm.host.core;
   const hvn = s[at + HVN] as number;
-  switch (x.faultClassify(mm.id, hvn, (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT)) {
+  switch (x.faultClassify(mm.id, hvn)) {
     case abi.FAULT_PRESENT:
-      s[at] = RETURN;
-      return;
-    case abi.FAULT_WP:
-      s[at] = WP;
+      s[at] = PRESENT;
       return;
     case abi.FAULT_SWAP:
       s[at + SLOT] = mm.host.out(0);
@@ -215,6 +206,30 @@ function classify(s: Int32Array, at: number, mm: Mm): void {
     default:
       classifyNone(s, at, mm, hvn);
   }
+}
+
+/**
+ * A present pte, under the page-table lock (handle_pte_fault, do_wp_page): it permits the access, or it
+ * is made writable, or the page has to be copied.
+ */
+function present(s: Int32Array, at: number, mm: Mm): void {
+  const { x } = mm.host.core;
+  const hvn = s[at + HVN] as number;
+  const args = s[at + ARGS] as number;
+  const met = x.faultPresent(mm.id, hvn, args & abi.MAP_WRITE_FAULT);
+  if (met !== abi.FAULT_WP) {
+    s[at] = met === abi.FAULT_PRESENT ? RETURN : CLASSIFY;
+    return;
+  }
+  if (x.wpReuse(mm.id, hvn, args) !== 0) {
+    s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
+    s[at] = RETURN;
+    return;
+  }
+  // The old page is held while room is made, or reclaim could free what is to be copied.
+  s[at + OLD] = x.hpteGet(mm.id, hvn);
+  x.getPage(oldPfn(s, at));
+  charge(s, at, mm, WP_COPY);
 }
 
 function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
@@ -339,7 +354,7 @@ function cowFile(s: Int32Array, at: number, mm: Mm): void {
     s[at] = CLASSIFY;
     return;
   }
-  s[at + PFN] = x.cowFileBegin(source, s[at + ARGS] as number);
+  s[at + PFN] = x.wpCopyBegin(source, s[at + ARGS] as number);
   x.putPage(source);
   if (s[at + PFN] === 0) s[at + RESULT] = ENOMEM;
   else install(s, at, mm, 0);
@@ -350,24 +365,20 @@ function oldPfn(s: Int32Array, at: number): number {
   return (s[at + OLD] as number) >>> abi.HPTE_PFN_SHIFT;
 }
 
-/** Whether that pte still maps that page. */
+/** Whether the pte is still that one (pte_same): not even its young bit may have changed. */
 function samePte(s: Int32Array, at: number, mm: Mm): boolean {
-  const pte = mm.host.core.x.hpteGet(mm.id, s[at + HVN] as number) >>> 0;
-  return (pte & abi.HPTE_PRESENT) !== 0 && pte >>> abi.HPTE_PFN_SHIFT === oldPfn(s, at);
+  return (mm.host.core.x.hpteGet(mm.id, s[at + HVN] as number) | 0) === s[at + OLD];
 }
 
-/** Takes a page and copies the old one into it; false: the fault goes on elsewhere. */
+/** Takes a page and copies the old one into it; false: there is none. */
 function copyPage(s: Int32Array, at: number, mm: Mm): boolean {
   const { x } = mm.host.core;
-  s[at] = CLASSIFY;
-  if (samePte(s, at, mm)) {
-    mm.host.emit(abi.EVENT_WP_PAGE_COPY);
-    s[at + PFN] = x.wpCopyBegin(mm.id, s[at + HVN] as number, s[at + ARGS] as number);
-    if (s[at + PFN] !== 0) return true;
-    s[at + RESULT] = ENOMEM;
-    s[at] = RETURN;
-  }
+  mm.host.emit(abi.EVENT_WP_PAGE_COPY);
+  s[at + PFN] = x.wpCopyBegin(oldPfn(s, at), s[at + ARGS] as number);
+  if (s[at + PFN] !== 0) return true;
   x.putPage(oldPfn(s, at));
+  s[at + RESULT] = ENOMEM;
+  s[at] = RETURN;
   return false;
 }
 

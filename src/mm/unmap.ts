@@ -129,7 +129,9 @@ export function exitMmap(t: Task, at: number, mm: Mm): boolean {
           return false;
         s[at] = 2;
       case 2:
+        if (!t.lock(at, 2, lockPte(mm.id))) return false;
         s[at + CURSOR] = x.zapRange(mm.id, s[at + CURSOR] as number, abi.HVN_LIMIT, t.id);
+        t.unlock(lockPte(mm.id));
         x.gatherFree(t.id);
         if ((s[at + CURSOR] as number) < abi.HVN_LIMIT) continue;
         s[at + CALLEE] = 0;

@@ -55,6 +55,11 @@ export function lockPage(pfn: number): number {
   return LOCK_PAGE_FIRST + pfn;
 }
 
+/** The page whose lock bit a lock id names, or -1. */
+export function pageOfLock(lock: number): number {
+  return lock >= LOCK_PAGE_FIRST ? lock - LOCK_PAGE_FIRST : -1;
+}
+
 /** Kernel name of a lock id. */
 export function lockName(lock: number): string {
   if (lock === LOCK_MMU) return 'mmu_lock';

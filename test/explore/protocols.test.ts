@@ -5,7 +5,7 @@ import { PROTOCOLS, protocolPreset } from '../../src/explore/presets.ts';
 import type { ProtocolPreset } from '../../src/explore/presets.ts';
 import { explore } from '../../src/explore/explore.ts';
 import { exploreCell, parseSchedule, scheduleFile, tellCell } from '../../src/explore/run.ts';
-import { SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
+import { longScenario, SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
 import type { Scenario } from '../../src/explore/scenarios.ts';
 import type { Actor, SystemDefinition } from '../../src/explore/system.ts';
 import { sourcesOf } from '../../src/explore/table.ts';
@@ -176,3 +176,14 @@ function lostUpdate(locked = false): SystemDefinition {
   const end = (): string | null => (words.peek(0) === 2 ? null : 'an increment is lost');
   return { actors: [add('a'), add('b')], words, properties: [{ name: 'sum', says: 'two', end }] };
 }
+
+describe('a page that is swapped in again while reclaim has it locked', () => {
+  // A write fault on a read-only pte of a page in the swap cache freed the swap slot under the feet of
+  // try_to_unmap(), which holds the page lock: the pte then named a slot that was somebody else's.
+  // do_wp_page() takes the page-table lock and trylock_page() before it looks at counts and slot.
+  test.each(['2.6.27', 'interval', '6.x'])('%s keeps its swap slot', (name) => {
+    const cell = exploreCell(preset(name), longScenario, { maxStates: 120_000 });
+    expect(cell.violations).toEqual([]);
+    expect(cell.search?.depth).toBeGreaterThan(44);
+  });
+});
