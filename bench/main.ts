@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { coreBytes } from '../src/core/load.ts';
+import { type ExploreRow, exploration } from './cases/explore.ts';
 import { type MmuRow, mechanisms } from './cases/mmu.ts';
 import { type ReplayRow, replay } from './cases/replay.ts';
 import { geometricMean } from './lib/measure.ts';
@@ -15,7 +16,7 @@ const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'a,b,c,d,e,g,h,j,k,l,m' },
+    only: { type: 'string', default: 'a,b,c,d,e,g,h,j,k,l,m,x' },
     rounds: { type: 'string', default: '7' },
     save: { type: 'string' },
   },
@@ -82,6 +83,17 @@ const mmu = ['e', 'g', 'h', 'j', 'k', 'l'].some((letter) => wanted.has(letter))
   : [];
 mmu.forEach(showMechanism);
 
+const explorer: ExploreRow[] = wanted.has('x')
+  ? ['2.6.27', '6.x'].map((protocol) => exploration(protocol, Math.min(rounds, 3)))
+  : [];
+for (const { protocol, states, transitions, perSecond, best, bytes } of explorer) {
+  say(
+    `(x) explore ${protocol.padEnd(10)} ${states} states, ${transitions} transitions` +
+      `  ${perSecond} transitions/s (best ${best}), ${(bytes / 2 ** 20).toFixed(0)} MiB`,
+  );
+}
+say(`${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} CPUs, Node ${process.version}`);
+
 const results = {
   schema: 'shadowmmu.bench/1',
   machine: { cpu: cpus()[0]?.model, cpus: cpus().length, memory_bytes: totalmem() },
@@ -91,6 +103,7 @@ const results = {
   rounds,
   replay: rows,
   mechanisms: mmu,
+  explorer,
 };
 if (values.json) console.log(JSON.stringify(results, null, 2));
 if (values.save !== undefined) {

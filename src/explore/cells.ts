@@ -70,9 +70,10 @@ export class IntList {
 
 /** What one step did: its effect in order of first write, and what it read and wrote of others. */
 export class Journal {
-  readonly cells = new IntList(256);
-  readonly olds = new IntList(256);
-  readonly news = new IntList(256);
+  /** Triples of a cell, its old and its new value; each cell once. */
+  changes: Int32Array = new Int32Array(3 * 256);
+  /** Triples in use. */
+  count = 0;
   /** Shared cells read, each once. */
   readonly reads = new IntList(256);
   /** Shared cells written, each once. */
@@ -81,17 +82,22 @@ export class Journal {
   wroteRecords = false;
 
   clear(): void {
-    this.cells.length = 0;
-    this.olds.length = 0;
-    this.news.length = 0;
+    this.count = 0;
     this.reads.length = 0;
     this.writes.length = 0;
     this.wroteRecords = false;
   }
 
   change(cell: number, old: number, now: number): void {
-    this.cells.push(cell);
-    this.olds.push(old);
-    this.news.push(now);
+    const at = this.count * 3;
+    if (at === this.changes.length) {
+      const more = new Int32Array(at * 2);
+      more.set(this.changes);
+      this.changes = more;
+    }
+    this.changes[at] = cell;
+    this.changes[at + 1] = old;
+    this.changes[at + 2] = now;
+    this.count++;
   }
 }

@@ -42,18 +42,21 @@ export class Footprints {
   intern(journal: Journal): FootprintId {
     const { reads, writes } = journal;
     if (reads.length + writes.length === 0 && !journal.wroteRecords) return 0;
-    let low = journal.wroteRecords ? 1 : 0;
-    let high = 0;
+    // In order: a step that touches the same cells in another order is interned twice, which is rare.
+    let low = journal.wroteRecords ? 1 : 2;
+    let high = reads.length;
     for (let i = 0; i < reads.length; i++) {
       const cell = reads.data[i] as number;
-      low = (low + mixLow(cell, 1)) | 0;
-      high = (high + mixHigh(cell, 1)) | 0;
+      low = (Math.imul(low, 0x01000193) ^ cell) | 0;
+      high = (Math.imul(high, 0x9e3779b1) + cell) | 0;
     }
     for (let i = 0; i < writes.length; i++) {
       const cell = writes.data[i] as number;
-      low = (low + mixLow(cell, 2)) | 0;
-      high = (high + mixHigh(cell, 2)) | 0;
+      low = (Math.imul(low, 0x01000193) ^ cell) | 0;
+      high = (Math.imul(high, 0x9e3779b1) + cell) | 0;
     }
+    low = mixLow(low, high);
+    high = mixHigh(high, low);
     const hash = (low >>> 0) + (high & 0x1fffff) * 4294967296;
     let id = this.#byHash.get(hash);
     if (id === undefined) {

@@ -50,12 +50,6 @@ function generator(seed: number): (below: number) => number {
   };
 }
 
-/** What one run's journals undo to. */
-interface Undo {
-  readonly cells: Int32Array;
-  readonly olds: Int32Array;
-}
-
 /** Runs random schedules from the system's current state, which is set again after each. */
 export function pct(system: System, options: PctOptions = {}): PctResult {
   const runs = options.runs ?? 1000;
@@ -80,7 +74,7 @@ export function pct(system: System, options: PctOptions = {}): PctResult {
     }
     const drops = Array.from({ length: depth - 1 }, () => 1 + below(longest));
     const schedule: number[] = [];
-    const undo: Undo[] = [];
+    const undo: Int32Array[] = [];
     let low = 0;
     let high = 0;
     let order = 0;
@@ -100,10 +94,7 @@ export function pct(system: System, options: PctOptions = {}): PctResult {
       schedule.push(actor);
       steps++;
       order = (Math.imul(order, 31) + actor + 1) | 0;
-      undo.push({
-        cells: system.journal.cells.data.slice(0, system.journal.cells.length),
-        olds: system.journal.olds.data.slice(0, system.journal.olds.length),
-      });
+      undo.push(system.journal.changes.slice(0, system.journal.count * 3));
       hashChange(system.journal, change);
       low = (low + (change[0] as number)) | 0;
       high = (high + (change[1] as number)) | 0;
@@ -126,8 +117,10 @@ export function pct(system: System, options: PctOptions = {}): PctResult {
       (mixLow(schedule.length, order) >>> 0) + (mixHigh(order, low) & 0xfffff) * 2 ** 32,
     );
     for (let i = undo.length - 1; i >= 0; i--) {
-      const { cells, olds } = undo[i] as Undo;
-      system.apply(cells, olds, 0, cells.length, true);
+      const changes = undo[i] as Int32Array;
+      for (let k = 0; k < changes.length; k += 3) {
+        system.set(changes[k] as number, changes[k + 1] as number);
+      }
     }
     if (options.progress?.(done) === true) break;
   }

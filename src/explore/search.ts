@@ -1,8 +1,7 @@
 // Exhaustive search: breadth first over the graph of states, with sleep sets.
 //
-// Breadth first, so that the first schedule that violates a property is a shortest one. A state is
-// kept as the difference that its step made to its parent's; going from one state to the next in
-// the queue undoes and redoes the differences between them, which costs a few hundred stores.
+// Breadth first, so that the first schedule that violates a property is a shortest one. How states are
+// kept and made current again is in states.ts.
 //
 // Reduction: sleep sets with state matching (Godefroid, Partial-Order Methods for the Verification
 // of Concurrent Systems, LNCS 1032, 1996, chapter 5, figure 5.2). From a state, an actor whose step
@@ -15,6 +14,7 @@
 
 import { IntList, mixHigh, mixLow } from './cells.ts';
 import { hashChange, STEP_CRASHED, STEP_DISABLED } from './system.ts';
+import { States } from './states.ts';
 import type { System } from './system.ts';
 
 /** Options of a search. */
@@ -85,33 +85,19 @@ class Search {
   readonly #reduce: boolean;
   readonly #bound: number;
 
-  // One entry a state.
-  readonly #parent = new IntList();
-  readonly #actor = new IntList();
-  readonly #depth = new IntList();
-  readonly #low = new IntList();
-  readonly #high = new IntList();
-  readonly #deltaAt = new IntList();
+  readonly #states: States;
+  /** For each state the actors that sleep in it, and where the footprints of their steps lie. */
   readonly #asleep = new IntList();
   readonly #sleepers = new IntList();
-  readonly #preempted = new IntList();
-  /** Differences: cell, old and new value. */
-  readonly #cells = new IntList(1 << 14);
-  readonly #olds = new IntList(1 << 14);
-  readonly #news = new IntList(1 << 14);
   /** For each state with sleepers, the footprint of each actor's next step. */
   readonly #sleepData = new IntList();
-  /** Open addressing over state numbers + 1. */
-  #table = new Int32Array(1 << 16);
   /** 1 once a state was expanded. */
   #expanded = new Uint8Array(1 << 12);
 
   readonly #change = new Int32Array(2);
   readonly #steps: number[];
-  readonly #chain: number[] = [];
   /** Pairs (state, actors woken) to be expanded again. */
   readonly #woken: number[] = [];
-  #at = 0;
   #transitions = 0;
   #slept = 0;
   #endStates = 0;
@@ -126,6 +112,7 @@ class Search {
     this.#actors = system.actors.length;
     this.#bound = options.preemptions ?? -1;
     this.#reduce = (options.reduction ?? true) && this.#bound < 0;
+    this.#states = new States(system, this.#bound >= 0);
     this.#steps = Array.from({ length: this.#actors }, () => -1);
   }
 
@@ -133,13 +120,14 @@ class Search {
     this.#addState(-1, -1, 0, 0, 0, 0);
     this.#testState(0);
     let next = 0;
-    while (this.#stopped === null && (next < this.#parent.length || this.#woken.length > 0)) {
+    while (this.#stopped === null && (next < this.#states.count || this.#woken.length > 0)) {
       if (this.#woken.length > 0) {
         const mask = this.#woken.pop() as number;
         const state = this.#woken.pop() as number;
         this.#expand(state, mask);
         continue;
       }
+      this.#states.expanded = next;
       this.#expand(next, -1);
       next++;
       if (next % VERIFY_EVERY === 0) this.#verify();
@@ -147,10 +135,10 @@ class Search {
     }
     this.#verify();
     return {
-      states: this.#parent.length,
+      states: this.#states.count,
       transitions: this.#transitions,
       depth: this.#reached,
-      queued: this.#parent.length - next,
+      queued: this.#states.count - next,
       exhausted: this.#stopped === null,
       stopped: this.#stopped,
       endStates: this.#endStates,
@@ -163,7 +151,7 @@ class Search {
 
   /** Steps the actors of `mask` (-1: all) that are not asleep from a state. */
   #expand(state: number, mask: number): void {
-    this.#goTo(state);
+    this.#states.goTo(state);
     this.#expanded[state] = 1;
     let sleeping = this.#asleep.data[state] as number;
     const sleepAt = this.#sleepers.data[state] as number;
@@ -208,8 +196,9 @@ class Search {
     }
     const footprint = this.#reduce ? system.footprint() : 0;
     hashChange(journal, this.#change);
-    const low = ((this.#low.data[state] as number) + (this.#change[0] as number)) | 0;
-    const high = ((this.#high.data[state] as number) + (this.#change[1] as number)) | 0;
+    const states = this.#states;
+    const low = ((states.low.data[state] as number) + (this.#change[0] as number)) | 0;
+    const high = ((states.high.data[state] as number) + (this.#change[1] as number)) | 0;
     let asleep = 0;
     if (sleeping !== 0) {
       for (let b = 0; b < this.#actors; b++) {
@@ -224,11 +213,9 @@ class Search {
 
   #arrive(from: number, actor: number, low: number, high: number, asleep: number): void {
     const preempted = this.#bound < 0 ? 0 : this.#preemptionsAfter(from, actor);
-    const slot = this.#find(low, high, preempted, actor);
-    const known = (this.#table[slot] as number) - 1;
+    const known = this.#states.find(low, high, preempted, actor);
     if (known < 0) {
-      const state = this.#addState(from, actor, low, high, asleep, preempted);
-      this.#testState(state);
+      this.#testState(this.#addState(from, actor, low, high, asleep, preempted));
       return;
     }
     const before = this.#asleep.data[known] as number;
@@ -246,102 +233,20 @@ class Search {
     asleep: number,
     preempted: number,
   ): number {
-    const state = this.#parent.length;
-    const { journal } = this.#system;
-    this.#parent.push(parent);
-    this.#actor.push(actor);
-    const depth = parent < 0 ? 0 : (this.#depth.data[parent] as number) + 1;
-    this.#depth.push(depth);
+    const state = this.#states.add(parent, actor, low, high, preempted);
+    const depth = this.#states.depth.data[state] as number;
     if (depth > this.#reached) this.#reached = depth;
-    this.#low.push(low);
-    this.#high.push(high);
-    this.#preempted.push(preempted);
     this.#asleep.push(asleep);
     this.#sleepers.push(this.#sleepData.length);
     if (asleep !== 0) {
       for (let b = 0; b < this.#actors; b++) this.#sleepData.push(this.#steps[b] as number);
-    }
-    this.#deltaAt.push(this.#cells.length);
-    if (parent >= 0) {
-      const count = journal.cells.length;
-      for (let i = 0; i < count; i++) {
-        this.#cells.push(journal.cells.data[i] as number);
-        this.#olds.push(journal.olds.data[i] as number);
-        this.#news.push(journal.news.data[i] as number);
-      }
     }
     if (state >= this.#expanded.length) {
       const bigger = new Uint8Array(this.#expanded.length * 2);
       bigger.set(this.#expanded);
       this.#expanded = bigger;
     }
-    if (state * 2 > this.#table.length) this.#rehash();
-    this.#table[this.#find(low, high, preempted, actor)] = state + 1;
     return state;
-  }
-
-  /** Slot of the table that holds the state, or the free one where it belongs. */
-  #find(low: number, high: number, preempted: number, actor: number): number {
-    const mask = this.#table.length - 1;
-    let slot = (low ^ (high >>> 7)) & mask;
-    for (;;) {
-      const state = (this.#table[slot] as number) - 1;
-      if (state < 0) return slot;
-      if (
-        this.#low.data[state] === low &&
-        this.#high.data[state] === high &&
-        (this.#bound < 0 ||
-          (this.#preempted.data[state] === preempted && this.#actor.data[state] === actor))
-      ) {
-        return slot;
-      }
-      slot = (slot + 1) & mask;
-    }
-  }
-
-  #rehash(): void {
-    this.#table = new Int32Array(this.#table.length * 2);
-    for (let state = 0; state < this.#parent.length - 1; state++) {
-      const slot = this.#find(
-        this.#low.data[state] as number,
-        this.#high.data[state] as number,
-        this.#preempted.data[state] as number,
-        this.#actor.data[state] as number,
-      );
-      this.#table[slot] = state + 1;
-    }
-  }
-
-  /** Makes a state the current one: up to the common ancestor, then down. */
-  #goTo(target: number): void {
-    const { data: parent } = this.#parent;
-    const { data: depth } = this.#depth;
-    const chain = this.#chain;
-    chain.length = 0;
-    let up = this.#at;
-    let down = target;
-    while (up !== down) {
-      if ((depth[up] as number) >= (depth[down] as number)) {
-        this.#applyDelta(up, this.#olds.data, true);
-        up = parent[up] as number;
-      } else {
-        chain.push(down);
-        down = parent[down] as number;
-      }
-    }
-    for (let i = chain.length - 1; i >= 0; i--) {
-      this.#applyDelta(chain[i] as number, this.#news.data, false);
-    }
-    this.#at = target;
-  }
-
-  #applyDelta(state: number, values: Int32Array, backwards: boolean): void {
-    const from = this.#deltaAt.data[state] as number;
-    const end =
-      state + 1 < this.#deltaAt.length
-        ? (this.#deltaAt.data[state + 1] as number)
-        : this.#cells.length;
-    this.#system.apply(this.#cells.data, values, from, end - from, backwards);
   }
 
   #exceedsBound(state: number, actor: number): boolean {
@@ -350,14 +255,14 @@ class Search {
 
   /** Preemptions so far, with this step: switches away from an actor that could have gone on. */
   #preemptionsAfter(state: number, actor: number): number {
-    const last = this.#actor.data[state] as number;
-    const before = this.#preempted.data[state] as number;
+    const last = this.#states.actor.data[state] as number;
+    const before = this.#states.preempted.data[state] as number;
     const preempts = last >= 0 && last !== actor && this.#couldGoOn;
     return preempts ? before + 1 : before;
   }
 
   get #couldGoOn(): boolean {
-    const last = this.#actor.data[this.#at] as number;
+    const last = this.#states.actor.data[this.#states.current] as number;
     return last >= 0 && this.#system.mayMove(last);
   }
 
@@ -397,23 +302,19 @@ class Search {
   #violate(property: string, detail: string, state: number, actor: number): void {
     if (this.#violated.has(property)) return;
     this.#violated.add(property);
-    this.#violations.push({ property, detail, schedule: [...this.#scheduleTo(state), actor] });
+    this.#violations.push({
+      property,
+      detail,
+      schedule: [...this.#states.scheduleTo(state), actor],
+    });
     if (this.#options.stopAtFirst === true) this.#stopped = 'first';
   }
 
   #violateAt(property: string, detail: string, state: number): void {
     if (this.#violated.has(property)) return;
     this.#violated.add(property);
-    this.#violations.push({ property, detail, schedule: this.#scheduleTo(state) });
+    this.#violations.push({ property, detail, schedule: this.#states.scheduleTo(state) });
     if (this.#options.stopAtFirst === true) this.#stopped = 'first';
-  }
-
-  #scheduleTo(state: number): number[] {
-    const schedule: number[] = [];
-    for (let s = state; s > 0; s = this.#parent.data[s] as number) {
-      schedule.push(this.#actor.data[s] as number);
-    }
-    return schedule.toReversed();
   }
 
   #limits(next: number): void {
@@ -424,7 +325,7 @@ class Search {
 
   #report(): void {
     const stop = this.#options.progress?.({
-      states: this.#parent.length,
+      states: this.#states.count,
       transitions: this.#transitions,
       depth: this.#reached,
       queued: 0,
@@ -433,28 +334,13 @@ class Search {
   }
 
   #bytes(): number {
-    const lists = [
-      this.#parent,
-      this.#actor,
-      this.#depth,
-      this.#low,
-      this.#high,
-      this.#deltaAt,
-      this.#asleep,
-      this.#sleepers,
-      this.#preempted,
-      this.#cells,
-      this.#olds,
-      this.#news,
-      this.#sleepData,
-    ];
-    let total = this.#table.byteLength + this.#expanded.byteLength + this.#system.footprints.bytes;
-    for (const list of lists) total += list.bytes;
-    return total;
+    const own = this.#asleep.bytes + this.#sleepers.bytes + this.#sleepData.bytes;
+    const shared = this.#states.bytes + this.#system.footprints.bytes;
+    return own + shared + this.#expanded.byteLength;
   }
 
   #verify(): void {
-    this.#goTo(0);
+    this.#states.goTo(0);
     this.#system.verify();
   }
 }

@@ -102,8 +102,9 @@ export class System {
   readonly #words: SharedWords;
   /** finished, blockedOn, blockedShared of each task. */
   readonly #status: Int32Array;
-  readonly #previous = new Int32Array(TASK_STATUS);
-  /** Words of each task's stack that were ever in use; those beyond are 0. */
+  /** Each task's stack as the current state has it: what a step is compared with. */
+  readonly #stacks: readonly Int32Array[];
+  /** Words of each task's stack beyond which all are 0. */
   readonly #used: Int32Array;
   /** Image of linear memory in the initial state, for verify(). */
   readonly #image: Uint32Array | null;
@@ -117,12 +118,14 @@ export class System {
     this.locks = new ExploredLocks(this.actors.length, definition.lockChanged);
     this.#status = new Int32Array(this.actors.length * 3);
     this.#used = new Int32Array(this.actors.length).fill(FRAME_WORDS);
+    this.#stacks = this.actors.map(() => new Int32Array(TASK_STATUS));
     this.tasks = this.actors.map((actor, id) => {
       const task = new Task(id);
       task.preemptive = true;
       task.locks = this.locks;
       task.where = actor.begins ?? 'start';
       (actor.args ?? []).forEach((word, i) => (task.stack[1 + i] = word));
+      (this.#stacks[id] as Int32Array).set(task.stack);
       this.#status[id * 3 + BLOCKED] = BLOCKED_ON_NOTHING;
       return task;
     });
@@ -153,11 +156,7 @@ export class System {
     if (!this.mayMove(actor)) return STEP_DISABLED;
     const task = this.tasks[actor] as Task;
     const status = actor * 3;
-    const { stack } = task;
-    const previous = this.#previous;
-    const used = this.#used[actor] as number;
-    for (let i = 0; i < used; i++) previous[i] = stack[i] as number;
-    task.top = used;
+    task.top = this.#used[actor] as number;
     this.locks.clearJournal();
     this.#memory?.begin();
     this.#words.begin();
@@ -175,7 +174,7 @@ export class System {
     if (ended) task.blockedOn = BLOCKED_ON_NOTHING;
     this.#collect(actor, task);
     const blocked = task.blockedOn !== BLOCKED_ON_NOTHING;
-    if (journal.cells.length === 0 && blocked && !crashed) {
+    if (journal.count === 0 && blocked && !crashed) {
       // It only tried; to have tried is no part of the state.
       task.blockedOn = this.#status[status + BLOCKED] as number;
       task.blockedShared = this.#status[status + SHARED] === 1;
@@ -195,26 +194,14 @@ export class System {
 
   /** Undoes the last step. */
   undo(): void {
-    const { cells, olds } = this.journal;
-    this.apply(cells.data, olds.data, 0, cells.length, true);
+    const { changes, count } = this.journal;
+    for (let i = 0; i < count * 3; i += 3) this.set(changes[i] as number, changes[i + 1] as number);
   }
 
-  /** Sets cells from parallel arrays; backwards when undoing. */
-  apply(
-    cells: Int32Array,
-    values: Int32Array,
-    from: number,
-    count: number,
-    backwards: boolean,
-  ): void {
-    const u32 = this.#memory === null ? null : this.#memory.core.mem.u32;
-    for (let k = 0; k < count; k++) {
-      const i = backwards ? from + count - 1 - k : from + k;
-      const cell = cells[i] as number;
-      const value = values[i] as number;
-      if (cell < WORDS_CELL) (u32 as Uint32Array)[cell] = value;
-      else this.#setHost(cell, value);
-    }
+  /** Sets a cell. */
+  set(cell: number, value: number): void {
+    if (cell < WORDS_CELL) (this.#memory as TrackedMemory).core.mem.u32[cell] = value;
+    else this.#setHost(cell, value);
   }
 
   /** Throws if something that is not tracked differs from the initial state, which must be set. */
@@ -246,16 +233,22 @@ export class System {
     this.#memory?.collect(journal);
     this.#words.collect(journal);
     const base = TASK_CELL + actor * TASK_CELLS;
-    const previous = this.#previous;
+    const before = this.#stacks[actor] as Int32Array;
     const { stack } = task;
-    const used = this.#used[actor] as number;
-    const now = Math.min(TASK_STATUS, Math.max(used, task.top + FRAME_WORDS));
-    for (let i = 0; i < now; i++) {
+    const end = Math.min(
+      TASK_STATUS,
+      Math.max(this.#used[actor] as number, task.top + FRAME_WORDS),
+    );
+    let used = 0;
+    for (let i = 0; i < end; i++) {
       const value = stack[i] as number;
-      const old = i < used ? (previous[i] as number) : 0;
-      if (value !== old) journal.change(base + i, old, value);
+      const old = before[i] as number;
+      if (value !== 0) used = i + 1;
+      if (value === old) continue;
+      before[i] = value;
+      journal.change(base + i, old, value);
     }
-    if (now > used) this.#used[actor] = now;
+    this.#used[actor] = used;
     if (this.#records.collect(journal)) journal.wroteRecords = true;
     for (let i = 0; i < locks.writes.length; i++) {
       const cell = locks.writes.data[i] as number;
@@ -284,6 +277,8 @@ export class System {
       const task = this.tasks[actor] as Task;
       if (at < TASK_STATUS) {
         task.stack[at] = value;
+        (this.#stacks[actor] as Int32Array)[at] = value;
+        if (value !== 0 && at >= (this.#used[actor] as number)) this.#used[actor] = at + 1;
         return;
       }
       this.#status[actor * 3 + at - TASK_STATUS] = value;
@@ -301,13 +296,11 @@ export class System {
 export function hashChange(journal: Journal, out: Int32Array): void {
   let low = 0;
   let high = 0;
-  const cells = journal.cells.data;
-  const olds = journal.olds.data;
-  const news = journal.news.data;
-  for (let i = 0; i < journal.cells.length; i++) {
-    const cell = cells[i] as number;
-    const old = olds[i] as number;
-    const now = news[i] as number;
+  const { changes, count } = journal;
+  for (let i = 0; i < count * 3; i += 3) {
+    const cell = changes[i] as number;
+    const old = changes[i + 1] as number;
+    const now = changes[i + 2] as number;
     low = (low + mixLow(cell, now) - mixLow(cell, old)) | 0;
     high = (high + mixHigh(cell, now) - mixHigh(cell, old)) | 0;
   }
