@@ -833,25 +833,15 @@ export const CONTROL_HOST: u32 = 7;
 export const CONTROL_MARK: u32 = 8;
 
 // ---- the lockstep yardstick (assembly/lockstep.ts): byte offsets of its state ------------------
-/** u64: references seen. */
-export const LOCKSTEP_NOW: u32 = 0;
 /** u64: faults of an exact LRU, cold ones included. */
-export const LOCKSTEP_FAULTS: u32 = 8;
+export const LOCKSTEP_FAULTS: u32 = 0;
 /** u64: evictions of dirty pages by an exact LRU. */
-export const LOCKSTEP_WRITEBACKS: u32 = 16;
+export const LOCKSTEP_WRITEBACKS: u32 = 8;
 /** u32: pages that the exact LRU holds. */
-export const LOCKSTEP_RESIDENT_PAGES: u32 = 24;
+export const LOCKSTEP_RESIDENT_PAGES: u32 = 16;
 /** u32: tests of guest data pages for young that were judged. */
-export const LOCKSTEP_TESTS: u32 = 28;
-export const LOCKSTEP_STATE_SIZE: u32 = 32;
-/** Node flag: the exact LRU holds the page. */
-export const LOCKSTEP_RESIDENT: u32 = 1;
-/** Node flag: written since the exact LRU loaded it. */
-export const LOCKSTEP_DIRTY: u32 = 2;
-/** Node flag: accessed at least once. */
-export const LOCKSTEP_SEEN: u32 = 4;
-/** Node flag: reclaim took the page and it was not read again yet. */
-export const LOCKSTEP_EVICTED: u32 = 8;
+export const LOCKSTEP_TESTS: u32 = 20;
+export const LOCKSTEP_STATE_SIZE: u32 = 24;
 
 // ---- TLB (assembly/tlb/) ---------------------------------------------------------------------
 /** Address-space numbers (PCIDs) run from 0 to TLB_SPACES - 1. */

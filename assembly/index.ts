@@ -12,19 +12,16 @@ export * from './trace/exports';
 export { arenaAlloc, pageAlloc, pageFree, memoryTop, tablePages } from './layout';
 export { statsPtr, statBump } from './stats';
 export {
+  lockstepAdvance,
   lockstepInit,
-  lockstepMap,
-  lockstepGfn,
-  lockstepDropSpace,
   lockstepTouch,
-  lockstepRun,
   lockstepResident,
-  lockstepLast,
   lockstepTested,
   lockstepEvicted,
   lockstepRefault,
   lockstepState,
 } from './lockstep';
+export { guestMapDrop, guestMapGet, guestMapInit, guestMapSet } from './guest_map';
 export { setTracing } from './events';
 export {
   contentCopy,

@@ -1,253 +1,268 @@
 // The yardstick that runs beside the emulator: an exact LRU over every guest access, with the same
-// number of frames, and the time of each page's last access.
+// number of frames, keyed by gfn. What it answers:
 //
-// It is keyed by gfn. The guest kernel tells it which gfn lies under which virtual page of each
-// address space (lockstepMap), independently of the guest's own tables; references are replayed on
-// it lazily, at the latest when reclaim asks about a page. What it answers:
-//
-// - `lockstepResident(gfn)`: an LRU that saw every access still holds the page. Asked at a refault it
-//   makes the eviction spurious (DESIGN.md, glossary).
-// - `lockstepLast(gfn)`: index of the page's last reference, for the aging accuracy.
+// - `lockstepRefault(gfn)`: an evicted page is read again. An LRU that saw every access still holds it:
+//   the eviction was spurious (docs/counters.md).
+// - `lockstepTested(gfn)`: reclaim called a page young or old, and it was or was not accessed since
+//   the last test: the aging accuracy.
 // - its own faults and write-backs: the `ideal-lru` row.
 //
-// Node of a gfn, 16 bytes:
-//   ┌──────┬──────┬──────────────┬───────────────────────────────┐
-//   │ next │ prev │ last access  │ flags: RESIDENT, DIRTY, SEEN  │   u32 each
-//   └──────┴──────┴──────────────┴───────────────────────────────┘
-// The last access is a 32-bit reference index; a run of more than 2^32 - 2 references saturates it.
+// There is no list to move: a reference costs one store of its time, which run.ts makes on every hit.
+//
+// Words of a gfn, u32 each:
+//   ┌──────────────────────────────┬───┬──────────────────────────────┬───┐
+//   │ time of the last read, fetch │ T │ time of the last write       │ T │
+//   └──────────────────────────────┴───┴──────────────────────────────┴───┘
+//   T: the word is older than the last test for young. A new access stores a word without it.
+//
+// Invariants:
+// - a page is held exactly when one of its words is at least `oldest`; the pages held are those that
+//   an LRU list of `frames` entries has at that moment;
+// - the second word is 0 when the page was not written since it was loaded: clean;
+// - each page held has one slot of `order` (where there are fewer frames than gfns). Slots from
+//   `cursor` on are sorted by the time of last use as of `sortedAt`; one whose page was used since has
+//   lost its place, so a victim is the first that was not. When none is left all are sorted anew:
+//   each slot that had to be passed over was paid for by a reference, so a fault costs constant time
+//   on average.
 
 import {
-  ACCESS_CONTROL,
-  ACCESS_KIND_MASK,
-  ACCESS_WRITE,
-  LOCKSTEP_DIRTY,
-  LOCKSTEP_EVICTED,
   LOCKSTEP_FAULTS,
-  LOCKSTEP_NOW,
-  LOCKSTEP_RESIDENT,
   LOCKSTEP_RESIDENT_PAGES,
-  LOCKSTEP_SEEN,
   LOCKSTEP_STATE_SIZE,
   LOCKSTEP_TESTS,
   LOCKSTEP_WRITEBACKS,
-  PAGE_SHIFT,
 } from './abi';
 import { FALSE_OLD, FALSE_YOUNG, SPURIOUS_SWAP_OUTS } from './counters';
-import { arenaAlloc, pageAlloc, pageFree } from './layout';
+import { arenaAlloc } from './layout';
 import { bump } from './stats';
 import { Gfn } from './types';
 
-const NODE_SHIFT: usize = 4;
-const NEXT: usize = 0;
-const PREV: usize = 4;
-const LAST: usize = 8;
-const FLAGS: usize = 12;
+const PAIR_SHIFT: usize = 3;
+const WRITE_WORD: usize = 4;
+/** T. */
+const TESTED: u32 = 1;
+/** One reference. */
+export const LOCKSTEP_TICK: u32 = 2;
+/** Times are numbered anew before they reach this. */
+const NOW_MAX: u32 = 0xffff_0000;
 
 /** Counters of the yardstick, read by the host: LOCKSTEP_* offsets. */
 export const LOCKSTEP_STATE: usize = memory.data(32, 8);
 if (LOCKSTEP_STATE_SIZE > 32) ERROR('lockstep: the state block has 32 bytes');
 
-/** Levels of the radix tree over 36-bit page numbers, 10 bits each. */
-const RADIX_BITS: u32 = 10;
-const RADIX_MASK: u32 = 1023;
-/** Address spaces that can be told apart. */
-const MAX_SPACES: u32 = 4096;
+/** Words of gfn 0; 0: there is no yardstick. */
+export let lockstepWords: usize = 0;
+/** gfns with words of their own. The pair behind them takes the references to all other gfns. */
+export let lockstepGfns: u32 = 0;
+/** Time of the last reference. */
+export let lockstepNow: u32 = 0;
+/** Words below this are of pages that the LRU does not hold. */
+export let lockstepOldest: u32 = LOCKSTEP_TICK;
 
-let nodes: usize = 0;
-/** When each page was tested last: one reference index a gfn. */
-let tested: usize = 0;
-let ngfns: u32 = 0;
 let frames: u32 = 0;
-/** Roots of the radix trees, one u32 an address space. */
-let roots: usize = 0;
-/** Leaf table and page group looked up last, per access kind. */
-const RECENT: usize = memory.data(64, 8);
-let now: u32 = 0;
+/** gfns of the pages held; 0: all pages fit. */
+let order: usize = 0;
+/** The other half of a sort. */
+let scratch: usize = 0;
+let cursor: u32 = 0;
+let sortedAt: u32 = 0;
+/** One bit a gfn: reclaim took the page and it was not read again yet. */
+let evicted: usize = 0;
 
 /** Makes the yardstick for `gfns` guest frames and `limit` host frames. */
 export function lockstepInit(gfns: u32, limit: u32): void {
-  ngfns = gfns;
+  assert(limit != 0, 'an LRU has a frame');
+  assert(gfns < 1 << 26, 'an index fits into a TLB entry');
+  lockstepGfns = gfns;
   frames = limit;
-  // One node more: the list head, at index `gfns`.
-  nodes = arenaAlloc((<usize>gfns + 1) << NODE_SHIFT);
-  tested = arenaAlloc((<usize>gfns) << 2);
-  roots = arenaAlloc((<usize>MAX_SPACES) << 2);
-  const head = nodes + ((<usize>gfns) << NODE_SHIFT);
-  store<u32>(head + NEXT, gfns);
-  store<u32>(head + PREV, gfns);
-  forgetRecent();
+  lockstepWords = arenaAlloc((<usize>gfns + 1) << PAIR_SHIFT);
+  evicted = arenaAlloc((((<usize>gfns) >> 5) + 1) << 2);
+  if (limit >= gfns) return;
+  order = arenaAlloc((<usize>limit) << 2);
+  scratch = arenaAlloc((<usize>limit) << 2);
+  cursor = limit;
 }
 
-function forgetRecent(): void {
-  for (let i: usize = 0; i < 64; i += 16) {
-    store<u32>(RECENT + i, 0xffffffff);
-    store<u32>(RECENT + i, 0xffffffff, 4);
-  }
+/** Index of a gfn's words. */
+export function lockstepIndex(gfn: Gfn): u32 {
+  return min<u32>(gfn, lockstepGfns);
 }
 
-/** Address of the leaf word of a page, or 0 when the tree has no such leaf and `make` is false. */
-function leafOf(space: u32, vpnHi: u32, vpnLo: u32, make: bool): usize {
-  // vpn = vpnHi : vpnLo, 36 bits; the top level takes 6 of them.
-  let slot = roots + ((<usize>space) << 2);
-  const top = (vpnHi << 2) | (vpnLo >> 30);
-  let level: u32 = 4;
-  while (level > 0) {
-    level--;
-    let table = <usize>load<u32>(slot);
-    if (table == 0) {
-      if (!make) return 0;
-      table = pageAlloc();
-      store<u32>(slot, <u32>table);
+function pairOf(gfn: Gfn): usize {
+  return lockstepWords + ((<usize>gfn) << PAIR_SHIFT);
+}
+
+/** Time of a page's last use, with TESTED. */
+function lastOf(pair: usize): u32 {
+  return max<u32>(load<u32>(pair), load<u32>(pair, WRITE_WORD));
+}
+
+function countUp(at: u32): void {
+  const counter = LOCKSTEP_STATE + <usize>at;
+  store<u64>(counter, load<u64>(counter) + 1);
+}
+
+// ---- the order of the pages held -----------------------------------------------------------------
+
+const DIGIT_BITS: u32 = 11;
+const DIGITS: u32 = 1 << DIGIT_BITS;
+const COUNTS: usize = memory.data(8192, 16);
+if ((<usize>DIGITS) << 2 != 8192) ERROR('lockstep: one count a digit');
+
+/** Sorts the first `n` slots by the time of last use; least significant digits first. */
+function sortOrder(n: u32): void {
+  const range = lockstepNow - lockstepOldest;
+  const end = (<usize>n) << 2;
+  for (let shift: u32 = 1; shift < 32 && range >> shift != 0; shift += DIGIT_BITS) {
+    memory.fill(COUNTS, 0, 8192);
+    for (let at: usize = 0; at < end; at += 4) {
+      const age = lastOf(pairOf(load<u32>(order + at))) - lockstepOldest;
+      const count = COUNTS + ((<usize>((age >> shift) & (DIGITS - 1))) << 2);
+      store<u32>(count, load<u32>(count) + 1);
     }
-    const index = level == 3 ? top & RADIX_MASK : (vpnLo >> (level * RADIX_BITS)) & RADIX_MASK;
-    slot = table + ((<usize>index) << 2);
-  }
-  return slot;
-}
-
-/** Virtual page (vpnHi:vpnLo, 36 bits) of a space now lies on `gfn`; 0xffffffff: on none. */
-export function lockstepMap(space: u32, vpnHi: u32, vpnLo: u32, gfn: Gfn): void {
-  if (nodes == 0) return;
-  assert(space < MAX_SPACES, 'a guest has at most 4096 address spaces at a time');
-  const leaf = leafOf(space, vpnHi, vpnLo, gfn != 0xffffffff);
-  if (leaf != 0) store<u32>(leaf, gfn + 1);
-}
-
-/** gfn under a virtual page of a space, 0xffffffff when none. */
-export function lockstepGfn(space: u32, vpnHi: u32, vpnLo: u32): Gfn {
-  const leaf = leafOf(space, vpnHi, vpnLo, false);
-  return leaf == 0 ? 0xffffffff : load<u32>(leaf) - 1;
-}
-
-function freeTree(table: usize, level: u32): void {
-  if (level > 0) {
-    for (let i: usize = 0; i < 4096; i += 4) {
-      const child = <usize>load<u32>(table + i);
-      if (child != 0) freeTree(child, level - 1);
+    let place: u32 = 0;
+    for (let count: usize = COUNTS; count < COUNTS + 8192; count += 4) {
+      const here = load<u32>(count);
+      store<u32>(count, place);
+      place += here;
     }
-  }
-  pageFree(table);
-}
-
-/** Forgets all pages of an address space. */
-export function lockstepDropSpace(space: u32): void {
-  if (nodes == 0) return;
-  const slot = roots + ((<usize>space) << 2);
-  const table = <usize>load<u32>(slot);
-  if (table == 0) return;
-  freeTree(table, 3);
-  store<u32>(slot, 0);
-  forgetRecent();
-}
-
-function unlink(node: usize): void {
-  const next = load<u32>(node + NEXT);
-  const prev = load<u32>(node + PREV);
-  store<u32>(nodes + ((<usize>prev) << NODE_SHIFT) + NEXT, next);
-  store<u32>(nodes + ((<usize>next) << NODE_SHIFT) + PREV, prev);
-}
-
-function evictLast(): void {
-  const victim = load<u32>(nodes + ((<usize>ngfns) << NODE_SHIFT) + PREV);
-  const node = nodes + ((<usize>victim) << NODE_SHIFT);
-  unlink(node);
-  const flags = load<u32>(node + FLAGS);
-  if ((flags & LOCKSTEP_DIRTY) != 0) {
-    store<u64>(
-      LOCKSTEP_STATE + <usize>LOCKSTEP_WRITEBACKS,
-      load<u64>(LOCKSTEP_STATE + <usize>LOCKSTEP_WRITEBACKS) + 1,
-    );
-  }
-  store<u32>(node + FLAGS, flags & ~(LOCKSTEP_RESIDENT | LOCKSTEP_DIRTY));
-  const resident = LOCKSTEP_STATE + <usize>LOCKSTEP_RESIDENT_PAGES;
-  store<u32>(resident, load<u32>(resident) - 1);
-}
-
-function touchGfn(gfn: Gfn, write: u32): void {
-  const node = nodes + ((<usize>gfn) << NODE_SHIFT);
-  store<u32>(node + LAST, now);
-  const flags = load<u32>(node + FLAGS);
-  const head = nodes + ((<usize>ngfns) << NODE_SHIFT);
-  if ((flags & LOCKSTEP_RESIDENT) != 0) {
-    if (load<u32>(head + NEXT) == gfn) {
-      if (write != 0) store<u32>(node + FLAGS, flags | LOCKSTEP_DIRTY);
-      return;
+    for (let at: usize = 0; at < end; at += 4) {
+      const gfn = load<u32>(order + at);
+      const age = lastOf(pairOf(gfn)) - lockstepOldest;
+      const count = COUNTS + ((<usize>((age >> shift) & (DIGITS - 1))) << 2);
+      const to = load<u32>(count);
+      store<u32>(count, to + 1);
+      store<u32>(scratch + ((<usize>to) << 2), gfn);
     }
-    unlink(node);
+    const sorted = scratch;
+    scratch = order;
+    order = sorted;
+  }
+}
+
+/** The LRU gives up its oldest page. Returns the slot that is free now. */
+function takeOldest(): usize {
+  while (true) {
+    for (; cursor < frames; cursor++) {
+      const slot = order + ((<usize>cursor) << 2);
+      const pair = pairOf(load<u32>(slot));
+      const last = lastOf(pair);
+      if (last > sortedAt) continue;
+      if (load<u32>(pair, WRITE_WORD) != 0) countUp(LOCKSTEP_WRITEBACKS);
+      lockstepOldest = (last | TESTED) + 1;
+      cursor++;
+      return slot;
+    }
+    sortOrder(frames);
+    cursor = 0;
+    // The reference that is being made is not in the words yet.
+    sortedAt = lockstepNow - 1;
+  }
+}
+
+/** A page that the LRU does not hold is used: its fault. */
+function loadPage(gfn: Gfn): void {
+  countUp(LOCKSTEP_FAULTS);
+  store<u32>(pairOf(gfn), 0, WRITE_WORD);
+  const held = LOCKSTEP_STATE + <usize>LOCKSTEP_RESIDENT_PAGES;
+  const pages = load<u32>(held);
+  if (pages < frames) {
+    if (order != 0) store<u32>(order + ((<usize>pages) << 2), gfn);
+    store<u32>(held, pages + 1);
   } else {
-    const resident = LOCKSTEP_STATE + <usize>LOCKSTEP_RESIDENT_PAGES;
-    if (load<u32>(resident) == frames) evictLast();
-    store<u32>(resident, load<u32>(resident) + 1);
-    const faults = LOCKSTEP_STATE + <usize>LOCKSTEP_FAULTS;
-    store<u64>(faults, load<u64>(faults) + 1);
+    store<u32>(takeOldest(), gfn);
   }
-  store<u32>(node + FLAGS, flags | LOCKSTEP_RESIDENT | LOCKSTEP_SEEN | (write * LOCKSTEP_DIRTY));
-  const first = load<u32>(head + NEXT);
-  store<u32>(node + NEXT, first);
-  store<u32>(node + PREV, ngfns);
-  store<u32>(nodes + ((<usize>first) << NODE_SHIFT) + PREV, gfn);
-  store<u32>(head + NEXT, gfn);
+}
+
+// ---- references ----------------------------------------------------------------------------------
+
+/**
+ * A reference at `now` finds its word below `oldest`: the page is used this way for the first time in
+ * long, or it is not held. The caller stores the word then. Returns `oldest`, which may have moved.
+ */
+export function lockstepOld(index: u32, now: u32): u32 {
+  lockstepNow = now;
+  if (index != lockstepGfns && lastOf(pairOf(index)) < lockstepOldest) loadPage(index);
+  return lockstepOldest;
+}
+
+/** Says what the time is, after a loop that kept it in a local. */
+export function lockstepSetNow(now: u32): void {
+  lockstepNow = now;
+}
+
+/** Makes room for the times of `count` references. */
+export function lockstepBegin(count: u32): void {
+  if (<u64>lockstepNow + <u64>count * <u64>LOCKSTEP_TICK >= <u64>NOW_MAX) renumber();
 }
 
 /** One access to a guest frame that is not in the records (the guest kernel's own, the host's). */
 export function lockstepTouch(gfn: Gfn, write: u32): void {
-  if (nodes == 0 || gfn >= ngfns) return;
-  if (now < 0xffffffff) now++;
-  touchGfn(gfn, write);
+  if (lockstepWords == 0 || gfn >= lockstepGfns) return;
+  lockstepBegin(1);
+  const word = pairOf(gfn) + ((<usize>write) << 2);
+  const now = lockstepNow + LOCKSTEP_TICK;
+  if (load<u32>(word) < lockstepOldest) lockstepOld(gfn, now);
+  lockstepNow = now;
+  store<u32>(word, now);
 }
 
-/** Replays `count` references of an address space; control records are passed over. */
-export function lockstepRun(records: usize, count: u32, space: u32): void {
-  if (nodes == 0) return;
-  const end = records + ((<usize>count) << 3);
-  for (let at = records; at < end; at += 8) {
-    const lo = load<u32>(at);
-    const hi = load<u32>(at, 4);
-    const kind = lo & ACCESS_KIND_MASK;
-    if (kind == ACCESS_CONTROL) continue;
-    if (now < 0xffffffff) now++;
-    // One recent leaf table per kind: fetches and data alternate between pages.
-    const recent = RECENT + ((<usize>kind) << 4);
-    const group = lo >> (PAGE_SHIFT + RADIX_BITS);
-    let table: usize;
-    if (load<u32>(recent) == group && load<u32>(recent, 4) == (hi ^ (space << 20))) {
-      table = <usize>load<u32>(recent, 8);
-    } else {
-      const vpnLo = (lo >> PAGE_SHIFT) | (hi << 20);
-      const leaf = leafOf(space, (hi >> 12) & 15, vpnLo, false);
-      if (leaf == 0) continue;
-      table = leaf & ~(<usize>4095);
-      store<u32>(recent, group);
-      store<u32>(recent, hi ^ (space << 20), 4);
-      store<u32>(recent, <u32>table, 8);
-    }
-    const gfn = load<u32>(table + ((<usize>((lo >> PAGE_SHIFT) & RADIX_MASK)) << 2)) - 1;
-    if (gfn < ngfns) touchGfn(gfn, kind == ACCESS_WRITE ? 1 : 0);
-  }
-  store<u64>(LOCKSTEP_STATE + <usize>LOCKSTEP_NOW, <u64>now);
+/** A word with the time `now`; 0 stays 0, and TESTED stays. */
+function movedTo(word: u32, now: u32): u32 {
+  return word == 0 ? 0 : now | (word & TESTED);
 }
+
+function moveTo(gfn: Gfn, now: u32): void {
+  const pair = pairOf(gfn);
+  store<u32>(pair, movedTo(load<u32>(pair), now));
+  store<u32>(pair, movedTo(load<u32>(pair, WRITE_WORD), now), WRITE_WORD);
+}
+
+/** Gives the pages held the times 2, 3, … in their order, and all others 1. */
+function renumber(): void {
+  const held = load<u32>(LOCKSTEP_STATE + <usize>LOCKSTEP_RESIDENT_PAGES);
+  if (order != 0) sortOrder(held);
+  for (let gfn: u32 = 0; gfn < lockstepGfns; gfn++) {
+    if (order == 0 || lastOf(pairOf(gfn)) < lockstepOldest) moveTo(gfn, LOCKSTEP_TICK);
+  }
+  lockstepOldest = order == 0 ? LOCKSTEP_TICK : 2 * LOCKSTEP_TICK;
+  lockstepNow = LOCKSTEP_TICK;
+  if (order == 0) return;
+  for (let i: u32 = 0; i < held; i++) {
+    lockstepNow += LOCKSTEP_TICK;
+    moveTo(load<u32>(order + ((<usize>i) << 2)), lockstepNow);
+  }
+  cursor = held == frames ? 0 : frames;
+  sortedAt = lockstepNow | TESTED;
+}
+
+/** Lets the next reference have the time `now`, as after a long run. For tests. */
+export function lockstepAdvance(now: u32): void {
+  lockstepNow = max<u32>(lockstepNow, now * LOCKSTEP_TICK);
+}
+
+// ---- questions -----------------------------------------------------------------------------------
 
 /** An LRU that saw every access holds the page. */
 export function lockstepResident(gfn: Gfn): u32 {
-  if (gfn >= ngfns) return 0;
-  return load<u32>(nodes + ((<usize>gfn) << NODE_SHIFT) + FLAGS) & LOCKSTEP_RESIDENT;
+  if (gfn >= lockstepGfns) return 0;
+  return lastOf(pairOf(gfn)) >= lockstepOldest ? 1 : 0;
 }
 
-/** Index of the last reference of a page; 0: none yet. */
-export function lockstepLast(gfn: Gfn): u32 {
-  if (gfn >= ngfns) return 0;
-  return load<u32>(nodes + ((<usize>gfn) << NODE_SHIFT) + LAST);
+/** Whether a word is of an access after the last test. */
+function isFresh(word: u32): bool {
+  return word != 0 && (word & TESTED) == 0;
 }
 
-/**
- * Reclaim tested a page and called it young or old. It was really accessed since its last test when
- * its last reference is later. The host replays the references up to now before it asks.
- */
+/** Reclaim tested a page and called it young or old. */
 export function lockstepTested(gfn: Gfn, young: u32): void {
-  if (gfn >= ngfns) return;
-  const at = tested + ((<usize>gfn) << 2);
-  const accessed = lockstepLast(gfn) > load<u32>(at);
-  store<u32>(at, now);
+  if (gfn >= lockstepGfns) return;
+  const pair = pairOf(gfn);
+  const read = load<u32>(pair);
+  const written = load<u32>(pair, WRITE_WORD);
+  const accessed = isFresh(read) || isFresh(written);
+  if (read != 0) store<u32>(pair, read | TESTED);
+  if (written != 0) store<u32>(pair, written | TESTED, WRITE_WORD);
   const count = LOCKSTEP_STATE + <usize>LOCKSTEP_TESTS;
   store<u32>(count, load<u32>(count) + 1);
   if (young != 0 && !accessed) bump(FALSE_YOUNG);
@@ -256,19 +271,19 @@ export function lockstepTested(gfn: Gfn, young: u32): void {
 
 /** Reclaim took a page from the guest. */
 export function lockstepEvicted(gfn: Gfn): void {
-  if (gfn >= ngfns) return;
-  const flags = nodes + ((<usize>gfn) << NODE_SHIFT) + FLAGS;
-  store<u32>(flags, load<u32>(flags) | LOCKSTEP_EVICTED);
+  if (gfn >= lockstepGfns) return;
+  const word = evicted + (((<usize>gfn) >> 5) << 2);
+  store<u32>(word, load<u32>(word) | ((<u32>1) << (gfn & 31)));
 }
 
 /** An evicted page is read again. Spurious when the exact LRU still has it: it would never have left. */
 export function lockstepRefault(gfn: Gfn): void {
-  if (gfn >= ngfns) return;
-  const at = nodes + ((<usize>gfn) << NODE_SHIFT) + FLAGS;
-  const flags = load<u32>(at);
-  if ((flags & LOCKSTEP_EVICTED) == 0) return;
-  store<u32>(at, flags & ~LOCKSTEP_EVICTED);
-  if ((flags & LOCKSTEP_RESIDENT) != 0) bump(SPURIOUS_SWAP_OUTS);
+  if (gfn >= lockstepGfns) return;
+  const word = evicted + (((<usize>gfn) >> 5) << 2);
+  const bit = (<u32>1) << (gfn & 31);
+  if ((load<u32>(word) & bit) == 0) return;
+  store<u32>(word, load<u32>(word) & ~bit);
+  if (lockstepResident(gfn) != 0) bump(SPURIOUS_SWAP_OUTS);
 }
 
 /** Address of the LOCKSTEP_* counters. */

@@ -37,15 +37,26 @@ import {
   WRITES,
 } from './counters';
 import {
+  LOCKSTEP_TICK,
+  lockstepBegin,
+  lockstepNow,
+  lockstepOld,
+  lockstepOldest,
+  lockstepSetNow,
+  lockstepWords,
+} from './lockstep';
+import {
   NESTED_GUEST_FAULT,
   NESTED_OK,
   nestedBits,
+  nestedGfn,
   nestedLevel,
   nestedPfn,
   nestedPkey,
   nestedSteps,
   nestedWalk,
 } from './mmu/nested_walk';
+import { spGfnOf, sptepToSp, spteIndex } from './mmu/shadow_page';
 import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
 import { quickFault } from './mmu/quick_fault';
 import { bump, bumpBy } from './stats';
@@ -54,6 +65,8 @@ import {
   ARRAY_SETS,
   ARRAY_SHIFT,
   ARRAY_WAYS,
+  INDEX_MASK,
+  INDEX_SHIFT,
   TLB_KINDS,
   TLB_L1,
   TLB_MASKS,
@@ -66,6 +79,8 @@ import {
 } from './tlb/block';
 import { TLB_L2_HIT, TLB_MISS, tlbFill, tlbLookup, tlbLookupL2 } from './tlb/lookup';
 import { tlbEnter } from './tlb/rights';
+import { tlbValue } from './tlb/sets';
+import { Gfn, Sptep } from './types';
 
 const FLAGS_MASK: u64 = 15;
 
@@ -88,6 +103,14 @@ function denyBits(bits: u64): u64 {
   return deny;
 }
 
+/** gfn of the 4 KiB page that a walk of the shadow tables led to; the yardstick asks for it. */
+function walkGfn(sptep: Sptep, gva: u64): Gfn {
+  if (lockstepWords == 0) return 0;
+  const inside: u32 = ((<u32>1) << (9 * (walkLevel - 1))) - 1;
+  const first = spGfnOf(sptepToSp(sptep), spteIndex(sptep)) & ~inside;
+  return first | ((<u32>(gva >> 12)) & inside);
+}
+
 /** The same on nested tables. */
 function nestedWalkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   const result = nestedWalk(vcpu, want & TLB_PAGE_MASK, flags);
@@ -95,7 +118,8 @@ function nestedWalkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   if (result == NESTED_GUEST_FAULT) return EXIT_GUEST_FAULT;
   if (result != NESTED_OK) return EXIT_NPF;
   const global = ((nestedBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
-  tlbFill(vcpu, want, denyBits(nestedBits), nestedLevel, nestedPfn, nestedPkey, global);
+  const deny = denyBits(nestedBits);
+  tlbFill(vcpu, want, deny, nestedLevel, nestedPfn, nestedGfn, nestedPkey, global);
   return EXIT_DONE;
 }
 
@@ -108,7 +132,8 @@ function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   bumpBy(WALK_STEPS, walkSteps);
   if (sptep == 0) return EXIT_PAGE_FAULT;
   const global = ((walkBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
-  tlbFill(vcpu, want, denyBits(walkBits), walkLevel, walkPfn, walkPkey, global);
+  const gfn = walkGfn(sptep, gva);
+  tlbFill(vcpu, want, denyBits(walkBits), walkLevel, walkPfn, gfn, walkPkey, global);
   return EXIT_DONE;
 }
 
@@ -193,22 +218,42 @@ function promoteL1(set: usize, bytes: usize, want: u64, mask: u64): bool {
   return false;
 }
 
+/** How the running loop came to its end: EXIT_*, and what it executed (see account()). */
+let batchExit: u32 = 0;
+let batchKinds: u64 = 0;
+
+/** Address of the yardstick's word for an access by `record` through the entry with `value`. */
+function wordOf(value: u64, record: u64): usize {
+  const pair = <usize>((value & INDEX_MASK) >> (INDEX_SHIFT - 3));
+  return lockstepWords + pair + ((<usize>(record & 1)) << 2);
+}
+
+/** Notes the access on the yardstick; returns its `oldest`. */
+function stamp(value: u64, record: u64, now: u32, oldest: u32): u32 {
+  const word = wordOf(value, record);
+  if (load<u32>(word) < oldest) {
+    oldest = lockstepOld(<u32>((value & INDEX_MASK) >> INDEX_SHIFT), now);
+  }
+  store<u32>(word, now);
+  return oldest;
+}
+
 /**
- * Runs `count` access records. Returns how many were executed; the next one is the one that exited
- * (VCPU_EXIT_REASON), or all were (EXIT_DONE).
+ * The loop of runBatch(), with the yardstick when `Y` is a u32, without when it is a u64: asc makes
+ * two functions of it. Returns the address of the next record.
  */
-export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
-  const tlb = tlbEnter(vcpu);
+function runRecords<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usize {
+  const yardstick = sizeof<Y>() == 4;
   let tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
   const l1 = <usize>load<u32>(tlb + TLB_L1, ARRAY_BASE);
   const shift = <u64>load<u32>(tlb + TLB_L1, ARRAY_SHIFT);
   const setMask = (<u64>load<u32>(tlb + TLB_L1, ARRAY_SETS)) << shift;
   const setShift = 12 - shift;
   const bytes = (<usize>load<u32>(tlb + TLB_L1, ARRAY_WAYS)) << 4;
-  const end = records + ((<usize>count) << 3);
+  let now = lockstepNow;
+  let oldest = lockstepOldest;
   let exit = EXIT_DONE;
   let kinds: u64 = 0;
-  beginBatch();
   let at = records;
   for (; at < end; at += 8) {
     const record = load<u64>(at);
@@ -218,44 +263,93 @@ export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
     const mask = load<u64>(row, TLB_MASKS);
     kinds += load<u64>(row, TLB_KINDS);
     if (((load<u64>(set) ^ want) & mask) == 0) {
+      if (yardstick) {
+        now += LOCKSTEP_TICK;
+        oldest = stamp(load<u64>(set, 8), record, now, oldest);
+      }
       // Hits come in runs: two at a time with one branch for both.
       for (; at + 16 < end; at += 16) {
         const first = load<u64>(at, 8);
         const second = load<u64>(at, 16);
         const row1 = tlb + ((<usize>(first & FLAGS_MASK)) << 3);
         const row2 = tlb + ((<usize>(second & FLAGS_MASK)) << 3);
-        const key1 = load<u64>(l1 + <usize>((first >> setShift) & setMask));
-        const key2 = load<u64>(l1 + <usize>((second >> setShift) & setMask));
-        const diff1 = (key1 ^ ((first & TLB_PAGE_MASK) | tag)) & load<u64>(row1, TLB_MASKS);
-        const diff2 = (key2 ^ ((second & TLB_PAGE_MASK) | tag)) & load<u64>(row2, TLB_MASKS);
+        const set1 = l1 + <usize>((first >> setShift) & setMask);
+        const set2 = l1 + <usize>((second >> setShift) & setMask);
+        const want1 = (first & TLB_PAGE_MASK) | tag;
+        const want2 = (second & TLB_PAGE_MASK) | tag;
+        const diff1 = (load<u64>(set1) ^ want1) & load<u64>(row1, TLB_MASKS);
+        const diff2 = (load<u64>(set2) ^ want2) & load<u64>(row2, TLB_MASKS);
         if ((diff1 | diff2) != 0) break;
+        if (yardstick) {
+          const word1 = wordOf(load<u64>(set1, 8), first);
+          const word2 = wordOf(load<u64>(set2, 8), second);
+          if (min<u32>(load<u32>(word1), load<u32>(word2)) < oldest) break;
+          store<u32>(word1, now + LOCKSTEP_TICK);
+          now += 2 * LOCKSTEP_TICK;
+          store<u32>(word2, now);
+        }
         kinds += load<u64>(row1, TLB_KINDS) + load<u64>(row2, TLB_KINDS);
       }
       continue;
     }
-    if (bytes == 64 ? promoteFour(set, want, mask) : promoteL1(set, bytes, want, mask)) continue;
-    if (tlbLookupL2(tlb, want, mask)) {
+    let value: u64 = 0;
+    if (bytes == 64 ? promoteFour(set, want, mask) : promoteL1(set, bytes, want, mask)) {
+      if (yardstick) value = load<u64>(set, 8);
+    } else if (tlbLookupL2(tlb, want, mask)) {
       l2Hits++;
-      continue;
+      value = tlbValue;
+    } else {
+      store<u32>(vcpu, <u32>at, VCPU_RECORD);
+      exit = slowAccess(vcpu, tlb, record);
+      value = tlbValue;
+      if (exit != EXIT_DONE) {
+        kinds -= load<u64>(row, TLB_KINDS);
+        store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
+        store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
+        bump(VMEXITS);
+        if (yardstick) lockstepSetNow(now);
+        if (exit != EXIT_PAGE_FAULT || !quickFault(vcpu)) break;
+        // The access is made now; a flush may have given the space another tag.
+        exit = EXIT_DONE;
+        tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
+        if (yardstick) {
+          now = lockstepNow;
+          oldest = lockstepOldest;
+        }
+        at -= 8;
+        continue;
+      }
     }
-    store<u32>(vcpu, <u32>at, VCPU_RECORD);
-    exit = slowAccess(vcpu, tlb, record);
-    if (exit != EXIT_DONE) {
-      kinds -= load<u64>(row, TLB_KINDS);
-      store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
-      store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
-      bump(VMEXITS);
-      if (exit != EXIT_PAGE_FAULT || !quickFault(vcpu)) break;
-      // The access is made now; a flush may have given the space another tag.
-      exit = EXIT_DONE;
-      tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
-      at -= 8;
+    if (yardstick) {
+      now += LOCKSTEP_TICK;
+      oldest = stamp(value, record, now, oldest);
     }
   }
+  if (yardstick) lockstepSetNow(now);
+  batchExit = exit;
+  batchKinds = kinds;
+  return at;
+}
+
+/**
+ * Runs `count` access records. Returns how many were executed; the next one is the one that exited
+ * (VCPU_EXIT_REASON), or all were (EXIT_DONE).
+ */
+export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
+  const tlb = tlbEnter(vcpu);
+  const end = records + ((<usize>count) << 3);
+  beginBatch();
+  let at: usize = 0;
+  if (lockstepWords == 0) {
+    at = runRecords<u64>(vcpu, tlb, records, end);
+  } else {
+    lockstepBegin(count);
+    at = runRecords<u32>(vcpu, tlb, records, end);
+  }
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
-  store<u32>(vcpu, exit, VCPU_EXIT_REASON);
+  store<u32>(vcpu, batchExit, VCPU_EXIT_REASON);
   const done = <u32>((at - records) >> 3);
-  account(done, kinds);
+  account(done, batchKinds);
   return done;
 }
 

@@ -2,8 +2,8 @@
 // reaches and into the record of the guest page, and every read compares the two. A stale or foreign
 // page, a lost write or a page that came back from swap with other bytes shows at the next read.
 //
-// What a page must hold is kept by gfn, found through the lockstep map (the guest kernel's own
-// record of its address spaces), so neither the guest's tables nor the shadow's are believed.
+// What a page must hold is kept by gfn, found through the guest kernel's own record of its
+// address spaces (guest_map.ts), so neither the guest's tables nor the shadow's are believed.
 
 import {
   ACCESS_KIND_MASK,
@@ -28,11 +28,12 @@ import {
 } from './abi';
 import { VMEXITS } from './counters';
 import { arenaAlloc } from './layout';
-import { lockstepGfn } from './lockstep';
+import { guestMapGet } from './guest_map';
+import { lockstepTouch } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
 import { account, beginBatch, kindOf, slowAccess } from './run';
 import { bump } from './stats';
-import { TLB_PAGE_MASK } from './tlb/block';
+import { FRAME_BITS, TLB_PAGE_MASK } from './tlb/block';
 import { tlbEnter } from './tlb/rights';
 import { tlbValue } from './tlb/sets';
 import { Gfn, Pfn } from './types';
@@ -121,9 +122,10 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
     exit = slowAccess(vcpu, tlb, record);
     if (exit == EXIT_DONE) {
       const vpn = record >> (<u64>PAGE_SHIFT);
-      const gfn = lockstepGfn(space, (<u32>(vpn >> 32)) & 15, <u32>vpn);
+      const gfn = guestMapGet(space, (<u32>(vpn >> 32)) & 15, <u32>vpn);
       const write = ((<u32>record) & ACCESS_KIND_MASK) == ACCESS_WRITE;
-      const pfn = <u32>tlbValue;
+      const pfn = <u32>(tlbValue & FRAME_BITS);
+      lockstepTouch(gfn, write ? 1 : 0);
       // The access that shows the violation counts as executed.
       if ((write ? verifyWrite(gfn, pfn) : verifyRead(gfn, pfn)) == 0) exit = EXIT_VERIFY;
     }

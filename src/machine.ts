@@ -221,7 +221,6 @@ export class Vm {
   /** Operations that CONTROL_HOST records name by index. */
   hostOperations: readonly HostOperation[] = [];
   readonly #random: Random;
-  readonly #yardstick: boolean;
   /** Whether pages are stamped and accesses checked. */
   readonly verify: boolean;
   readonly backing: 'anon' | 'file';
@@ -229,9 +228,6 @@ export class Vm {
   /** vCPU whose turn it is, and the references left of it. */
   #turn = 0;
   #turnLeft = 0;
-  /** The yardstick has seen the running vCPU's records up to here. */
-  #synced = 0;
-  #running: Vcpu | null = null;
   #markCounters: CounterValues;
   /** Reference time already given to the devices' clock. */
   #clockNs = 0;
@@ -293,8 +289,7 @@ export class Vm {
     this.ops = new HostOps(this);
     this.#random = new Random(options.seed ?? 1);
     // Version stamps are kept by gfn, which the yardstick's map of the guest gives.
-    this.#yardstick = options.yardstick !== false || this.verify;
-    if (this.#yardstick) this.#makeYardstick(options.memoryPages);
+    if (options.yardstick !== false || this.verify) this.#makeYardstick(options.memoryPages);
     else this.host.hooks = { ...this.host.hooks, majorFault: () => this.#advanceClock() };
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
     this.#markCounters = this.stats.read();
@@ -337,7 +332,6 @@ export class Vm {
     const ours = (mm: number, hvn: number): number => {
       const gfn = hvn - HVN_BASE;
       if (mm !== this.mm.id || gfn < this.data.base || gfn >= gfns) return NO_GFN;
-      this.#catchUp();
       return gfn;
     };
     this.host.hooks = {
@@ -353,20 +347,9 @@ export class Vm {
     };
     if (!this.verify) return;
     x.verifyInit(gfns);
+    x.guestMapInit();
     this.kvm.verifySpaceOf = (vcpu) => this.guest.space(this.kvm.vcpus[vcpu] as Vcpu);
     for (const vcpu of this.kvm.vcpus) vcpu.verify = true;
-  }
-
-  /** Replays on the yardstick what the running vCPU executed since the last time. */
-  #catchUp(): void {
-    if (this.#running !== null) this.#syncTo(this.#running, this.#running.recordPtr);
-  }
-
-  #syncTo(vcpu: Vcpu, upTo: number): void {
-    if (!this.#yardstick || upTo <= this.#synced) return;
-    const count = (upTo - this.#synced) / 8;
-    this.core.x.lockstepRun(this.#synced, count, this.guest.space(vcpu));
-    this.#synced = upTo;
   }
 
   /** The devices' clock goes on by the time of the references made meanwhile. */
@@ -460,7 +443,6 @@ export class Vm {
     } catch (error) {
       if (!(error instanceof KvmError) || error.code !== 'ENOMEM') throw error;
       this.outcome = 'oom_killed';
-      this.#running = null;
     }
   }
 
@@ -483,20 +465,13 @@ export class Vm {
 
   #runOn(vcpu: Vcpu, records: number, count: number): void {
     const end = records + count * 8;
-    this.#running = vcpu;
-    this.#synced = records;
     for (let at = records; at < end;) {
       const exit = vcpu.run(at, (end - at) / 8);
       at += exit.consumed * 8;
       if (exit.kind === 'done') break;
-      this.#syncTo(vcpu, at);
-      if (this.#handle(vcpu, exit, at)) continue;
-      // The record is done, or given up: the yardstick does not see it.
-      at += 8;
-      this.#synced = at;
+      // The record is done, or given up, unless it is to be executed now.
+      if (!this.#handle(vcpu, exit, at)) at += 8;
     }
-    this.#syncTo(vcpu, end);
-    this.#running = null;
   }
 
   /** Serves an exit; true: the record at `at` is to be executed now. */
@@ -619,7 +594,6 @@ export class Vm {
 
   /** Notes the counters since the last mark as a phase. */
   mark(id: number): void {
-    this.#catchUp();
     const counters = this.stats.read();
     this.phases = [
       ...this.phases,

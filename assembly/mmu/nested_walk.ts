@@ -57,6 +57,7 @@ const GUEST_PAGE: u32 = 2;
 
 /** Result: frame, size of the smaller mapping, rights at the bit positions of an entry. */
 export let nestedPfn: u32 = 0;
+export let nestedGfn: u32 = 0;
 export let nestedLevel: u32 = 0;
 export let nestedBits: u64 = 0;
 export let nestedPkey: u32 = 0;
@@ -125,6 +126,7 @@ function finishNested(vcpu: usize, gpa: u64, level: u32, access: u32, gpte: u64,
   const spte = load<u64>(gpaSptep);
   nestedSptep = gpaSptep;
   nestedPfn = gpaPfn;
+  nestedGfn = <u32>(gpa >> 12);
   nestedLevel = min<u32>(level, gpaLevel);
   nestedPkey = gptePkey(gpte);
   nestedBits = gpte & (PT_DIRTY | ((<u64>1) << 8));

@@ -13,10 +13,11 @@
 //        subject to protection keys)   NW: not writable   ND: not dirty yet   NX: no fetch
 //        tag 0: the entry is invalid, or a global one whose space has gone
 //
-//   value 63          48 47        36 35  32 31                          0
-//       ┌───────────────┬────────────┬──────┬─────────────────────────────┐
-//       │ global epoch  │ 0          │ pkey │ pfn                         │  epoch 0: not global
-//       └───────────────┴────────────┴──────┴─────────────────────────────┘
+//   value 63         56 55  52 51                  26 25                  0
+//       ┌──────────────┬──────┬──────────────────────┬──────────────────────┐
+//       │ global epoch │ pkey │ index                │ pfn                  │  epoch 0: not global
+//       └──────────────┴──────┴──────────────────────┴──────────────────────┘
+//        index: of the gfn's words in the yardstick (lockstep.ts)
 //
 // A set of the L1 and of the large array keeps its ways, key and value in one v128 each, in recency
 // order: the common hit, in way 0, is one load and one compare and updates nothing. A set of the L2
@@ -51,11 +52,15 @@ export const TLB_PAGE_MASK: u64 = 0xffff_ffff_ffff_f000;
 export const TLB_MATCH_MASK: u64 = TLB_PAGE_MASK | TLB_TAG_MASK;
 /** In the key of a 1 GiB translation, whose low page bits are 0. */
 export const LARGE_1G: u64 = 0x1000;
-export const PKEY_SHIFT: u64 = 32;
-export const EPOCH_SHIFT: u64 = 48;
-export const EPOCH_MAX: u32 = 0xffff;
+export const INDEX_SHIFT: u64 = 26;
+/** Width of a pfn and of an index. */
+export const FRAME_BITS: u64 = 0x3ff_ffff;
+export const INDEX_MASK: u64 = FRAME_BITS << INDEX_SHIFT;
+export const PKEY_SHIFT: u64 = 52;
+export const EPOCH_SHIFT: u64 = 56;
+export const EPOCH_MAX: u32 = 0xff;
 /** An epoch that no entry has. */
-export const EPOCH_NONE: u32 = 0x10000;
+export const EPOCH_NONE: u32 = 0x100;
 /** Tags 1 .. TAGS - 1 are handed out. */
 export const TAGS: u32 = 128;
 export const TAG_FREE: u8 = 0;

@@ -7,6 +7,7 @@ import {
   ARRAY_SETS,
   ARRAY_SHIFT,
   ARRAY_WAYS,
+  FRAME_BITS,
   LARGE_1G,
   TLB_L1,
   TLB_L2,
@@ -41,7 +42,7 @@ function listArray(tlb: usize, array: usize, level: u32, out: usize, n: u32, max
         const size = level == 2 && (key & LARGE_1G) != 0 ? <u32>3 : level;
         const page = level == 1 ? key & TLB_PAGE_MASK : key & TLB_PAGE_MASK & ~LARGE_1G;
         store<u64>(entry, page);
-        store<u32>(entry, <u32>value, TLB_LIST_PFN);
+        store<u32>(entry, <u32>(value & FRAME_BITS), TLB_LIST_PFN);
         store<u32>(entry, size, TLB_LIST_LEVEL);
         store<u32>(entry, <u32>(key & TLB_TAG_MASK), TLB_LIST_TAG);
       }

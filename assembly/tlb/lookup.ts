@@ -2,6 +2,7 @@
 // asks them.
 
 import { VCPU_TLB } from '../abi';
+import { lockstepIndex } from '../lockstep';
 import {
   ARRAY_WAYS,
   EPOCH_SHIFT,
@@ -12,6 +13,9 @@ import {
   TLB_L2,
   TLB_LARGE,
   largeWant,
+  FRAME_BITS,
+  INDEX_MASK,
+  INDEX_SHIFT,
 } from './block';
 import { removePage } from './flush';
 import {
@@ -64,6 +68,12 @@ export function tlbLookupL2(tlb: usize, want: u64, mask: u64): bool {
   return false;
 }
 
+/** Value of the 4 KiB page `inside` pages behind the start of a large one. */
+function insideLarge(value: u64, inside: u64): u64 {
+  const gfn = ((value & INDEX_MASK) >> INDEX_SHIFT) + inside;
+  return ((value & ~INDEX_MASK) + inside) | ((<u64>lockstepIndex(<u32>gfn)) << INDEX_SHIFT);
+}
+
 /**
  * The lookup behind the fast path, exact for every entry. An entry that denies the access is
  * removed everywhere, as a page fault and an assist to set D do, so that the walk fills afresh.
@@ -89,13 +99,13 @@ export function tlbLookup(vcpu: usize, tlb: usize, want: u64, flags: u32): i32 {
   const large = tlb + TLB_LARGE;
   const mega = probeOrdered(tlb, large, want >> 21, largeWant(want, false), vcpu, flags);
   if (mega == PROBE_HIT) {
-    setTlbValue(tlbValue + ((want >> 12) & 0x1ff));
+    setTlbValue(insideLarge(tlbValue, (want >> 12) & 0x1ff));
     return TLB_HIT;
   }
   if (mega == PROBE_MISS) {
     const giga = probeOrdered(tlb, large, want >> 30, largeWant(want, true), vcpu, flags);
     if (giga == PROBE_HIT) {
-      setTlbValue(tlbValue + ((want >> 12) & 0x3ffff));
+      setTlbValue(insideLarge(tlbValue, (want >> 12) & 0x3ffff));
       return TLB_HIT;
     }
   }
@@ -105,7 +115,7 @@ export function tlbLookup(vcpu: usize, tlb: usize, want: u64, flags: u32): i32 {
 
 /**
  * Enters a translation. `deny` are the TLB_* deny bits of the leaf's combined rights, `level` the
- * leaf's level, `pfn` the frame of the 4 KiB page.
+ * leaf's level, `pfn` and `gfn` the frames of the 4 KiB page.
  */
 export function tlbFill(
   vcpu: usize,
@@ -113,11 +123,14 @@ export function tlbFill(
   deny: u64,
   level: u32,
   pfn: u32,
+  gfn: u32,
   pkey: u32,
   global: bool,
 ): void {
   const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
-  let value = (<u64>pfn) | ((<u64>pkey) << PKEY_SHIFT);
+  assert(<u64>pfn <= FRAME_BITS, 'a pfn fits into a TLB entry');
+  let value = (<u64>pfn) | ((<u64>lockstepIndex(gfn)) << INDEX_SHIFT);
+  value |= (<u64>pkey) << PKEY_SHIFT;
   if (global) value |= (<u64>load<u32>(tlb + TLB_EPOCH)) << EPOCH_SHIFT;
   setTlbValue(value);
   if (level == 1) {
@@ -129,5 +142,8 @@ export function tlbFill(
   store<u32>(tlb + TLB_HAS_LARGE, 1);
   const key = largeWant(want, level == 3) | deny;
   const inside = (want >> 12) & (level == 3 ? 0x3ffff : 0x1ff);
-  fillOrdered(tlb, tlb + TLB_LARGE, want >> (level == 3 ? 30 : 21), key, value - inside);
+  const first = lockstepIndex(gfn - <u32>inside);
+  const large = (value & ~INDEX_MASK & ~FRAME_BITS) | ((<u64>first) << INDEX_SHIFT);
+  const frame = <u64>pfn - inside;
+  fillOrdered(tlb, tlb + TLB_LARGE, want >> (level == 3 ? 30 : 21), key, large | frame);
 }

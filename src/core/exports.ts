@@ -106,20 +106,12 @@ export interface RmapExports {
 export interface LockstepExports {
   /** Makes the yardstick for `gfns` guest frames and `limit` host frames. */
   lockstepInit(gfns: number, limit: number): void;
-  /** Virtual page (vpnHi:vpnLo, 36 bits) of a space lies on `gfn`; 0xffffffff: on none. */
-  lockstepMap(space: number, vpnHi: number, vpnLo: number, gfn: number): void;
-  /** gfn under a virtual page of a space, 0xffffffff when none. */
-  lockstepGfn(space: number, vpnHi: number, vpnLo: number): number;
-  /** Forgets all pages of an address space. */
-  lockstepDropSpace(space: number): void;
+  /** Lets the next reference have the time `now`, as after a long run. */
+  lockstepAdvance(now: number): void;
   /** One access that is not in the records. */
   lockstepTouch(gfn: number, write: number): void;
-  /** Replays `count` references of an address space. */
-  lockstepRun(records: number, count: number, space: number): void;
   /** 1: an LRU that saw every access holds the page. */
   lockstepResident(gfn: number): number;
-  /** Index of the last reference of a page; 0: none. */
-  lockstepLast(gfn: number): number;
   /** Reclaim tested a page and called it young (1) or old (0). */
   lockstepTested(gfn: number, young: number): void;
   /** Reclaim took a page from the guest. */
@@ -128,6 +120,18 @@ export interface LockstepExports {
   lockstepRefault(gfn: number): void;
   /** Address of the LOCKSTEP_* counters. */
   lockstepState(): number;
+}
+
+/** Exports of guest_map.ts: the guest kernel's own record of its address spaces. */
+export interface GuestMapExports {
+  /** Makes room for it; until then nothing is recorded. */
+  guestMapInit(): void;
+  /** Virtual page (vpnHi:vpnLo, 36 bits) of a space lies on `gfn`; 0xffffffff: on none. */
+  guestMapSet(space: number, vpnHi: number, vpnLo: number, gfn: number): void;
+  /** gfn under a virtual page of a space, 0xffffffff when none. */
+  guestMapGet(space: number, vpnHi: number, vpnLo: number): number;
+  /** Forgets all pages of an address space. */
+  guestMapDrop(space: number): void;
 }
 
 /** Exports of vcpu.ts, tlb/ and run.ts. */
@@ -583,6 +587,7 @@ export interface CoreExports
     PteExports,
     RmapExports,
     LockstepExports,
+    GuestMapExports,
     RunExports,
     VerifyExports,
     GuestWalkExports,

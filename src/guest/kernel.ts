@@ -58,7 +58,7 @@ export interface GuestMemory {
 /** A guest process. */
 export interface Process {
   readonly pid: number;
-  /** Index of its address space for the lockstep yardstick; reused after exit. */
+  /** Index of its address space in the record of guest_map.ts; reused after exit. */
   readonly space: number;
   /** gfn of its top table. */
   readonly cr3: number;
@@ -157,7 +157,7 @@ export class GuestKernel {
     return process;
   }
 
-  /** Lockstep space of the process on a vCPU. */
+  /** Index of the address space of the process on a vCPU. */
   space(cpu: GuestCpu): number {
     return this.#running(cpu).space;
   }
@@ -244,9 +244,9 @@ export class GuestKernel {
     return table;
   }
 
-  /** The yardstick's view: page `vpn` of a space lies on `gfn`. */
+  /** The kernel's own record, which the verification believes: page `vpn` lies on `gfn`. */
   #note(process: Process, vpn: number, gfn: number): void {
-    this.#core.x.lockstepMap(process.space, Math.floor(vpn / 4294967296), vpn >>> 0, gfn);
+    this.#core.x.guestMapSet(process.space, Math.floor(vpn / 4294967296), vpn >>> 0, gfn);
   }
 
   /** Serves a #PF of the running process at page `vpn`. */
@@ -411,7 +411,7 @@ export class GuestKernel {
     this.#freeTables(cpu, process.cr3, 4);
     this.#processes.delete(pid);
     for (const slots of this.#pcids) slots.forget(pid);
-    this.#core.x.lockstepDropSpace(process.space);
+    this.#core.x.guestMapDrop(process.space);
   }
 
   /** Clears every entry, so that a freed table is all zero when it is used again. */
@@ -428,14 +428,6 @@ export class GuestKernel {
       else this.#unuse(child);
     }
     this.tables.free(table);
-  }
-
-  /** gfn under a page of a process by the kernel's own record; NO_GFN when not mapped. */
-  gfnOf(pid: number, vpn: number): number {
-    const process = this.#processes.get(pid);
-    if (!process) return NO_GFN;
-    const hi = Math.floor(vpn / 4294967296);
-    return this.#core.x.lockstepGfn(process.space, hi, vpn >>> 0) >>> 0;
   }
 
   /** The state outside linear memory. */

@@ -32,7 +32,6 @@ import {
   VCPU_FAULT_RESULT,
   VCPU_FAULT_WALKED,
   VCPU_PKRU,
-  VCPU_RECORD,
   VCPU_RFLAGS,
   VCPU_ROOT,
   VCPU_WALK_ERROR,
@@ -109,11 +108,6 @@ export class Vcpu {
     this.ptr = kvm.core.x.vcpuPtr(id) >>> 0;
     this.task = new Task(id);
     this.roots = new Roots(kvm, this.ptr);
-  }
-
-  /** Address of the record that is being executed. */
-  get recordPtr(): number {
-    return this.kvm.core.mem.load32(this.ptr + VCPU_RECORD);
   }
 
   /** gfn of the current top-level guest table. */
@@ -257,6 +251,7 @@ export class Vcpu {
     }
     x.guestPageWritten(gfn);
     if (x.gfnShadowed(gfn) !== 0) this.#shadowedWrite(gfn, 0);
+    x.lockstepTouch(gfn, 1);
     x.statBump(COUNTER_SLOTS.accesses, 1);
     x.statBump(COUNTER_SLOTS.writes, 1);
     x.statBump(COUNTER_SLOTS.tlb_misses, 1);

@@ -74,7 +74,6 @@ interface Rig {
 
 function makeRig(pcid: boolean, cpuCount = 2): Rig {
   const core = loadCore('debug');
-  core.x.lockstepInit(4096, 4096);
   const memory = new PlainMemory();
   const cpus = Array.from({ length: cpuCount }, (_, id) => new PlainCpu(id, memory));
   const kernel = new GuestKernel({
