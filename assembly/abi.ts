@@ -265,10 +265,19 @@ export const VCPU_ROOT_LEVEL: u32 = 80;
 export const VCPU_RECORD: u32 = 84;
 /** Not 0: the hardware sees the guest's CR0.WP (two-dimensional paging); 0: WP = 1. */
 export const VCPU_GUEST_WP: u32 = 88;
-/** Not 0: run() has walked the guest's tables for the fault already (VCPU_WALK_*). */
+/** How far run() came with the fault: 1 the guest's tables are walked (VCPU_WALK_*), 2 faultTranslate()
+ *  was called, too. */
 export const VCPU_FAULT_WALKED: u32 = 92;
 /** RET_PF_* that run() brought the fault to; RET_PF_CONTINUE (0): the host serves it. */
 export const VCPU_FAULT_RESULT: u32 = 96;
+/** What faultTranslate() returned to run(). */
+export const VCPU_FAULT_TRANSLATED: u32 = 100;
+/** hvn of the page that the fault is about. */
+export const VCPU_FAULT_HVN: u32 = 104;
+/** FOLL_WRITE if the host is asked for a writable page, else 0. */
+export const VCPU_FAULT_WANT: u32 = 108;
+/** 1: the slot is read-only. */
+export const VCPU_FAULT_READONLY: u32 = 112;
 
 // Result of the last guest walk (cf. struct guest_walker in paging_tmpl.h).
 /** WALK_*. */
@@ -1016,6 +1025,19 @@ export const RET_PF_FIXED: u32 = 4;
 export const RET_PF_SPURIOUS: u32 = 5;
 /** Not of KVM: a guest table page went away under the fault; walk again. */
 export const RET_PF_REWALK: u32 = 6;
+/** faultTranslate(), beside RET_PF_*: no memslot holds the gfn. */
+export const FAULT_NO_SLOT: u32 = 18;
+/** A write to a read-only slot. */
+export const FAULT_TO_READONLY: u32 = 19;
+
+// ---- how faultInstall() finds out that the page it is given is stale (fault-protocol.ts) ---------
+export const FAULT_CHECK_NONE: u32 = 0;
+/** By the count of running invalidations and the sequence number (2.6.27). */
+export const FAULT_CHECK_COUNT: u32 = 1;
+/** The same, and only an invalidation of the page's range counts (5.12). */
+export const FAULT_CHECK_RANGE: u32 = 2;
+/** It is told: not 0 for a stale page. */
+export const FAULT_CHECK_GIVEN: u32 = 3;
 
 // ---- what a notifier does to the sptes of an aged page ---------------------------------------
 export const AGE_NONE: u32 = 0;

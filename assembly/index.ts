@@ -88,6 +88,7 @@ export { tlbInit } from './tlb/block';
 export { tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbFlushSpace } from './tlb/flush';
 export { tlbSelect } from './tlb/tags';
 export { lastWalkPfn, runBatch } from './run';
+export { faultInstall, faultTranslate } from './mmu/page_fault';
 export { quickFaultInit } from './mmu/quick_fault';
 export {
   verifyInit,
@@ -185,25 +186,16 @@ export {
   invalidateRetry,
 } from './mmu/kvm';
 export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './mmu/shadow_page';
-export {
-  getRoot,
-  rootRole,
-  shadowMap,
-  shadowMapMmio,
-  gfnWriteTracked,
-  guestTableWrite,
-} from './mmu/fault';
-export { folioSetReferenced, hvaToPfnFast, releasePfn } from './mmu/pfn';
+export { getRoot, rootRole, shadowMapMmio, guestTableWrite } from './mmu/fault';
+export { folioSetReferenced, hvaToPfnFast } from './mmu/pfn';
 export { mmuPteWrite, syncRoot, gfnShadowed, writeProtectRange } from './mmu/sync';
 export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap';
 export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
-export { invalidateGva, clearFloodCounts } from './mmu/invlpg';
+export { invalidateGva } from './mmu/invlpg';
 export {
   tdpAgeHvaRange,
-  tdpFastPageFault,
   tdpFind,
   tdpGetRoot,
-  tdpMap,
   tdpMapMmio,
   tdpPutRoot,
   tdpUnmapHvaRange,

@@ -308,7 +308,7 @@ function runRecords<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usi
         store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
         bump(VMEXITS);
         if (yardstick) lockstepSetNow(now);
-        if (exit != EXIT_PAGE_FAULT || !quickFault(vcpu)) break;
+        if ((exit != EXIT_PAGE_FAULT && exit != EXIT_NPF) || !quickFault(vcpu)) break;
         // The access is made now; a flush may have given the space another tag.
         exit = EXIT_DONE;
         tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);

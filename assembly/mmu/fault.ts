@@ -541,12 +541,6 @@ export function shadowMapMmio(vcpu: usize, generation: u32): u32 {
   return RET_PF_EMULATE;
 }
 
-/** kvm_slot_page_track_is_active: writes to `gfn` are always intercepted (an upper guest table). */
-export function gfnWriteTracked(gfn: Gfn): u32 {
-  const slot = gfnToMemslot(gfn);
-  return slot == 0 ? 0 : <u32>load<u8>(gfnTrack(slot, gfn));
-}
-
 /**
  * The guest writes a page that may be one of its tables: 0 it is free to, 1 the write must be
  * emulated, 2 it may after this exit, which let the shadow of the table go unsync.

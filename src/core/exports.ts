@@ -154,8 +154,33 @@ export interface RunExports {
   tlbFlushPage(vcpu: number, space: number, lo: number, hi: number): void;
   /** Frame that the last walk on a vCPU led to. */
   lastWalkPfn(vcpu: number): number;
-  /** Lets runBatch() serve simple faults itself; TOUCH_*, and whether a release marks accessed. */
-  quickFaultInit(on: number, touch: number, releaseMarks: number): void;
+  /**
+   * From VCPU_WALK_GFN to the host page of a fault: fills VCPU_FAULT_HVN, _WANT and _READONLY.
+   * RET_PF_CONTINUE, or what the fault ends with: RET_PF_*, FAULT_NO_SLOT, FAULT_TO_READONLY.
+   */
+  faultTranslate(vcpu: number): number;
+  /**
+   * Installs the spte of a fault for `pfn` unless it is stale (`check` FAULT_CHECK_*, `seq`) or the root
+   * is obsolete, and drops the reference; `marks`: it marks the page accessed. RET_PF_*.
+   */
+  faultInstall(
+    vcpu: number,
+    pfn: number,
+    writable: number,
+    check: number,
+    seq: number,
+    marks: number,
+  ): number;
+  /** Lets run() serve faults (`on`): TOUCH_* of the fast lookup, or 0 and FOLL_* of follow_page;
+   *  FAULT_CHECK_*; whether releasing the page marks it accessed. */
+  quickFaultInit(
+    on: number,
+    mm: number,
+    touch: number,
+    foll: number,
+    check: number,
+    releaseMarks: number,
+  ): void;
   /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
   runBatch(vcpu: number, records: number, count: number): number;
 }
@@ -254,18 +279,12 @@ export interface ShadowExports {
   getRoot(vcpu: number, gfn: number): number;
   /** Role of a vCPU's root (ROLE_*). */
   rootRole(vcpu: number): number;
-  /** Maps the walked access to a host page; RET_PF_*. */
-  shadowMap(vcpu: number, pfn: number, hostWritable: number): number;
   /** Marks the access as outside all slots; RET_PF_*. */
   shadowMapMmio(vcpu: number, generation: number): number;
   /** The guest writes one of its tables: 0 free, 1 emulate, 2 free after this exit (unsync). */
   guestTableWrite(gfn: number): number;
-  /** Whether writes to a gfn are always intercepted. */
-  gfnWriteTracked(gfn: number): number;
   /** Frame of a page that the host maps writable, with a reference, or 0xffffffff. */
   hvaToPfnFast(mm: number, hvn: number, touch: number): number;
-  /** Drops a fault's reference on a page. */
-  releasePfn(pfn: number, markAccessed: number): void;
   /** What get_user_pages_fast does to the page it finds. */
   folioSetReferenced(pfn: number): void;
   /** An emulated write of `bytes` at entry `index` of a shadowed table. */
@@ -308,8 +327,6 @@ export interface ShadowExports {
   workingsetTakeCost(): number;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
-  /** The guest uses the tables on the way to VCPU_FAULT_GVA: their write counts start over. */
-  clearFloodCounts(vcpu: number, rootTable: number): void;
 }
 
 /** Exports of mm/lru.ts. */
@@ -561,12 +578,8 @@ export interface TdpExports {
   tdpPutRoot(): void;
   /** Address of the leaf entry of a gfn, or of the last present one above; 0 without a root. */
   tdpFind(gfn: number): number;
-  /** Maps a gfn for the access in VCPU_FAULT_FLAGS; RET_PF_*. */
-  tdpMap(vcpu: number, gfn: number, pfn: number, hostWritable: number): number;
   /** Marks a gfn outside all slots; RET_PF_EMULATE. */
   tdpMapMmio(vcpu: number, gfn: number, generation: number): number;
-  /** Gives back what access tracking or dirty logging took; RET_PF_CONTINUE: not that. */
-  tdpFastPageFault(vcpu: number, gfn: number): number;
   /** Unmaps [start, end) of an address space; 1: TLBs must be flushed. */
   tdpUnmapHvaRange(mm: number, start: number, end: number): number;
   /** Ages [start, end) (AGE_*); 1: young. */

@@ -2,7 +2,14 @@
 // generations. The fault (page-fault.ts) and the notifier (notifier.ts) both read it, so that the
 // emulator and the explorer run the same code under every generation.
 
-import { KVM_INVALIDATE_IN_PROGRESS, KVM_INVALIDATE_SEQ } from '../../assembly/abi.ts';
+import {
+  FAULT_CHECK_COUNT,
+  FAULT_CHECK_GIVEN,
+  FAULT_CHECK_NONE,
+  FAULT_CHECK_RANGE,
+  KVM_INVALIDATE_IN_PROGRESS,
+  KVM_INVALIDATE_SEQ,
+} from '../../assembly/abi.ts';
 import type { NotifierHooks } from '../mm/aging.ts';
 import type { Kvm } from './kvm.ts';
 
@@ -57,12 +64,17 @@ export function sampleSeq(kvm: Kvm): number {
   return kvm.core.mem.load32(kvm.ptr + KVM_INVALIDATE_SEQ);
 }
 
-/** Whether a page that was looked up at `seq` must not be mapped; asked under mmu_lock. */
-export function faultIsStale(kvm: Kvm, seq: number, hvn: number): boolean {
-  const { retry, bug } = kvm.protocol;
+/** FAULT_CHECK_*: how faultInstall() checks, under mmu_lock, a page that was looked up before. */
+export function faultCheck({ retry, bug }: FaultProtocol): number {
+  if (bug === 'retry-before-lock') return FAULT_CHECK_GIVEN;
+  if (bug === 'no-retry' || retry === 'none' || retry === 'seqlock') return FAULT_CHECK_NONE;
+  return retry === 'range' ? FAULT_CHECK_RANGE : FAULT_CHECK_COUNT;
+}
+
+/** The check that the bug `retry-before-lock` makes too early. */
+export function staleBeforeLock(kvm: Kvm, seq: number, hvn: number): boolean {
   const { x, mem } = kvm.core;
-  if (bug === 'no-retry' || retry === 'none' || retry === 'seqlock') return false;
-  if (retry === 'range') return x.invalidateRetry(seq, hvn) !== 0;
+  if (kvm.protocol.retry === 'range') return x.invalidateRetry(seq, hvn) !== 0;
   return (
     mem.load32(kvm.ptr + KVM_INVALIDATE_IN_PROGRESS) !== 0 ||
     mem.load32(kvm.ptr + KVM_INVALIDATE_SEQ) !== seq

@@ -4,6 +4,7 @@ import {
   AGE_CLEAR,
   AGE_DROP,
   AGE_NONE,
+  FOLL_YOUNG,
   KVM_FEATURE_FLUSH_PAGES,
   EVENT_ZAP_ALL_FAST,
   KVM_FEATURE_PREFETCH,
@@ -16,6 +17,7 @@ import {
   SLOT_NPAGES,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
+  VCPU_TDP,
 } from '../../assembly/abi.ts';
 import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
@@ -24,7 +26,7 @@ import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
 import type { MmHandle } from '../mm/mm.ts';
 import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { Task } from '../sched/task.ts';
-import { type FaultProtocol, faultProtocolOf } from './fault-protocol.ts';
+import { type FaultProtocol, faultCheck, faultProtocolOf } from './fault-protocol.ts';
 import { kvmGeneration, type KvmGeneration } from './generation.ts';
 import { kvmNotifier } from './notifier.ts';
 import { Vcpu } from './vcpu.ts';
@@ -94,6 +96,10 @@ export class Kvm {
   readonly aging: AgingPreset;
   readonly generation: KvmGeneration;
   readonly protocol: FaultProtocol;
+  /** FAULT_CHECK_* of the protocol. */
+  readonly check: number;
+  /** 1: the reference that a fault drops marks the page accessed. */
+  readonly releaseMarks: number;
   /** The VM's notifier, as it registers it. */
   readonly notifier: MmuNotifierOps;
   /** Byte address of the VM's words (KVM_*). */
@@ -128,6 +134,8 @@ export class Kvm {
     this.protocol = options.protocol ?? faultProtocolOf(aging.hooks);
     this.notifier = kvmNotifier(this);
     this.generation = kvmGeneration(options.generation ?? '6.1');
+    this.check = faultCheck(this.protocol);
+    this.releaseMarks = this.generation.releaseMarksAccessed ? 1 : 0;
     this.ptr = core.x.kvmPtr() >>> 0;
     this.ageAction = ageAction(aging);
     this.touch = aging.touch === 'pte-young' ? TOUCH_PTE_YOUNG : TOUCH_FOLIO_REFERENCED;
@@ -144,18 +152,21 @@ export class Kvm {
     const tlb = options.tlb ?? DEFAULT_TLB;
     this.vcpus = Array.from({ length: count }, (_, id) => {
       const vcpu = new Vcpu(this, id);
+      core.mem.store32(vcpu.ptr + VCPU_TDP, this.tdp ? 1 : 0);
       core.x.tlbInit(vcpu.ptr, tlb.l1Sets, tlb.l1Ways, tlb.l2Sets, tlb.l2Ways);
       return vcpu;
     });
     if (aging.kvm.notifiers) mm.registerNotifier(this.notifier);
   }
 
-  /** Simple faults stay in the core where the protocol comes to the same without preemption. */
+  /** Simple faults stay in the core, with the pieces of which kvmPageFault() consists. */
   #initQuickFaults(wanted: boolean): void {
-    const { generation, protocol, tdp } = this;
-    const simple = generation.gupFast && protocol.retry !== 'seqlock' && !protocol.bug && !tdp;
-    const marks = generation.releaseMarksAccessed ? 1 : 0;
-    this.core.x.quickFaultInit(wanted && simple ? 1 : 0, this.touch, marks);
+    const { generation, protocol, mm } = this;
+    const simple = protocol.retry !== 'seqlock' && protocol.bug === undefined;
+    const touch = generation.gupFast ? this.touch : 0;
+    const foll = this.gupTouch | (this.touch === TOUCH_PTE_YOUNG ? FOLL_YOUNG : 0);
+    const on = wanted && simple ? 1 : 0;
+    this.core.x.quickFaultInit(on, mm.id, touch, foll, this.check, this.releaseMarks);
   }
 
   /** Everything of the VM that a snapshot must hold besides linear memory. */

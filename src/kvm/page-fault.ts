@@ -16,22 +16,12 @@ import {
   EVENT_HVA_TO_PFN_RET,
   KVM_PFN_ERR_FAULT,
   PFERR_RSVD_MASK,
-  RET_PF_CONTINUE,
   VCPU_FAULT_GPA,
   VCPU_WALK_ERROR,
   WALK_OK,
   HPTE_WRITE,
-  KVM_FEATURE_GUP_WRITE,
-  KVM_MEM_READONLY,
-  PFERR_PRESENT_MASK,
-  PFERR_WRITE_MASK,
-  RET_PF_EMULATE,
-  RET_PF_REWALK,
-  RET_PF_RETRY,
-  SLOT_FLAGS,
   VCPU_FAULT_CODE,
   VCPU_FAULT_FLAGS,
-  VCPU_ROOT,
   VCPU_FAULT_WALKED,
   VCPU_WALK_GFN,
   VCPU_WALK_NEED_GFN,
@@ -40,10 +30,17 @@ import {
   WALK_FAULT,
   WALK_NEED_PAGE,
   WALK_NONCANONICAL,
+  FAULT_NO_SLOT,
+  FAULT_TO_READONLY,
+  VCPU_FAULT_HVN,
+  VCPU_FAULT_WANT,
+  FAULT_CHECK_GIVEN,
+  VCPU_FAULT_TRANSLATED,
+  VCPU_FAULT_READONLY,
 } from '../../assembly/abi.ts';
 import { LOCK_MMU } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { faultIsStale, sampleSeq } from './fault-protocol.ts';
+import { sampleSeq, staleBeforeLock } from './fault-protocol.ts';
 import type { Kvm } from './kvm.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -51,10 +48,10 @@ import type { Vcpu } from './vcpu.ts';
 export const FAULT_INJECT = 16;
 /** The guest gets a #GP. */
 export const FAULT_NONCANONICAL = 17;
-/** No memslot, or a write to a read-only one: the VMM handles the access. */
-export const FAULT_MMIO = 18;
+/** No memslot: the VMM handles the access. */
+export const FAULT_MMIO = FAULT_NO_SLOT;
 /** A write to a read-only slot: the same, and nothing is cached. */
-export const FAULT_READONLY = 19;
+export const FAULT_READONLY = FAULT_TO_READONLY;
 
 const NONE = 0xffffffff;
 
@@ -96,7 +93,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         vcpu.traceWalk();
         s[at] = 9;
       case 9: {
-        const walk = vcpu.kvm.tdp ? nested(vcpu) : walkGuest(vcpu);
+        const walk = walkOf(vcpu);
         if (walk === WALK_FAULT) {
           if (vcpu.kvm.core.tracing) {
             const code = mem.load32(vcpu.ptr + VCPU_WALK_ERROR);
@@ -112,8 +109,10 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
           s[at] = 1;
           continue;
         }
-        const early = translate(s, at, vcpu);
+        const early = translate(vcpu);
         if (early !== 0) return t.done(at, early);
+        s[at + HVN] = mem.load32(vcpu.ptr + VCPU_FAULT_HVN);
+        s[at + WRITE] = mem.load32(vcpu.ptr + VCPU_FAULT_WANT);
         s[at] = 3;
         continue;
       }
@@ -148,7 +147,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         s[at + PFN] = t.result >>> 1;
         s[at + WRITABLE] = t.result & 1;
         if (protocol.bug === 'retry-before-lock') {
-          const stale = faultIsStale(vcpu.kvm, s[at + SEQ] as number, s[at + HVN] as number);
+          const stale = staleBeforeLock(vcpu.kvm, s[at + SEQ] as number, s[at + HVN] as number);
           s[at + STALE] = stale ? 1 : 0;
         }
         if (t.preempt(at, 6, 'kvm_page_fault: take mmu_lock')) return false;
@@ -176,36 +175,22 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
 /** Under mmu_lock, which it releases: installs the spte, unless the page is known to be stale. */
 function install(t: Task, at: number, vcpu: Vcpu): void {
   const s = t.stack;
-  const { kvm } = vcpu;
-  const stale =
-    kvm.protocol.bug === 'retry-before-lock'
-      ? s[at + STALE] !== 0
-      : faultIsStale(kvm, s[at + SEQ] as number, s[at + HVN] as number);
+  const { core, check, releaseMarks } = vcpu.kvm;
   const pfn = s[at + PFN] as number;
-  const retry = stale || (!kvm.tdp && vcpu.rootObsolete());
-  const result = retry ? RET_PF_RETRY : map(vcpu, s, at, pfn);
-  t.unlock(LOCK_MMU);
-  kvm.core.x.releasePfn(pfn, kvm.generation.releaseMarksAccessed ? 1 : 0);
-  vcpu.countFault(stale);
-  s[at + OUTCOME] = result === RET_PF_REWALK ? RET_PF_RETRY : result;
-}
-
-/** Installs the spte; a read-only slot never gives a writable one. */
-function map(vcpu: Vcpu, s: Int32Array, at: number, pfn: number): number {
-  const { x, mem } = vcpu.kvm.core;
+  const seq = s[at + (check === FAULT_CHECK_GIVEN ? STALE : SEQ)] as number;
   const writable = s[at + WRITABLE] as number;
-  if (!vcpu.kvm.tdp) return x.shadowMap(vcpu.ptr, pfn, writable);
-  return x.tdpMap(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_WALK_GFN), pfn, writable);
+  s[at + OUTCOME] = core.x.faultInstall(vcpu.ptr, pfn, writable, check, seq, releaseMarks);
+  t.unlock(LOCK_MMU);
 }
 
 /** The guest walk of the fault, unless run() has just made it (assembly/mmu/quick_fault.ts). */
-function walkGuest(vcpu: Vcpu): number {
-  const { x, mem } = vcpu.kvm.core;
-  if (mem.load32(vcpu.ptr + VCPU_FAULT_WALKED) !== 0) {
-    mem.store32(vcpu.ptr + VCPU_FAULT_WALKED, 0);
-    return mem.load32(vcpu.ptr + VCPU_WALK_RESULT);
-  }
-  return x.guestWalk(vcpu.ptr, flagsOf(vcpu));
+function walkOf(vcpu: Vcpu): number {
+  const { core, tdp } = vcpu.kvm;
+  const { mem } = core;
+  const came = mem.load32(vcpu.ptr + VCPU_FAULT_WALKED);
+  if (came === 0) return tdp ? nested(vcpu) : core.x.guestWalk(vcpu.ptr, flagsOf(vcpu));
+  if (came === 1) mem.store32(vcpu.ptr + VCPU_FAULT_WALKED, 0);
+  return tdp ? WALK_OK : mem.load32(vcpu.ptr + VCPU_WALK_RESULT);
 }
 
 /** ACCESS_* of the access that faulted. */
@@ -245,35 +230,20 @@ function emulateMmio(vcpu: Vcpu): number {
   return kvm.core.x.gfnToSlotId(gfn) >>> 0 === NONE ? FAULT_MMIO : 0;
 }
 
-/** gfn → hvn for the walked access, or why the fault ends here (not 0). */
-function translate(s: Int32Array, at: number, vcpu: Vcpu): number {
-  const { x, mem } = vcpu.kvm.core;
-  const gfn = mem.load32(vcpu.ptr + VCPU_WALK_GFN);
-  const code = mem.load32(vcpu.ptr + VCPU_FAULT_CODE);
-  const write = (code & PFERR_WRITE_MASK) !== 0 ? 1 : 0;
-  // page_fault_handle_page_track: an upper-level guest table is always emulated.
-  const both = PFERR_PRESENT_MASK | PFERR_WRITE_MASK;
-  if ((code & both) === both && x.gfnWriteTracked(gfn) !== 0) {
-    x.clearFloodCounts(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_ROOT));
-    return RET_PF_EMULATE;
-  }
-  if (vcpu.kvm.tdp) {
-    const fast = x.tdpFastPageFault(vcpu.ptr, gfn);
-    if (fast !== RET_PF_CONTINUE) return fast;
-  }
-  const slot = x.gfnToSlotId(gfn) >>> 0;
-  if (slot === NONE) {
-    vcpu.cacheMmio(gfn);
-    if (vcpu.kvm.tdp) x.tdpMapMmio(vcpu.ptr, gfn, vcpu.kvm.memslotGeneration);
-    else x.shadowMapMmio(vcpu.ptr, vcpu.kvm.memslotGeneration);
-    return FAULT_MMIO;
-  }
-  const readonly = (mem.load32(x.slotPtr(slot) + SLOT_FLAGS) & KVM_MEM_READONLY) !== 0;
-  if (readonly && write !== 0) return FAULT_READONLY;
-  const always = (vcpu.kvm.generation.features & KVM_FEATURE_GUP_WRITE) !== 0 && !readonly;
-  s[at + HVN] = x.gfnToHvn(gfn);
-  s[at + WRITE] = always ? 1 : write;
-  return 0;
+/** From the gfn to the host page (VCPU_FAULT_HVN); not 0: what the fault ends with. */
+function translate(vcpu: Vcpu): number {
+  const { core, tdp, memslotGeneration } = vcpu.kvm;
+  const { x, mem } = core;
+  let early = 0;
+  if (mem.load32(vcpu.ptr + VCPU_FAULT_WALKED) !== 0) {
+    mem.store32(vcpu.ptr + VCPU_FAULT_WALKED, 0);
+    early = mem.load32(vcpu.ptr + VCPU_FAULT_TRANSLATED);
+  } else early = x.faultTranslate(vcpu.ptr);
+  if (early !== FAULT_NO_SLOT) return early;
+  vcpu.cacheMmio(mem.load32(vcpu.ptr + VCPU_WALK_GFN));
+  if (tdp) x.tdpMapMmio(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_WALK_GFN), memslotGeneration);
+  else x.shadowMapMmio(vcpu.ptr, memslotGeneration);
+  return FAULT_MMIO;
 }
 
 /**
@@ -320,7 +290,5 @@ function found(t: Task, at: number, kvm: Kvm, pfn: number, writable: number): bo
 
 /** A page of a read-only slot is never mapped writable. */
 function writableOf(vcpu: Vcpu): number {
-  const { x, mem } = vcpu.kvm.core;
-  const slot = x.gfnToSlotId(mem.load32(vcpu.ptr + VCPU_WALK_GFN)) >>> 0;
-  return (mem.load32(x.slotPtr(slot) + SLOT_FLAGS) & KVM_MEM_READONLY) === 0 ? 1 : 0;
+  return vcpu.kvm.core.mem.load32(vcpu.ptr + VCPU_FAULT_READONLY) ^ 1;
 }

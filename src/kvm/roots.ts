@@ -58,11 +58,6 @@ export class Roots {
     this.previous = Array.from({ length: kvm.generation.prevRoots }, () => NO_ROOT);
   }
 
-  /** Whether the current root was zapped, or is of an older generation of memslots. */
-  get obsolete(): boolean {
-    return this.current.sp !== 0 && this.#isObsolete(this.current);
-  }
-
   /** Tables of all cached roots, current first, for INVLPG. */
   get tables(): number[] {
     const { x } = this.#kvm.core;

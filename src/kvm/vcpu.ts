@@ -38,6 +38,7 @@ import {
   VCPU_WALK_GFN,
   VCPU_WALK_PTE_ACCESS,
   VMEXIT_PF_EXCP,
+  EXIT_NPF,
 } from '../../assembly/abi.ts';
 import { CoreBugError, ERRNO } from '../core/errors.ts';
 import { runStraight, Task } from '../sched/task.ts';
@@ -140,7 +141,7 @@ export class Vcpu {
       }
       const consumed = (at - records) / 8;
       const reason = mem.load32(this.ptr + VCPU_EXIT_REASON);
-      if (reason === EXIT_PAGE_FAULT) {
+      if (reason === EXIT_PAGE_FAULT || reason === EXIT_NPF) {
         const result = this.#pageFault();
         if (result === RET_PF_EMULATE) {
           this.#emulate();
@@ -227,16 +228,6 @@ export class Vcpu {
     }
     if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, memslotGeneration, generation, gfn, ACC_ALL);
     return current && gfn !== 0;
-  }
-
-  /** Whether the current root can't be used any more (is_page_fault_stale). */
-  rootObsolete(): boolean {
-    return this.roots.obsolete;
-  }
-
-  /** Counts the outcome of a fault that looked the host page up. */
-  countFault(stale: boolean): void {
-    if (stale) this.kvm.core.x.statBump(COUNTER_SLOTS.retried_page_faults, 1);
   }
 
   /** The emulated write completes the record: its value does not matter to the MMU, but a shadowed

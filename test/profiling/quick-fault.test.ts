@@ -1,19 +1,41 @@
 // Faults that run() serves in the core must be the faults that kvmPageFault() serves: every counter
-// agrees, whatever the protocol, whether the core may serve them or not.
+// agrees, whatever the protocol and the generation, whether the core may serve them or not.
 import { expect, test } from 'vitest';
-import { PROTOCOLS } from '../../src/simulate.ts';
+import { loadCore } from '../../src/core/load.ts';
+import { Kvm } from '../../src/kvm/kvm.ts';
+import { AGING_PRESETS } from '../../src/mm/aging.ts';
+import { Host } from '../../src/mm/host.ts';
+import { GENERATIONS, PROTOCOLS } from '../../src/simulate.ts';
+import { Stats } from '../../src/stats/stats.ts';
 import { createVm } from '../../src/machine.ts';
 import { makePolicy } from '../../src/policies.ts';
 
 const PAGES = 300;
 const REFERENCES = 12_000;
 
-function run(protocol: string, quickFaults: boolean, policy: string, vcpus: number) {
+/** A hot third and a cold rest, in two places of the address space. */
+function* references(): Generator<[page: number, kind: number]> {
+  let seed = 99;
+  for (let i = 0; i < REFERENCES; i++) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const page = seed % 4 === 0 ? (seed >>> 8) % PAGES : (seed >>> 8) % (PAGES / 3);
+    yield [page, (seed >>> 20) % 3];
+  }
+}
+
+function run(
+  protocol: string,
+  generation: string,
+  quickFaults: boolean,
+  policy: string,
+  vcpus: number,
+) {
   const vm = createVm({
     // Pages under sptes that nothing drops can't be reclaimed.
     memoryPages: protocol === 'pinned' || protocol === 'none' ? 4096 : 200,
     guestPages: PAGES + 8,
     protocol,
+    generation,
     policy: makePolicy(policy),
     quickFaults,
     vcpus,
@@ -21,23 +43,53 @@ function run(protocol: string, quickFaults: boolean, policy: string, vcpus: numb
   });
   const records = vm.core.x.arenaAlloc(REFERENCES * 8) >>> 0;
   const { u32 } = vm.core.mem;
-  let seed = 99;
-  for (let i = 0; i < REFERENCES; i++) {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    // A hot third and a cold rest, in two places of the address space.
-    const page = seed % 4 === 0 ? (seed >>> 8) % PAGES : (seed >>> 8) % (PAGES / 3);
-    const kind = (seed >>> 20) % 3;
-    u32[records / 4 + 2 * i] = ((page * 3 + 5) << 12) | kind;
-    u32[records / 4 + 2 * i + 1] = page % 2;
+  let at = records / 4;
+  for (const [page, kind] of references()) {
+    u32[at++] = ((page * 3 + 5) << 12) | kind;
+    u32[at++] = page % 2;
   }
   vm.runRecords(records, REFERENCES);
   return vm.stats.read();
 }
 
-test.each(PROTOCOLS)('%s: faults served in the core count as the others do', (protocol) => {
+const cases = PROTOCOLS.flatMap((protocol) => GENERATIONS.map((g) => [protocol, g] as const));
+
+test.each(cases)('%s, %s: faults served in the core count as others', (protocol, generation) => {
   for (const policy of ['two-list', 'clock']) {
-    const host = run(protocol, false, policy, 2);
-    expect(run(protocol, true, policy, 2)).toEqual(host);
+    const host = run(protocol, generation, false, policy, 2);
+    expect(run(protocol, generation, true, policy, 2)).toEqual(host);
     expect(host.shadow_page_faults).toBeGreaterThan(PAGES);
   }
+});
+
+/** The same on nested tables: pages 0 to 3 are the guest's tables, which map every page to itself. */
+function runNested(protocol: keyof typeof AGING_PRESETS, quickFaults: boolean) {
+  const core = loadCore('release');
+  const aging = AGING_PRESETS[protocol];
+  const host = new Host(core, { frames: PAGES >> 1, aging });
+  const mm = host.createMm();
+  const hvn = mm.mmap({ npages: PAGES });
+  const kvm = new Kvm({ core, mm, aging, tdp: true, quickFaults });
+  kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn });
+  const vcpu = kvm.vcpus[0];
+  vcpu?.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0xd00 });
+  for (let table = 0; table < 3; table++) vcpu?.writeGuestPte(table, 0, ((table + 1) << 12) | 7, 0);
+  for (let page = 0; page < PAGES; page++) vcpu?.writeGuestPte(3, page, (page << 12) | 7, 0);
+  vcpu?.setGuestCr3(0);
+  const record = core.x.arenaAlloc(8) >>> 0;
+  let exits = 0;
+  for (const [page, kind] of references()) {
+    core.mem.store32(record, (Math.max(page, 4) << 12) | kind);
+    core.mem.store32(record + 4, 0);
+    while (vcpu?.run(record, 1).kind !== 'done') exits++;
+  }
+  expect(exits).toBe(0);
+  return { ...new Stats(core).read(), swapped: host.swap.writes };
+}
+
+test.each(['clear_flush_young', 'access-track'] as const)('nested tables, %s', (protocol) => {
+  const host = runNested(protocol, false);
+  expect(host.shadow_page_faults).toBeGreaterThan(PAGES);
+  expect(host.swapped).toBeGreaterThan(0);
+  expect(runNested(protocol, true)).toEqual(host);
 });

@@ -27,7 +27,6 @@ import {
   SP_VALID_GEN,
   SP_WRITE_FLOODING,
   VCPU_ROOT,
-  VCPU_TDP,
 } from '../../../assembly/abi.ts';
 import * as abi from '../../../assembly/abi.ts';
 import { CoreBugError } from '../../core/errors.ts';
@@ -168,7 +167,6 @@ export class RecordedMachine implements StepRunner {
     });
     const vcpu = this.kvm.vcpus[0];
     if (vcpu === undefined) throw new CoreBugError('a VM has a vCPU');
-    this.core.mem.store32(vcpu.ptr + VCPU_TDP, options.npt ? 1 : 0);
     vcpu.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0x100 | EFER_LMA | EFER_NXE });
     vcpu.setGuestCr3(TABLES.A_PML4);
     this.#cpu = new RecordedVcpu(this.core, vcpu, options.npt);
