@@ -455,7 +455,7 @@ export const HPTE_YOUNG: u32 = 4;
 export const HPTE_DIRTY: u32 = 8;
 /** Not present: a swap entry. Present: special (no struct page accounting: the zero page). */
 export const HPTE_SWAP: u32 = 16;
-/** Swap entry: the page was exclusive. Present: soft-dirty. */
+/** Swap entry: the page was exclusive. Present: read-only since its soft-dirty bit was cleared. */
 export const HPTE_AUX: u32 = 32;
 /** Shift of the pfn or swap slot. */
 export const HPTE_PFN_SHIFT: u32 = 6;

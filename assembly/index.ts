@@ -160,6 +160,7 @@ export {
 } from './mm/vmscan';
 export {
   clearRefsRange,
+  clearSoftDirtyRange,
   copyRange,
   gatherFree,
   lazyFreeOne,
@@ -167,6 +168,7 @@ export {
   protectRange,
   zapRange,
 } from './mm/range';
+export { framesIdentical, frameChecksum, ksmAdopt, ksmReplace, ksmWriteProtect } from './mm/ksm';
 export {
   memslotSet,
   memslotSetFlags,

@@ -308,7 +308,7 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   } else if ((args & MAP_SHARED) == 0) {
     return 0;
   }
-  hpteSet(mm, hvn, pte | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG);
+  hpteSet(mm, hvn, (pte & ~HPTE_AUX) | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG);
   bump(MINOR_FAULTS);
   return 1;
 }

@@ -30,7 +30,7 @@ import {
 import { pageAlloc } from '../layout';
 import { Hpte, Hvn, Pfn } from '../types';
 import { framePtr, getPage, putPage } from './frame';
-import { markPageAccessed } from './lru';
+import { lruAddDrain, markPageAccessed } from './lru';
 import { mmOut, outWord, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
 import { hpmdGet, hpmdSet, hpmdSplit, hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
@@ -56,6 +56,8 @@ export function gatherFree(task: u32): u32 {
   const gather = gatherOf(task);
   const n = load<u32>(gather);
   store<u32>(gather, 0);
+  // free_pages_and_swap_cache: what waits in a batch reaches its list while the page is still held.
+  if (n != 0) lruAddDrain();
   let freed: u32 = 0;
   for (let i: u32 = 0; i < n; i++) {
     const pfn = load<u32>(gather + ((<usize>i + 1) << 2));
@@ -175,7 +177,8 @@ export function copyRange(from: u32, to: u32, hvn: Hvn, end: Hvn): u32 {
 
 /**
  * Changes the write permission of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
- * become writable at once, else at their next write fault. Returns how many ptes changed.
+ * that were written before become writable at once (can_change_pte_writable), else at their next write
+ * fault. Returns how many ptes changed.
  */
 export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade: u32): u32 {
   let changed: u32 = 0;
@@ -186,7 +189,7 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade
     let to = pte;
     if (pte & HPTE_PRESENT) {
       if (!writable) to &= ~HPTE_WRITE;
-      else if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE)) == 0) {
+      else if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
         const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
         if (flags & PG_ANON_EXCLUSIVE) to |= HPTE_WRITE;
       }
@@ -207,7 +210,8 @@ export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): u32 {
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
     splitAt(mm, hvn);
-    const pte = hpteSet(mm, hvn, 0);
+    let pte = hpteSet(mm, hvn, 0);
+    if (pte & HPTE_PRESENT) pte &= ~HPTE_AUX;
     hpteSet(mm, hvn + shift, pte);
     if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
       const pfn = pte >> HPTE_PFN_SHIFT;
@@ -218,6 +222,22 @@ export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): u32 {
     hvn = hpteNextMapped(mm, hvn + 1, end);
   }
   return moved;
+}
+
+/**
+ * Write-protects what is mapped in [hvn, end) and notes that it was not written since (clear_soft_dirty):
+ * mprotect() must not make such a pte writable by itself.
+ */
+export function clearSoftDirtyRange(mm: u32, hvn: Hvn, end: Hvn): void {
+  hvn = hpteNextMapped(mm, hvn, end);
+  while (hvn < end) {
+    splitAt(mm, hvn);
+    const pte = hpteGet(mm, hvn);
+    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
+      hpteSet(mm, hvn, (pte & ~HPTE_WRITE) | HPTE_AUX);
+    }
+    hvn = hpteNextMapped(mm, hvn + 1, end);
+  }
 }
 
 /** Clears young and referenced without asking anyone (clear_refs, MADV_COLD's first half). */

@@ -94,6 +94,7 @@ import { folioSetReferenced } from './pfn';
 import { hpmdp, hpteGet } from '../mm/pte';
 import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
+import { directPtePrefetch, PTE_PREFETCH_NUM } from './direct_prefetch';
 import { flushRemoteTlbs } from './flush';
 import { gpteToFrame, isUserAccess, pagingRootLevel } from './guest_pte';
 import { adDisabled, hasFeature, KVM } from './kvm';
@@ -141,8 +142,6 @@ import {
 } from './sync';
 import { commitZapPage, dropParentPte, dropSpte, prepareZapPage, spteToChild } from './zap';
 
-/** Guest ptes around a faulting one that are looked at (PTE_PREFETCH_NUM). */
-const PTE_PREFETCH_NUM: u32 = 8;
 /** KVM_MIN_FREE_MMU_PAGES and KVM_REFILL_PAGES. */
 const MIN_FREE_MMU_PAGES: u32 = 5;
 const REFILL_PAGES: u32 = 25;
@@ -469,7 +468,11 @@ function ptePrefetch(vcpu: usize, sptep: Sptep): void {
   if (!hasFeature(KVM_FEATURE_PREFETCH)) return;
   if (load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) != 0) return;
   const sp = sptepToSp(sptep);
-  if (spLevel(sp) > 1 || spDirect(sp)) return;
+  if (spLevel(sp) > 1) return;
+  if (spDirect(sp)) {
+    directPtePrefetch(sp, sptep);
+    return;
+  }
   const first = spteIndex(sptep) & ~(PTE_PREFETCH_NUM - 1);
   const gptes = guestPagePtr(load<u32>(sp, SP_GFN));
   if (gptes == 0) return;

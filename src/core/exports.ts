@@ -547,6 +547,11 @@ export interface RangeExports {
   protectRange(mm: number, hvn: number, end: number, writable: number, upgrade: number): number;
   /** Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). */
   moveRange(mm: number, hvn: number, end: number, target: number): number;
+  /**
+   * Write-protects what is mapped in [hvn, end) and notes that it was not written since
+   * (clear_soft_dirty): mprotect() must not make such a pte writable by itself.
+   */
+  clearSoftDirtyRange(mm: number, hvn: number, end: number): void;
   /** Clears young and referenced without asking anyone (clear_refs, MADV_COLD's first half). */
   clearRefsRange(mm: number, hvn: number, end: number): number;
   /**
@@ -554,6 +559,23 @@ export interface RangeExports {
    * freeable; a swap entry goes. 1 when the page is lazily freeable now.
    */
   lazyFreeOne(mm: number, hvn: number): number;
+}
+
+/** Exports of mm/ksm.ts. */
+export interface KsmExports {
+  /** Whether two frames hold the same bytes (pages_identical). */
+  framesIdentical(a: number, b: number): number;
+  /** A checksum of a frame's content (calc_checksum). */
+  frameChecksum(pfn: number): number;
+  /**
+   * write_protect_page, between its notifier calls: 0 somebody else holds the page, 1 the pte was
+   * read-only and clean, 2 it is now.
+   */
+  ksmWriteProtect(mm: number, hvn: number, pfn: number): number;
+  /** The page becomes one that others are merged into (set_page_stable_node). */
+  ksmAdopt(pfn: number): void;
+  /** replace_page, between its notifier calls: the pte of `pfn` maps `kpfn` from now on. */
+  ksmReplace(mm: number, hvn: number, pfn: number, kpfn: number): void;
 }
 
 /** Exports of mm/folio_batch.ts and mm/mark_accessed.ts. */
@@ -613,4 +635,5 @@ export interface CoreExports
     VmscanExports,
     RangeExports,
     FolioBatchExports,
+    KsmExports,
     TdpExports {}

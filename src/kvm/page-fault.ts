@@ -210,9 +210,11 @@ function nested(vcpu: Vcpu): number {
  *  holds unless the slots changed meanwhile (check_mmio_spte). */
 function rsvdMeansMmio(vcpu: Vcpu): boolean {
   const { core } = vcpu.kvm;
+  vcpu.mmioKnown = false;
   if ((core.mem.load32(vcpu.ptr + VCPU_FAULT_CODE) & PFERR_RSVD_MASK) === 0) return false;
   if (vcpu.kvm.tdp) nested(vcpu);
-  return vcpu.mmioStillThere();
+  vcpu.mmioKnown = vcpu.mmioStillThere();
+  return vcpu.mmioKnown;
 }
 
 /**

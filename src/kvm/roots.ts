@@ -11,6 +11,8 @@ import {
   EVENT_NEW_CR3,
   EVENT_SYNC_ROOTS,
   KVM_MMU_VALID_GEN,
+  PT_PAGE_SIZE_BIT,
+  PT_PRESENT_BIT,
   REQ_LOAD_MMU_PGD,
   REQ_MMU_FREE_OBSOLETE_ROOTS,
   REQ_MMU_SYNC,
@@ -147,6 +149,21 @@ export class Roots {
     this.#kvm.core.x.tlbFlushAll(this.#vcpu);
   }
 
+  /** Address of the entry at which a walk of the current root to a page ends (not present, a leaf, or
+   *  level 1); 0: there is no root. */
+  leafAt(page: number): number {
+    const { mem } = this.#kvm.core;
+    let table = mem.load32(this.#vcpu + VCPU_ROOT);
+    if (table === 0) return 0;
+    for (let level = mem.load32(this.#vcpu + VCPU_ROOT_LEVEL); ; level--) {
+      const at = table + (Math.floor(page / 512 ** (level - 1)) % 512) * 8;
+      const lo = mem.load32(at);
+      const present = (lo >>> PT_PRESENT_BIT) & 1;
+      if (!present || level === 1 || (lo >>> PT_PAGE_SIZE_BIT) & 1) return at;
+      table = (lo & ~0xfff) >>> 0;
+    }
+  }
+
   /** Tables of the cached roots, current first, that were loaded with a PCID. */
   tablesOf(pcid: number): number[] {
     const { x } = this.#kvm.core;
@@ -225,23 +242,21 @@ export class Roots {
   }
 
   #freeObsolete(): void {
-    this.#emit(EVENT_FREE_ROOTS);
     if (this.#kvm.tdp) {
+      this.#emit(EVENT_FREE_ROOTS);
       this.current = { ...NO_ROOT, cr3: this.current.cr3 };
       this.#install(0);
       this.#kvm.core.x.tdpPutRoot();
       return;
     }
-    if (this.#isObsolete(this.current)) {
-      this.#put(this.current);
-      this.current = { ...this.current, sp: 0 };
-      this.#install(0);
-    }
-    this.previous = this.previous.map((root) => {
-      if (!this.#isObsolete(root)) return root;
-      this.#put(root);
-      return NO_ROOT;
-    });
+    const obsolete = [...this.previous, this.current].filter((root) => this.#isObsolete(root));
+    if (obsolete.length === 0) return;
+    this.#emit(EVENT_FREE_ROOTS);
+    this.#putAll(obsolete);
+    this.previous = this.previous.map((root) => (obsolete.includes(root) ? NO_ROOT : root));
+    if (!obsolete.includes(this.current)) return;
+    this.current = { ...this.current, sp: 0 };
+    this.#install(0);
   }
 
   /** Brings the wanted root to the front; the one that falls off the end is let go. */

@@ -2,9 +2,10 @@
 // instructions that it needs (cf. struct kvm_vcpu, vcpu_enter_guest, handle_exception_nmi).
 
 import {
-  ACC_ALL,
+  ACC_USER_MASK,
   ACC_WRITE_MASK,
   EVENT_CHECK_MMIO_SPTE,
+  EVENT_HANDLE_MMIO_PAGE_FAULT,
   EVENT_FLUSH_TLB_GVA,
   EVENT_GUEST_WALK,
   EVENT_INJECT,
@@ -62,6 +63,12 @@ import { Roots } from './roots.ts';
  */
 const RETRY_LIMIT = 64;
 
+/** An MMIO spte (make_mmio_spte): bit 51, the gfn in bits 50:12, the generation from bit 3 on. */
+const SPTE_MMIO_HIGH = 1 << 19;
+const MMIO_GFN_HIGH = 0xfff;
+const MMIO_GENERATION_SHIFT = 3;
+const MMIO_GENERATION_MASK = 0xff;
+
 /** Registers that the guest can change between accesses. */
 export interface VcpuRegisters {
   readonly cr0?: number;
@@ -92,6 +99,8 @@ export class Vcpu {
     readonly access: number;
     readonly generation: number;
   } = { gva: -1, gfn: 0, access: 0, generation: -1 };
+  /** The last fault was known to be of an MMIO page before the page-fault handler proper. */
+  mmioKnown = false;
   readonly stateFields = ['space', 'mmioCache'] as const;
   readonly #exit: MutableVmExit = {
     kind: 'done',
@@ -226,8 +235,27 @@ export class Vcpu {
       core.mem.store32(this.ptr + VCPU_WALK_GFN, gfn);
       return true;
     }
-    if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, memslotGeneration, generation, gfn, ACC_ALL);
-    return current && gfn !== 0;
+    return this.#checkMmioSpte();
+  }
+
+  /** The entry itself says which gfn it is about, with which rights, and since when (get_mmio_spte). */
+  #checkMmioSpte(): boolean {
+    const { core, tdp, memslotGeneration } = this.kvm;
+    const page = tdp ? core.mem.load32(this.ptr + VCPU_WALK_GFN) : this.#gvaPage();
+    const at = this.roots.leafAt(page);
+    if (at === 0 || (core.mem.load32(at + 4) & SPTE_MMIO_HIGH) === 0) return false;
+    const lo = core.mem.load32(at);
+    const gfn = ((lo >>> 12) | ((core.mem.load32(at + 4) & MMIO_GFN_HIGH) << 20)) >>> 0;
+    const access = lo & (ACC_WRITE_MASK | ACC_USER_MASK);
+    const made = (lo >>> MMIO_GENERATION_SHIFT) & MMIO_GENERATION_MASK;
+    const generation = memslotGeneration & MMIO_GENERATION_MASK;
+    if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, generation, made, gfn, access);
+    if (made !== generation) return false;
+    if (core.tracing) core.emit(EVENT_HANDLE_MMIO_PAGE_FAULT, tdp ? 0 : page, 0, gfn, access);
+    const gva = tdp ? -1 : page;
+    this.mmioCache = { gva, gfn, access, generation: memslotGeneration };
+    core.mem.store32(this.ptr + VCPU_WALK_GFN, gfn);
+    return true;
   }
 
   /** The emulated write completes the record: its value does not matter to the MMU, but a shadowed

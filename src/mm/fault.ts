@@ -84,6 +84,10 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         if (vma === undefined || !mm.permits(vma, write)) return t.done(at, EFAULT);
         host.emit(abi.EVENT_HOST_FAULT, s[at + HVN], s[at + FLAGS]);
         s[at + ARGS] = mapArgs(mm, vma, write);
+        {
+          const anon = write && (vma.flags & VM_SHARED) === 0;
+          if (vma.faulted !== true || (anon && vma.anon !== true)) mm.noteFault(vma, anon);
+        }
         s[at + RESULT] = 0;
         s[at] = CLASSIFY;
       }

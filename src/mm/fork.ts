@@ -12,7 +12,7 @@ import {
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
 import { notifyRange } from './unmap.ts';
-import { VM_DONTCOPY, VM_SHARED } from './vma.ts';
+import { VM_DONTCOPY, VM_MERGEABLE, VM_SHARED } from './vma.ts';
 
 const START = 1;
 const END = 2;
@@ -56,10 +56,14 @@ function notify(s: Int32Array, at: number, op: number): void {
 export function forkMm(parent: Mm): Mm {
   const child = parent.host.createMm();
   child.parent = parent;
-  child.vmas = parent.vmas.filter((vma) => (vma.flags & VM_DONTCOPY) === 0);
+  if (parent.vmas.some((vma) => (vma.flags & VM_MERGEABLE) !== 0))
+    parent.host.ksm.fork(parent, child);
+  child.vmas = parent.vmas
+    .filter((vma) => (vma.flags & VM_DONTCOPY) === 0)
+    .map((vma) => ({ ...vma }));
   for (const vma of child.vmas) {
-    // Shared areas are not copied: their pages are found in the page cache.
-    if (vma.flags & VM_SHARED) continue;
+    // Areas without anonymous pages are not copied: faults find their pages again (vma_needs_copy).
+    if ((vma.flags & VM_SHARED) !== 0 || vma.anon !== true) continue;
     parent.run((t, at) => copyPageRange(t, at, parent, child), vma.start, vma.end);
   }
   return child;

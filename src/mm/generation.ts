@@ -23,6 +23,8 @@ export interface MmGeneration {
   readonly protectUpgrade: boolean;
   /** fork() write-protects under a notifier call; v3 as posted had no hook there. */
   readonly forkHook: boolean;
+  /** Same-page merging exists (2.6.32). */
+  readonly ksm: boolean;
 }
 
 /** All generations by name. */
@@ -39,6 +41,7 @@ export const MM_GENERATIONS = {
     workingset: false,
     protectUpgrade: false,
     forkHook: true,
+    ksm: false,
   },
   '6.1': {
     name: '6.1',
@@ -52,6 +55,7 @@ export const MM_GENERATIONS = {
     workingset: true,
     protectUpgrade: true,
     forkHook: true,
+    ksm: true,
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 

@@ -7,6 +7,7 @@ import { Task } from '../sched/task.ts';
 import { COUNTER_SLOTS } from '../stats/stats.ts';
 import { AGING_PRESETS, type AgingPreset } from './aging.ts';
 import { MM_GENERATIONS, type MmGeneration } from './generation.ts';
+import { Ksm } from './ksm.ts';
 import { Mm } from './mm.ts';
 import { BlockDevice, DEVICES } from './swap-device.ts';
 import type { ReclaimPolicy } from './vmscan/policy.ts';
@@ -65,6 +66,7 @@ export class Host {
   hooks: HostHooks = {};
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
+  #ksm: Ksm | null = null;
   readonly stateFields = ['mms', 'limit', 'now'] as const;
 
   constructor(core: Core, options: HostOptions) {
@@ -91,6 +93,12 @@ export class Host {
     const all: object[] = [this, this.policy];
     for (const mm of this.mms) if (mm !== null) all.push(...mm.stateObjects());
     return all;
+  }
+
+  /** Kernel same-page merging, from the first mergeable area on. */
+  get ksm(): Ksm {
+    this.#ksm ??= new Ksm(this);
+    return this.#ksm;
   }
 
   /** A new, empty address space. */

@@ -1,36 +1,92 @@
 // madvise.
 
 import * as abi from '../../assembly/abi.ts';
-import { ERRNO } from '../core/errors.ts';
+import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Task } from '../sched/task.ts';
-import { handleMmFault } from './fault.ts';
 import type { Host } from './host.ts';
+import { breakKsm } from './ksm.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { populate, willneed } from './populate.ts';
 import { notifyRange } from './unmap.ts';
-import { VM_LOCKED, type Vma, vmasWithin } from './vma.ts';
+import {
+  VM_DONTCOPY,
+  VM_HUGETLB,
+  VM_LOCKED,
+  VM_MERGEABLE,
+  VM_SHARED,
+  type Vma,
+  vmasFlagged,
+  vmasWithin,
+} from './vma.ts';
 import { RECLAIM_ACTIVATE, reclaimPage } from './vmscan/reclaim-page.ts';
 import { pageReferenced } from './vmscan/referenced.ts';
 import { checkReferences } from './vmscan/two-list.ts';
 
 /** The advice that the host mm knows. */
-export type Advice = 'dontneed' | 'cold' | 'pageout' | 'free' | 'willneed';
+export type Advice =
+  | 'dontneed'
+  | 'cold'
+  | 'pageout'
+  | 'free'
+  | 'willneed'
+  | 'populate_read'
+  | 'populate_write'
+  | 'dontfork'
+  | 'dofork'
+  | 'mergeable'
+  | 'unmergeable';
+
+/** Advice that only changes flags of areas: which it sets and clears. */
+const FLAG_ADVICE: Readonly<Partial<Record<Advice, readonly [set: number, clear: number]>>> = {
+  dontfork: [VM_DONTCOPY, 0],
+  dofork: [0, VM_DONTCOPY],
+  mergeable: [VM_MERGEABLE, 0],
+  unmergeable: [0, VM_MERGEABLE],
+};
 
 /** Applies an advice to the mapped parts of [start, end). Result: 0, or -ENOMEM if there were holes. */
 export function madvise(mm: Mm, start: number, end: number, advice: Advice): number {
+  if (advice === 'populate_read' || advice === 'populate_write') {
+    return populate(mm, start, end, advice === 'populate_write');
+  }
   const parts = vmasWithin(mm.vmas, start, end);
   let covered = 0;
   for (const part of parts) {
     covered += part.end - part.start;
+    const flags = FLAG_ADVICE[advice];
+    if (flags !== undefined) {
+      adviseFlags(mm, part, advice, flags);
+      continue;
+    }
     if (part.flags & VM_LOCKED && advice !== 'willneed') return -ERRNO.EINVAL;
     if (advice === 'free' && part.file !== 0) return -ERRNO.EINVAL;
     adviseArea(mm, part, advice);
   }
   return covered === end - start ? 0 : -ERRNO.ENOMEM;
+}
+
+/** Areas whose flags change; KSM begins, or gives its pages back (ksm_madvise). */
+function adviseFlags(
+  mm: Mm,
+  part: Vma,
+  advice: Advice,
+  [set, clear]: readonly [number, number],
+): void {
+  const ksm = advice === 'mergeable' || advice === 'unmergeable';
+  if (ksm && !mm.host.generation.ksm) {
+    throw new KvmError('EINVAL', 'KSM came with Linux 2.6.32; this host is older');
+  }
+  if (ksm && (part.flags & (VM_SHARED | VM_HUGETLB)) !== 0) return;
+  if (advice === 'mergeable') mm.host.ksm.enter(mm);
+  if (advice === 'unmergeable' && (part.flags & VM_MERGEABLE) !== 0 && part.anon === true) {
+    for (let hvn = part.start; hvn < part.end; hvn++) breakKsm(mm, hvn);
+  }
+  mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, set, clear);
 }
 
 function adviseArea(mm: Mm, part: Vma, advice: Advice): void {
@@ -170,15 +226,4 @@ function pageoutOne(host: Host, pfn: number): number {
   reclaimPage(t, 0, host);
   if ((t.result & RECLAIM_ACTIVATE) !== 0) return abi.VERDICT_ACTIVATE;
   return (t.result & abi.RECLAIM_FREED) === 0 ? abi.VERDICT_KEEP : -1;
-}
-
-/** MADV_WILLNEED: what is swapped out or in the file is read ahead, without being mapped young. */
-function willneed(mm: Mm, part: Vma): void {
-  const { x } = mm.host.core;
-  let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
-  for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
-    const pte = x.hpteGet(mm.id, hvn);
-    if ((pte & abi.HPTE_PRESENT) !== 0 || (pte & abi.HPTE_SWAP) === 0) continue;
-    mm.run((t, at) => handleMmFault(t, at, mm), hvn, 0);
-  }
 }

@@ -5,6 +5,8 @@ import * as abi from '../../assembly/abi.ts';
 import { KvmError } from '../core/errors.ts';
 import { type Protocol, type Task, runStraight } from '../sched/task.ts';
 import type { NotifierHooks } from './aging.ts';
+import { noteAreas } from './anon-areas.ts';
+import { clearRefs } from './clear-refs.ts';
 import { handleMmFault } from './fault.ts';
 import { forkMm } from './fork.ts';
 import { getUserPages } from './gup.ts';
@@ -12,10 +14,10 @@ import type { Host } from './host.ts';
 import { type Advice, madvise } from './madvise.ts';
 import { type MmuNotifierOps, NotifierChain } from './mmu-notifier.ts';
 import { mprotect, mremap } from './mprotect.ts';
+import { mlock } from './populate.ts';
 import { exitMmap, zapPageRange } from './unmap.ts';
 import {
   VM_HUGETLB,
-  VM_LOCKED,
   VM_READ,
   VM_RESIDENT,
   VM_SHARED,
@@ -57,6 +59,8 @@ export interface MmapOptions {
 }
 
 const FIRST_HVN = 0x100;
+/** Pages that one leaf page table maps. */
+const PAGES_OF_TABLE = 512;
 
 /** Flags of a fault that a process's own access makes (arch/x86/mm/fault.c, FAULT_FLAG_DEFAULT). */
 const USER_FAULT =
@@ -73,8 +77,7 @@ export class Mm implements MmHandle {
   readonly notifiers: NotifierChain;
   /** Where the notifier calls sit; as the aging protocol says. */
   hooks: NotifierHooks;
-  /** Areas in order. Replaced, never changed in place. */
-  vmas: readonly Vma[] = [];
+  #vmas: readonly Vma[] = [];
   /** The mm that this one was forked from. */
   parent: Mm | null = null;
   /** False after exit. */
@@ -97,18 +100,50 @@ export class Mm implements MmHandle {
 
   // ---- areas ---------------------------------------------------------------------------------
 
+  /** Areas in order. Replaced, never changed in place. */
+  get vmas(): readonly Vma[] {
+    return this.#vmas;
+  }
+
+  set vmas(vmas: readonly Vma[]) {
+    noteAreas(this.#vmas, vmas);
+    this.#vmas = vmas;
+  }
+
+  /** The first page of an area, or its first anonymous one (anon_vma_prepare), is about to come. */
+  noteFault(vma: Vma, anon: boolean): void {
+    const noted = { ...vma, faulted: true, anon: anon || vma.anon === true };
+    this.vmas = this.#vmas.map((other) => (other === vma ? noted : other));
+  }
+
+  /**
+   * The first page of the 2 MiB regions whose page tables go when [start, end) is unmapped, because no
+   * other area lies in them (free_pgtables); -1: none.
+   */
+  tablesFreed(start: number, end: number): number {
+    let first = -1;
+    const others = vmasWithout(this.#vmas, start, end);
+    for (const vma of vmasWithin(this.#vmas, start, end)) {
+      if (vma.faulted !== true) continue;
+      for (let at = vma.start & ~(PAGES_OF_TABLE - 1); at < vma.end; at += PAGES_OF_TABLE) {
+        if (first < 0 && vmasWithin(others, at, at + PAGES_OF_TABLE).length === 0) first = at;
+      }
+    }
+    return first;
+  }
+
   /** The area that holds a page, or undefined. */
   findVma(hvn: number): Vma | undefined {
-    const cached = this.vmas[this.#last];
+    const cached = this.#vmas[this.#last];
     if (cached !== undefined && hvn >= cached.start && hvn < cached.end) return cached;
     let low = 0;
-    let high = this.vmas.length;
+    let high = this.#vmas.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.vmas[middle] as Vma).end <= hvn) low = middle + 1;
+      if ((this.#vmas[middle] as Vma).end <= hvn) low = middle + 1;
       else high = middle;
     }
-    const vma = this.vmas[low];
+    const vma = this.#vmas[low];
     if (vma === undefined || hvn < vma.start) return undefined;
     this.#last = low;
     return vma;
@@ -159,9 +194,10 @@ export class Mm implements MmHandle {
 
   /** Maps memory (over whatever is there); returns its first page. */
   mmap(options: MmapOptions): number {
-    const { npages, file = 0, pgoff = 0 } = options;
+    const { npages, file = 0 } = options;
     const start = options.hvn ?? this.#gap(npages);
     this.#checkRange(start, npages);
+    const pgoff = options.pgoff ?? (file === 0 ? start : 0);
     const shared = options.shared ?? file !== 0;
     let flags = options.flags ?? 0;
     if (options.prot?.read ?? true) flags |= VM_READ;
@@ -194,9 +230,13 @@ export class Mm implements MmHandle {
   munmap(hvn: number, npages: number): void {
     this.#checkRange(hvn, npages);
     this.host.core.x.lruAddDrain();
-    for (const part of vmasWithin(this.vmas, hvn, hvn + npages)) {
-      this.zap(part, abi.MMU_NOTIFY_UNMAP);
-    }
+    const parts = vmasWithin(this.vmas, hvn, hvn + npages);
+    const [first] = parts;
+    if (first === undefined) return;
+    // One run over all areas, holes included (unmap_vmas); hugetlb has its own.
+    const whole = { ...first, start: hvn, end: hvn + npages };
+    const huge = parts.some((part) => (part.flags & VM_HUGETLB) !== 0);
+    for (const part of huge ? parts : [whole]) this.zap(part, abi.MMU_NOTIFY_UNMAP);
     this.vmas = vmasWithout(this.vmas, hvn, hvn + npages);
   }
 
@@ -269,24 +309,15 @@ export class Mm implements MmHandle {
     return 0;
   }
 
-  /** mlock and munlock: present pages go to the unevictable list, or back to the inactive one. */
-  mlock(hvn: number, npages: number, locked: boolean): void {
-    const { x } = this.host.core;
-    const parts = vmasWithin(this.vmas, hvn, hvn + npages).map((vma) => ({
-      ...vma,
-      flags: locked ? vma.flags | VM_LOCKED : vma.flags & ~VM_LOCKED,
-    }));
-    this.vmas = vmasJoined(vmasWithout(this.vmas, hvn, hvn + npages), parts);
-    x.lruAddDrain();
-    for (let page = hvn; page < hvn + npages; page++) {
-      if (locked && (x.hpteGet(this.id, page) & abi.HPTE_PRESENT) === 0) this.touch(page, true);
-      const pte = x.hpteGet(this.id, page) >>> 0;
-      if ((pte & abi.HPTE_PRESENT) === 0 || (pte & abi.HPTE_SWAP) !== 0) continue;
-      const pfn = pte >>> abi.HPTE_PFN_SHIFT;
-      if (locked) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
-      else x.lruSetFlags(pfn, 0, abi.PG_UNEVICTABLE);
-      if (locked) x.folioMarkAccessed(pfn);
-    }
+  /** mlock and munlock. Result: 0 or a negative errno. */
+  mlock(hvn: number, npages: number, locked: boolean): number {
+    this.#checkRange(hvn, npages);
+    return mlock(this, hvn, hvn + npages, locked);
+  }
+
+  /** Writes to /proc/PID/clear_refs; see clearRefs(). Result: 0 or a negative errno. */
+  clearRefs(type: number): number {
+    return clearRefs(this, type);
   }
 
   /** Calls a notifier op (MN_*) of every notifier for [start, end), as a driver of the host may.

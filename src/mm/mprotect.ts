@@ -48,7 +48,7 @@ function changeRange(
       notify(s, at, MN_INVALIDATE_RANGE, event);
       s[at] = 4;
     case 4:
-      // The flush at the end (flush_tlb_range, tlb_finish_mmu) tells secondary TLBs once more.
+      // The flush at the end (tlb_finish_mmu) tells secondary TLBs once more.
       if (mm.hooks === '6.x' && (s[at + CHANGED] as number) > 0) {
         if (!mm.notifiers.call(t, at + CALLEE)) return false;
       }
@@ -103,25 +103,27 @@ export function mprotect(
   }
 }
 
+/** move_page_tables(): its flush is of the processor's own TLB (flush_tlb_range), which since 6.x tells
+ *  no notifier: 0 changes are reported. */
+function moveTables(mm: Mm, s: Int32Array, at: number): number {
+  const from = s[at + START] as number;
+  mm.host.core.x.moveRange(mm.id, from, s[at + END] as number, s[at + ARGUMENT] as number);
+  return 0;
+}
+
 /** Moves [start, end) to `target`, unmapping what is there; returns `target`. */
 export function mremap(mm: Mm, start: number, end: number, target: number): number {
   const parts = vmasWithin(mm.vmas, start, end);
   mm.munmap(target, end - start);
   const shift = target - start;
-  const { x } = mm.host.core;
   for (const part of parts) {
-    const moved: Vma = { ...part, start: part.start + shift, end: part.end + shift };
+    // Memory without anonymous pages takes the new place's offset (copy_vma).
+    const pgoff = part.file === 0 && part.anon !== true ? part.start + shift : part.pgoff;
+    const moved: Vma = { ...part, start: part.start + shift, end: part.end + shift, pgoff };
     mm.vmas = vmasJoined(mm.vmas, [moved]);
     mm.run(
       (t, at) =>
-        changeRange(t, at, mm, abi.MMU_NOTIFY_UNMAP, (s, frame) =>
-          x.moveRange(
-            mm.id,
-            s[frame + START] as number,
-            s[frame + END] as number,
-            s[frame + ARGUMENT] as number,
-          ),
-        ),
+        changeRange(t, at, mm, abi.MMU_NOTIFY_UNMAP, (s, frame) => moveTables(mm, s, frame)),
       part.start,
       part.end,
       part.start + shift,

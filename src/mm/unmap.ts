@@ -77,6 +77,7 @@ export function zapPageRange(t: Task, at: number, mm: Mm): boolean {
       case 3:
         // Since 2.6.27 (and for hugetlb in v3) the notifiers hear of it before the pages are free.
         if (early && mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        if (s[at + EVENT] === abi.MMU_NOTIFY_UNMAP) widenByTables(s, at, mm);
         notify(s, at, MN_INVALIDATE_RANGE);
         s[at + CALLEE + 2] = s[at + FIRST] as number;
         s[at + CALLEE + 3] = s[at + LAST] as number;
@@ -110,6 +111,16 @@ function zapSome(t: Task, at: number, mm: Mm): void {
   if (host.out(1) === 0) return;
   if (s[at + LAST] === 0) s[at + FIRST] = host.out(0);
   s[at + LAST] = host.out(1);
+}
+
+/** Page tables that are freed too are flushed with the ptes (__tlb_adjust_range in pte_free_tlb). */
+function widenByTables(s: Int32Array, at: number, mm: Mm): void {
+  if (mm.hooks !== '6.x' || (s[at + CURSOR] as number) < (s[at + END] as number)) return;
+  const table = mm.tablesFreed(s[at + START] as number, s[at + END] as number);
+  if (table < 0) return;
+  const none = s[at + LAST] === 0;
+  s[at + FIRST] = none ? table : Math.min(s[at + FIRST] as number, table);
+  s[at + LAST] = Math.max(s[at + LAST] as number, table + 1);
 }
 
 /** Ends an mm: all of it is unmapped, then the notifiers are released (exit_mmap). */

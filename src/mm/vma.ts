@@ -11,6 +11,8 @@ export const VM_LOCKED = 0x2000;
 export const VM_DONTCOPY = 0x20000;
 /** hugetlb: unmapped by its own function. */
 export const VM_HUGETLB = 0x400000;
+/** MAP_NORESERVE: does not merge with memory that is accounted. */
+export const VM_NORESERVE = 0x200000;
 /** MADV_HUGEPAGE. */
 export const VM_HUGEPAGE = 0x20000000;
 /** MADV_MERGEABLE. */
@@ -28,8 +30,27 @@ export interface Vma {
   readonly flags: number;
   /** Id of the file behind it, 0: anonymous memory. */
   readonly file: number;
-  /** Page offset in the file of `start`. */
+  /** Page offset in the file of `start`; of anonymous memory, `start` where it was first mapped. */
   readonly pgoff: number;
+  /** It has had an anonymous page (vma->anon_vma): only then does fork copy ptes. */
+  readonly anon?: boolean;
+  /** A page was faulted in: there are page tables under it, which munmap may free. */
+  readonly faulted?: boolean;
+}
+
+/** `vmas` with VM_* flags of [start, end) set and cleared. */
+export function vmasFlagged(
+  vmas: readonly Vma[],
+  start: number,
+  end: number,
+  set: number,
+  clear: number,
+): Vma[] {
+  const parts = vmasWithin(vmas, start, end).map((vma) => ({
+    ...vma,
+    flags: (vma.flags | set) & ~clear,
+  }));
+  return vmasJoined(vmasWithout(vmas, start, end), parts);
 }
 
 /** The parts of `vmas` outside [start, end), in order. */
@@ -69,9 +90,12 @@ export function vmasJoined(vmas: readonly Vma[], added: readonly Vma[]): Vma[] {
       last.end === vma.start &&
       last.flags === vma.flags &&
       last.file === vma.file &&
-      (vma.file === 0 || last.pgoff + (last.end - last.start) === vma.pgoff);
-    if (same) joined[joined.length - 1] = { ...last, end: vma.end };
-    else joined.push(vma);
+      last.pgoff + (last.end - last.start) === vma.pgoff;
+    if (same) {
+      const anon = last.anon === true || vma.anon === true;
+      const faulted = last.faulted === true || vma.faulted === true;
+      joined[joined.length - 1] = { ...last, end: vma.end, anon, faulted };
+    } else joined.push(vma);
   }
   return joined;
 }

@@ -26,6 +26,9 @@ function faultsOf(s: Scene, n: number, kind: 'r' | 'w', base = 0n): number {
 }
 
 describe.each(['6.1', '2008'])('KVM %s', (generation) => {
+  /** Entries of a direct table that one fault fills when the host has the pages (direct_pte_prefetch). */
+  const group = generation === '6.1' ? 8 : 1;
+
   test('a guest 2 MiB page over 4 KiB host pages: a direct table, one fault a page', () => {
     const s = new Scene({ generation });
     const pd = s.path(2, 0, 0);
@@ -79,7 +82,7 @@ describe.each(['6.1', '2008'])('KVM %s', (generation) => {
     // is_self_change_mapping(): a large spte would be broken by the next shadowed table.
     const s = new Scene({ generation, huge: true });
     s.link(s.path(3, 0), 0, 0, ALL | PS | A | D);
-    expect(faultsOf(s, 10, 'w', gvaOf(0, 0, 1, 0))).toBe(10);
+    expect(faultsOf(s, 10, 'w', gvaOf(0, 0, 1, 0))).toBe(Math.ceil(10 / group));
     expect(s.mapped(gvaOf(0, 0, 1, 7))).toBe(LARGE + 7);
     expect(s.access(gvaOf(0, 0, 0, s.root), 'w')).toBe(OK);
   });
@@ -90,7 +93,7 @@ describe.each(['6.1', '2008'])('KVM %s', (generation) => {
     expect(faultsOf(s, 512, 'w')).toBe(1);
     invalidate(s, LARGE, 512);
     s.core.x.hpmdSplit(s.kvm.mm.id, hvnOf(s, LARGE));
-    expect(faultsOf(s, 512, 'w')).toBe(512);
+    expect(faultsOf(s, 512, 'w')).toBe(512 / group);
     expect(s.mapped(gvaOf(0, 0, 0, 500))).toBe(LARGE + 500);
   });
 
@@ -134,7 +137,8 @@ describe.each(['6.1', '2008'])('KVM %s', (generation) => {
     const installed = s.stats.get('sptes_installed');
     expect(s.access(gvaOf(0, 0, 0, 3), 'w')).toBe(OK);
     expect(s.access(gvaOf(0, 0, 0, 4), 'w')).toBe(OK);
-    expect(s.stats.get('sptes_installed') - installed).toBe(2);
+    // Entries 0 to 7 are filled from the host's page tables with the first of them.
+    expect(s.stats.get('sptes_installed') - installed).toBe(generation === '6.1' ? 8 : 2);
     const emulated = s.stats.get('guest_pte_writes') + s.stats.get('shadow_pages_unsync');
     expect(s.access(gvaOf(0, 0, 0, 40), 'w')).toBe(OK);
     const seen = s.stats.get('guest_pte_writes') + s.stats.get('shadow_pages_unsync');

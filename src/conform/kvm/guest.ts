@@ -18,7 +18,7 @@ import type { Gva, Pte } from './script.ts';
 export type AccessOutcome =
   | { readonly kind: 'done' }
   | { readonly kind: 'fault'; readonly code: number }
-  | { readonly kind: 'mmio'; readonly gpa: number; readonly value: number }
+  | { readonly kind: 'mmio'; readonly gpa: number; readonly value: number; readonly write: boolean }
   | { readonly kind: 'error'; readonly errno: string };
 
 /** Value that a store writes: up to 8 bytes in two words. */
@@ -40,6 +40,8 @@ export interface GuestPort {
   ): AccessOutcome;
   /** One locked access that reads and writes. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
+  /** The second half of a read-modify-write outside all slots: the emulator goes on to its store. */
+  mmioWrite(gpa: number, bytes: number): void;
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): Pte;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
@@ -123,6 +125,13 @@ class StubRun {
   /** `lock inc`: one access that reads and writes. */
   increment(gva: Gva): void {
     const outcome = this.#port.readModifyWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl);
+    if (outcome.kind === 'mmio') {
+      this.#check(outcome, gva, 1, outcome.write);
+      if (outcome.write) return;
+      this.#port.mmioWrite(outcome.gpa, 1);
+      this.#check({ ...outcome, write: true }, gva, 1, true);
+      return;
+    }
     this.#check(outcome, gva, 1, true);
     const old = this.#port.loaded(1).lo;
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });

@@ -24,6 +24,8 @@ import type { Script } from './script.ts';
 /** Pages of a reclaim request at least, and how often one without success is repeated. */
 const SWAP_CLUSTER_MAX = 32;
 const MAX_RECLAIM_RETRIES = 16;
+/** More passes than ksmd makes in the time that scripts give it. */
+const KSM_PASSES = 20;
 /** Two pages of the driver's own. */
 const DRIVER_HVN = DATA_HVN + 0x100000;
 
@@ -47,8 +49,8 @@ export class RecordedHost {
   readonly #kvm: Kvm;
   readonly #script: Script;
   #child: Mm | null = null;
-  /** What happens now is done by the forked process. */
-  inChild = false;
+  /** What happens now is done by another task: the forked process, or a work queue. */
+  byOthers = false;
 
   constructor(host: Host, mm: Mm, kvm: Kvm, script: Script) {
     this.#host = host;
@@ -107,7 +109,14 @@ export class RecordedHost {
       case 'pageout':
       case 'free':
       case 'willneed':
+      case 'populate_read':
+      case 'populate_write':
+      case 'dontfork':
+      case 'mergeable':
+      case 'unmergeable':
         return mm.madvise(hvn, n, op);
+      case 'clear_refs':
+        return mm.clearRefs(i);
       case 'drain':
         this.#host.core.x.lruAddDrain();
         return 0;
@@ -130,15 +139,15 @@ export class RecordedHost {
         this.#child = mm.fork();
         return 0;
       case 'reap':
-        this.inChild = true;
-        this.#child?.exit();
-        this.inChild = false;
+        this.#hidden(() => this.#child?.exit());
         this.#child = null;
+        return 0;
+      case 'ksm':
+        this.#host.ksm.scan(KSM_PASSES, () => this.#hidden(() => this.#host.core.x.lruAddDrain()));
         return 0;
       case 'mlock':
       case 'munlock':
-        mm.mlock(hvn, n, op === 'mlock');
-        return 0;
+        return mm.mlock(hvn, n, op === 'mlock');
       default:
         return undefined;
     }
@@ -178,23 +187,24 @@ export class RecordedHost {
       case 'hugepage':
       case 'collapse':
       case 'khugepaged':
-      case 'mergeable':
-      case 'ksm':
       case 'lru_gen':
-      case 'populate_read':
-      case 'populate_write':
-      case 'dontfork':
-      case 'idle':
-      case 'isidle':
       case 'nop':
       case 'sleep':
-      case 'sysfs':
       case 'nohugepage':
-      case 'unmergeable':
         return 0;
+      case 'idle':
+      case 'isidle':
+        // The recorded kernels have no /sys/kernel/mm/page_idle (CONFIG_IDLE_PAGE_TRACKING).
+        return -2;
       default:
         throw new DataError(`the host operation '${op}' is not emulated`);
     }
+  }
+
+  #hidden(work: () => void): void {
+    this.byOthers = true;
+    work();
+    this.byOthers = false;
   }
 
   /** MADV_REMOVE: the pages of the file go, and what maps them. */

@@ -39,7 +39,7 @@ import { TwoListPolicy } from '../../mm/vmscan/two-list.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
-import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED } from '../../mm/vma.ts';
+import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NORESERVE } from '../../mm/vma.ts';
 import type { StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
 import { RecordedGuest } from './guest.ts';
@@ -94,6 +94,7 @@ const PAGE_EVENTS = new Set<number>([
   abi.EVENT_GUEST_WALK,
   abi.EVENT_MMU_INVALIDATE_GVA,
   abi.EVENT_FLUSH_TLB_GVA,
+  abi.EVENT_HANDLE_MMIO_PAGE_FAULT,
 ]);
 
 /** Where the driver's own evictable pages lie, and how many there are (2 to 4). */
@@ -183,7 +184,7 @@ export class RecordedMachine implements StepRunner {
       // The emulator's accesses are whole pages; the recording's have an offset.
       const offset = b === 0 && PAGE_EVENTS.has(id) ? this.#cpu.offset : b;
       // The recordings show what the VMM's process does, not its child.
-      if (this.#ops.inChild && id !== abi.EVENT_FRAME_ALLOC) return;
+      if (this.#ops.byOthers && id !== abi.EVENT_FRAME_ALLOC) return;
       this.#raw.push([id, a, offset, c, d]);
     });
     let result: readonly JsonObject[];
@@ -282,7 +283,7 @@ export class RecordedMachine implements StepRunner {
       npages: pages,
       file,
       shared: backing === 'shmem',
-      flags: thp ? VM_HUGEPAGE : 0,
+      flags: VM_NORESERVE | (thp ? VM_HUGEPAGE : 0),
     });
   }
 

@@ -155,7 +155,7 @@ export class RecordedVcpu implements GuestPort {
       this.#emitNpf();
     } else throw new CoreBugError(`an access of a recording ended with exit ${reason}`);
     const result = runStraight(this.#vcpu.task, (t, at) => kvmPageFault(t, at, this.#vcpu));
-    this.#count(result, (mem.load32(ptr + VCPU_FAULT_CODE) & PFERR_RSVD_MASK) !== 0);
+    this.#count(result);
     if (result < 0) return { kind: 'error', errno: errnoName(-result) };
     if (result === FAULT_INJECT) {
       const code = mem.load32(ptr + VCPU_WALK_ERROR);
@@ -170,9 +170,9 @@ export class RecordedVcpu implements GuestPort {
   }
 
   /** kvm_mmu_do_page_fault's statistics; a fault on a known MMIO page never gets there. */
-  #count(result: number, reserved: boolean): void {
+  #count(result: number): void {
     const { stats } = this;
-    if (result === FAULT_MMIO && reserved) return;
+    if (this.#vcpu.mmioKnown) return;
     stats.pf_taken++;
     if (result === RET_PF_FIXED) stats.pf_fixed++;
     if (result === RET_PF_SPURIOUS) stats.pf_spurious++;
@@ -220,7 +220,7 @@ export class RecordedVcpu implements GuestPort {
         this.#emit(EVENT_MMIO, gfn, offset, 0, bytes);
         this.#emit(EVENT_MMIO, gfn, offset, 1, bytes);
       }
-      return { kind: 'mmio', gpa: gfn * 4096 + offset, value: MMIO_READ };
+      return { kind: 'mmio', gpa: gfn * 4096 + offset, value: MMIO_READ, write };
     }
     const page = x.guestPagePtrForWrite(gfn) >>> 0;
     if (store !== null) writeBytes(mem.u8, page + offset, store);
@@ -254,6 +254,10 @@ export class RecordedVcpu implements GuestPort {
     const walk = x.guestWalk(ptr, flags);
     this.offset = was;
     return walk !== WALK_FAULT;
+  }
+
+  mmioWrite(gpa: number, bytes: number): void {
+    this.#emit(EVENT_MMIO, Math.floor(gpa / 4096), gpa % 4096, 2, bytes);
   }
 
   loaded(bytes: number): Pte {

@@ -113,7 +113,11 @@ function mmioSpte(gfn: number, access: number, generation: number): bigint {
   return (1n << 51n) | (BigInt(gfn) << 12n) | low;
 }
 
+/** Pages of a whole address space, as KVM counts them: 2^64 - 1 bytes. */
+const WHOLE_PAGES = 2 ** 52 - 1;
+
 const range = (t: string, a: number, b: number): KvmEvent | null => {
+  if (a === 0 && b === abi.HVN_LIMIT) return { t, start: null, pages: WHOLE_PAGES };
   const start = hvnName(a);
   return start === undefined ? null : { t, start, pages: b };
 };
@@ -316,8 +320,10 @@ export class EventWriter {
         const gens = `kvm_gen ${a.toString(16)} spte-gen ${b.toString(16)} valid ${a === b ? 1 : 0}`;
         return { t, info: `spte ${spte} ${gens}` };
       }
-      case abi.EVENT_HANDLE_MMIO_PAGE_FAULT:
-        return { t };
+      case abi.EVENT_HANDLE_MMIO_PAGE_FAULT: {
+        const addr = this.#npt ? '0' : (a * 4096 + b).toString(16);
+        return { t, info: `addr:${addr} gfn ${c.toString(16)} access ${d}` };
+      }
       default:
         return this.#notifier(id, t, a, b, c);
     }

@@ -4,6 +4,7 @@
 
 import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
+import { anonWalk } from '../anon-areas.ts';
 import type { Host } from '../host.ts';
 import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
 
@@ -55,7 +56,7 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         s[at + COUNT] = (s[at + COUNT] as number) + (t.result & 1);
         s[at + INDEX] = (s[at + INDEX] as number) + 1;
         if ((t.result & MORE) === 0) {
-          if (host.core.tracing) traceRelatives(host, s[at + PFN] as number);
+          traceRelatives(host, s[at + PFN] as number, abi.EVENT_FOLIO_REFERENCED_ONE);
           host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
           return t.done(at, s[at + COUNT] as number);
         }
@@ -64,19 +65,12 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
   }
 }
 
-/** The walk over an anonymous page's areas also visits those of forked children that map another page
- *  there by now; it finds nothing. */
-function traceRelatives(host: Host, pfn: number): void {
-  const { x } = host.core;
-  const maps = x.pageMapcount(pfn);
-  if (maps === 0 || (x.pageFlags(pfn) & abi.PG_ANON) === 0) return;
-  const owner = host.mm(x.rmapMm(pfn, 0));
-  const hvn = x.rmapHvn(pfn, 0);
-  let areas = 0;
-  for (const mm of host.mms) {
-    if (mm !== null && mm.parent === owner && mm.findVma(hvn) !== undefined) areas++;
-  }
-  for (let i = maps; i < areas + 1; i++) host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, hvn);
+/** Events of the areas that a walk over an anonymous page visits though they map another page there. */
+export function traceRelatives(host: Host, pfn: number, event: number): void {
+  const { core } = host;
+  if (!core.tracing || (core.x.pageFlags(pfn) & abi.PG_ANON) === 0) return;
+  const mapped = core.x.pageMapcount(pfn);
+  for (const { hvn } of anonWalk(host, pfn).slice(mapped)) host.emit(event, hvn);
 }
 
 /**

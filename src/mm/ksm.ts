@@ -1,0 +1,243 @@
+// Kernel same-page merging (cf. mm/ksm.c, 6.1): a scanner goes over the mergeable areas page by page.
+// What equals a page of the stable tree is merged into it at once; what kept its checksum since the
+// last pass is looked for in the unstable tree of this pass, and two equal pages there become a new
+// stable one.
+//
+// Both trees are lists here: the order of the kernel's trees (of memcmp) decides only how fast a page is
+// found. A stable page takes any number of mappings (the kernel starts a duplicate after 256).
+
+import * as abi from '../../assembly/abi.ts';
+import type { Task } from '../sched/task.ts';
+import type { Host } from './host.ts';
+import type { Mm } from './mm.ts';
+import {
+  MN_CHANGE_PTE,
+  MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_START,
+} from './mmu-notifier.ts';
+import { notifyRange } from './unmap.ts';
+import { VM_MERGEABLE } from './vma.ts';
+
+/** A page that the scanner knows (struct rmap_item). */
+interface Item {
+  readonly mm: Mm;
+  readonly hvn: number;
+  sum: number;
+  /** Frame of the stable page that it was merged into, 0: none. */
+  stable: number;
+}
+
+// Arguments and locals of the two protocols.
+const HVN = 1;
+const PFN = 2;
+const KPFN = 3;
+const RESULT = 4;
+const CALLEE = 5;
+
+/** KSM of one host. */
+export class Ksm {
+  readonly #host: Host;
+  /** mms with mergeable areas, in scanning order, and what is known of their pages. */
+  readonly #known = new Map<Mm, Map<number, Item>>();
+  /** Frames of the stable tree. */
+  readonly #stable = new Set<number>();
+  #unstable: Item[] = [];
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** The mm's mergeable areas are scanned from now on (__ksm_enter). */
+  enter(mm: Mm): void {
+    if (!this.#known.has(mm)) this.#known.set(mm, new Map());
+  }
+
+  /** fork: a child of a scanned mm is scanned too. */
+  fork(parent: Mm, child: Mm): void {
+    if (this.#known.has(parent)) this.enter(child);
+  }
+
+  /**
+   * Passes over all areas until one changes nothing, `passes` at most. `drainAll` empties the batches of
+   * all CPUs, as work queues do before each pass.
+   */
+  scan(passes: number, drainAll: () => void): void {
+    for (let pass = 0; pass < passes; pass++) {
+      drainAll();
+      if (!this.#pass()) return;
+    }
+  }
+
+  #pass(): boolean {
+    this.#unstable = [];
+    let changed = false;
+    for (const [mm, known] of this.#known) {
+      if (!mm.alive) {
+        this.#known.delete(mm);
+        continue;
+      }
+      const seen = new Map<number, Item>();
+      for (const vma of mm.vmas) {
+        if ((vma.flags & VM_MERGEABLE) === 0 || vma.anon !== true) continue;
+        for (let hvn = vma.start; hvn < vma.end; hvn++) {
+          const pfn = this.#pageAt(mm, hvn);
+          if (pfn === 0) continue;
+          const item = known.get(hvn) ?? { mm, hvn, sum: 0, stable: 0 };
+          seen.set(hvn, item);
+          if (this.#compareAndMerge(item, pfn)) changed = true;
+        }
+      }
+      this.#known.set(mm, seen);
+    }
+    return changed;
+  }
+
+  /** The anonymous page that is mapped in a mergeable area (get_mergeable_page), or 0. */
+  #pageAt(mm: Mm, hvn: number): number {
+    const vma = mm.findVma(hvn);
+    if (vma === undefined || (vma.flags & VM_MERGEABLE) === 0 || !mm.permits(vma, false)) return 0;
+    const { x } = this.#host.core;
+    const pte = x.hpteGet(mm.id, hvn) >>> 0;
+    if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) return 0;
+    const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    return (x.pageFlags(pfn) & abi.PG_ANON) === 0 ? 0 : pfn;
+  }
+
+  #isStable(pfn: number): boolean {
+    if (!this.#stable.has(pfn)) return false;
+    if ((this.#host.core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return true;
+    // The page was freed: the node is stale (get_ksm_page).
+    this.#stable.delete(pfn);
+    return false;
+  }
+
+  /** cmp_and_merge_page; true: something changed, so another pass may find more. */
+  #compareAndMerge(item: Item, pfn: number): boolean {
+    const { x } = this.#host.core;
+    const own = this.#isStable(pfn);
+    if (own && item.stable === pfn) return false;
+    item.stable = 0;
+    const kpfn = own ? pfn : this.#find(pfn);
+    if (kpfn !== 0) {
+      if (!this.#mergeInto(item, pfn, kpfn)) return true;
+      item.stable = kpfn;
+      return true;
+    }
+    const sum = x.frameChecksum(pfn) >>> 0;
+    if (item.sum !== sum) {
+      item.sum = sum;
+      return true;
+    }
+    const other = this.#findUnstable(item, pfn);
+    if (other === null) return false;
+    return this.#mergeTwo(item, pfn, other);
+  }
+
+  /** stable_tree_search. */
+  #find(pfn: number): number {
+    const { x } = this.#host.core;
+    for (const kpfn of this.#stable) {
+      if (this.#isStable(kpfn) && x.framesIdentical(pfn, kpfn) === 1) return kpfn;
+    }
+    return 0;
+  }
+
+  /** unstable_tree_search_insert. */
+  #findUnstable(item: Item, pfn: number): Item | null {
+    const { x } = this.#host.core;
+    for (const other of this.#unstable) {
+      const page = this.#pageAt(other.mm, other.hvn);
+      if (page === 0 || x.framesIdentical(pfn, page) === 0) continue;
+      // A page that a fork shares is not merged with itself.
+      return page === pfn ? null : other;
+    }
+    this.#unstable.push(item);
+    return null;
+  }
+
+  /** try_to_merge_two_pages and stable_tree_insert. */
+  #mergeTwo(item: Item, pfn: number, other: Item): boolean {
+    const page = this.#pageAt(other.mm, other.hvn);
+    if (!this.#mergeInto(item, pfn, 0)) return true;
+    this.#unstable = this.#unstable.filter((one) => one !== other);
+    if (!this.#mergeInto(other, page, pfn)) {
+      breakKsm(item.mm, item.hvn);
+      return true;
+    }
+    this.#stable.add(pfn);
+    item.stable = pfn;
+    other.stable = pfn;
+    return true;
+  }
+
+  /** try_to_merge_one_page; kpfn 0: the page itself becomes the one that others are merged into. */
+  #mergeInto(item: Item, pfn: number, kpfn: number): boolean {
+    if (pfn === kpfn) return true;
+    const { mm, hvn } = item;
+    const { x } = this.#host.core;
+    if (mm.run((t, at) => writeProtect(t, at, mm), hvn, pfn) === 0) return false;
+    if (kpfn === 0) {
+      x.ksmAdopt(pfn);
+      return true;
+    }
+    if (x.framesIdentical(pfn, kpfn) === 0) return false;
+    mm.run((t, at) => replace(t, at, mm), hvn, pfn, kpfn);
+    return true;
+  }
+}
+
+/** write_protect_page. */
+function writeProtect(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const hvn = s[at + HVN] as number;
+  switch (s[at]) {
+    case 0:
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE_START, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 1;
+    case 1:
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
+      s[at + RESULT] = mm.host.core.x.ksmWriteProtect(mm.id, hvn, s[at + PFN] as number);
+      notifyRange(s, at + CALLEE, MN_CHANGE_PTE, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 2;
+    case 2:
+      if (s[at + RESULT] === 2 && !mm.notifiers.call(t, at + CALLEE)) return false;
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE_END, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 3;
+    case 3:
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
+  }
+  return t.done(at, s[at + RESULT] as number);
+}
+
+/** replace_page. */
+function replace(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const hvn = s[at + HVN] as number;
+  switch (s[at]) {
+    case 0:
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE_START, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 1;
+    case 1:
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
+      mm.host.core.x.ksmReplace(mm.id, hvn, s[at + PFN] as number, s[at + KPFN] as number);
+      notifyRange(s, at + CALLEE, MN_CHANGE_PTE, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 2;
+    case 2:
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE_END, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      s[at] = 3;
+    case 3:
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
+  }
+  return t.done(at, 0);
+}
+
+/** break_ksm: a write fault of nobody's gives the address a page of its own. */
+export function breakKsm(mm: Mm, hvn: number): void {
+  const { x } = mm.host.core;
+  const pte = x.hpteGet(mm.id, hvn) >>> 0;
+  if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) return;
+  if ((x.pageFlags(pte >>> abi.HPTE_PFN_SHIFT) & abi.PG_KSM) === 0) return;
+  const flags = abi.FAULT_FLAG_WRITE | abi.FAULT_FLAG_REMOTE;
+  mm.run((t, at) => mm.handleMmFault(t, at), hvn, flags);
+}

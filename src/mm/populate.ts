@@ -1,0 +1,110 @@
+// Faulting ranges in ahead of their use: MADV_POPULATE_*, mlock, MADV_WILLNEED (cf. mm/gup.c,
+// mm/mlock.c, mm/madvise.c, 6.1).
+
+import * as abi from '../../assembly/abi.ts';
+import { ERRNO } from '../core/errors.ts';
+import { handleMmFault } from './fault.ts';
+import { followPage } from './gup.ts';
+import type { Mm } from './mm.ts';
+import {
+  VM_LOCKED,
+  VM_READ,
+  VM_SHARED,
+  VM_WRITE,
+  type Vma,
+  vmasFlagged,
+  vmasWithin,
+} from './vma.ts';
+
+/** Flags of the faults of get_user_pages() without FOLL_NOWAIT. */
+const POPULATE_FAULT = abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_KILLABLE;
+
+/** __get_user_pages(FOLL_TOUCH) over an area. Result: 0 or a negative errno. */
+function faultIn(mm: Mm, area: Vma, write: boolean): number {
+  const { x } = mm.host.core;
+  const foll = abi.FOLL_TOUCH | (write ? abi.FOLL_WRITE : 0);
+  const flags = POPULATE_FAULT | (write ? abi.FAULT_FLAG_WRITE : 0);
+  for (let hvn = area.start; hvn < area.end;) {
+    const pfn = followPage(mm, hvn, foll);
+    if (pfn >= 0) {
+      x.putPage(pfn);
+      hvn++;
+      continue;
+    }
+    const result = mm.run((t, at) => handleMmFault(t, at, mm), hvn, flags);
+    if (result < 0) return result;
+  }
+  x.lruAddDrain();
+  return 0;
+}
+
+/** MADV_POPULATE_READ and _WRITE. -EINVAL: an area forbids the access; -ENOMEM: a hole. */
+export function populate(mm: Mm, start: number, end: number, write: boolean): number {
+  for (let at = start; at < end;) {
+    const area = vmasWithin(mm.vmas, at, end)[0];
+    if (area === undefined || area.start !== at) return -ERRNO.ENOMEM;
+    if (!mm.permits(area, write)) return -ERRNO.EINVAL;
+    const result = faultIn(mm, area, write);
+    if (result < 0) return result;
+    at = area.end;
+  }
+  return 0;
+}
+
+/** mlock_pte_range over a part whose flags just changed. */
+function lockPages(mm: Mm, part: Vma, locked: boolean): void {
+  const { x } = mm.host.core;
+  x.lruAddDrain();
+  let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
+  for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
+    const pte = x.hpteGet(mm.id, hvn) >>> 0;
+    if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) continue;
+    const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    if (locked) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
+    else x.lruSetFlags(pfn, 0, abi.PG_UNEVICTABLE);
+  }
+  x.lruAddDrain();
+}
+
+/** mlock and munlock. -ENOMEM: a hole, or an area that permits no access. */
+export function mlock(mm: Mm, start: number, end: number, locked: boolean): number {
+  const parts = vmasWithin(mm.vmas, start, end);
+  let covered = 0;
+  for (const part of parts) {
+    covered += part.end - part.start;
+    if (((part.flags & VM_LOCKED) !== 0) === locked) continue;
+    const flags = part.flags ^ VM_LOCKED;
+    mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, flags & VM_LOCKED, ~flags & VM_LOCKED);
+    lockPages(mm, part, locked);
+  }
+  if (covered !== end - start) return -ERRNO.ENOMEM;
+  if (!locked) return 0;
+  // __mm_populate: private memory that may be written is broken out of copy-on-write at once.
+  for (const part of vmasWithin(mm.vmas, start, end)) {
+    if ((part.flags & VM_READ) === 0) return -ERRNO.ENOMEM;
+    const write = (part.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE;
+    const result = faultIn(mm, part, write);
+    if (result < 0) return -ERRNO.ENOMEM;
+  }
+  return 0;
+}
+
+/** MADV_WILLNEED: what is swapped out is read into the swap cache; nothing is mapped. */
+export function willneed(mm: Mm, part: Vma): void {
+  const { host } = mm;
+  const { x } = host.core;
+  let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
+  for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
+    const pte = x.hpteGet(mm.id, hvn) >>> 0;
+    if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_SWAP) continue;
+    const slot = pte >>> abi.HPTE_PFN_SHIFT;
+    if (x.swapCacheLookup(slot) !== 0) continue;
+    if (host.charged() >= host.limit && mm.run((t, at) => host.tryCharge(t, at)) !== 0) break;
+    const pfn = x.swapinBegin(slot, abi.MAP_CHARGED) >>> 0;
+    if (pfn === 0) break;
+    const wait = host.swap.read(host.now, slot);
+    if (wait > 0) host.wait(wait);
+    x.putPage(pfn & ~abi.IO_MAJOR);
+  }
+  x.lruAddDrain();
+}
