@@ -28,6 +28,7 @@ export {
   contentFree,
   frameAlloc,
   frameCharge,
+  frameChargeTables,
   frameContent,
   frameContentForWrite,
   frameContentPtr,
@@ -66,6 +67,8 @@ export {
   lruHead,
   lruHeads,
   lruIsolate,
+  lruIsolateBatch,
+  lruIsolated,
   lruIsolateTail,
   lruListOf,
   lruMove,
@@ -210,4 +213,13 @@ export { tlbList } from './tlb/list';
 export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
 export { zapCollapsibleSptes } from './mmu/collapse';
-export { workingsetActivated, workingsetEviction, workingsetTakeCost } from './mm/workingset';
+export { workingsetEviction } from './mm/workingset';
+export {
+  lruCost,
+  lruNoteCost,
+  memcgDrainStock,
+  memcgFlush,
+  memcgGather,
+  memcgStat,
+  memcgUpdated,
+} from './mm/memcg';

@@ -22,6 +22,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { framePtr, putPage } from './frame';
+import { memcgUpdated } from './memcg';
 import { lruBatchSize, lruListOf, lruMove, lruTarget } from './lru';
 
 /** Batches, in the order in which lru_add_drain() empties them. */
@@ -51,6 +52,7 @@ function apply(kind: usize, pfn: Pfn): void {
     // The lists of other policies than Linux's have no active half.
     const list = lruListOf(pfn);
     if (list <= LRU_ACTIVE_FILE) lruMove(pfn, list | 1);
+    memcgUpdated(1);
     return;
   }
   if (kind == DEACTIVATE) {
@@ -64,6 +66,7 @@ function apply(kind: usize, pfn: Pfn): void {
   }
   const list = lruListOf(pfn);
   if (list <= LRU_ACTIVE_FILE) lruMove(pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
+  memcgUpdated(1);
 }
 
 function drain(kind: usize): void {

@@ -32,6 +32,7 @@ import { trace } from '../events';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Pfn } from '../types';
 import { lruDel } from './lru';
+import { memcgUncharged, memcgUpdated } from './memcg';
 
 /** log2 of FRAME_SIZE. */
 const FRAME_SHIFT: u32 = 5;
@@ -110,6 +111,36 @@ export function frameCharge(pfn: Pfn): void {
   if (flags & PG_CHARGED) return;
   store<u32>(page, flags | PG_CHARGED, FRAME_FLAGS);
   charged++;
+  memcgUpdated(1);
+}
+
+/** Whether host page tables count against the limit, as they do in a memory cgroup. */
+let tablesCount: u32 = 0;
+
+/** Says whether host page tables count against the limit (1) or not (0). */
+export function frameChargeTables(on: u32): void {
+  tablesCount = on;
+}
+
+/** Pages that a new leaf table of a host page table counts as. */
+export function tableCharge(): u32 {
+  return tablesCount;
+}
+
+/** A leaf table was made: a page of kernel memory (MEMCG_KMEM), and one of page tables. */
+export function chargeTable(): void {
+  if (tablesCount == 0) return;
+  charged++;
+  memcgUpdated(1);
+  memcgUpdated(1);
+}
+
+/** A leaf table was freed. */
+export function unchargeTable(): void {
+  if (tablesCount == 0) return;
+  charged--;
+  memcgUpdated(1);
+  memcgUpdated(1);
 }
 
 function frameFree(pfn: Pfn, page: usize): void {
@@ -119,7 +150,10 @@ function frameFree(pfn: Pfn, page: usize): void {
     'a freed frame is mapped nowhere',
   );
   if (flags & PG_LRU) lruDel(pfn);
-  if (flags & PG_CHARGED) charged--;
+  if (flags & PG_CHARGED) {
+    charged--;
+    memcgUncharged();
+  }
   const content = load<u32>(page, FRAME_CONTENT);
   if (content & CONTENT_PAGE) pageFree((<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT);
   store<u32>(page, 0, FRAME_FLAGS);

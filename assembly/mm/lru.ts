@@ -45,6 +45,8 @@ import { Pfn } from '../types';
 import { folioBatchDrain } from './folio_batch';
 import { framePtr, putPage } from './frame';
 import { folioMarkAccessed } from './mark_accessed';
+import { memcgUpdated } from './memcg';
+import { workingsetAge } from './workingset';
 
 const HEADS: usize = memory.data(512, 16);
 const HEAD_FIRST: usize = 0;
@@ -108,6 +110,7 @@ export function lruAdd(pfn: Pfn, list: u32): void {
   if (first != 0) store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
   else store<u32>(head, pfn, HEAD_LAST);
   store<u32>(head, pfn, HEAD_FIRST);
+  memcgUpdated(1);
 }
 
 /** Adds a page as the oldest of a list. */
@@ -124,6 +127,11 @@ export function lruAddTail(pfn: Pfn, list: u32): void {
 
 /** Takes a page off its list. */
 export function lruDel(pfn: Pfn): void {
+  unlink(pfn);
+  memcgUpdated(1);
+}
+
+function unlink(pfn: Pfn): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   assert((flags & PG_LRU) != 0, 'a page that is taken off a list is on one');
@@ -227,11 +235,9 @@ function drainNew(): u32 {
     const page = framePtr(pfn);
     const flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
     store<u32>(page, flags, FRAME_FLAGS);
+    trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
+    lruAdd(pfn, lruTarget(flags));
     // The last reference may be the batch's: the page was unmapped meanwhile.
-    if (load<u32>(page, FRAME_REFCOUNT) != 1) {
-      trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
-      lruAdd(pfn, lruTarget(flags));
-    }
     putPage(pfn);
   }
   return n;
@@ -255,6 +261,34 @@ export function lruPutbackBatched(pfn: Pfn): void {
   putPage(pfn);
 }
 
+/** Pages that lruIsolateBatch() took. */
+const ISOLATED: usize = memory.data(128, 4);
+const ISOLATED_MAX: u32 = 32;
+
+/** Where lruIsolateBatch() leaves its pages. */
+export function lruIsolated(): usize {
+  return ISOLATED;
+}
+
+/**
+ * Takes up to `n` (at most 32) of the oldest pages off a list for reclaim, each with a reference
+ * (isolate_lru_folios); returns how many. They are counted as scanned.
+ */
+export function lruIsolateBatch(list: u32, n: u32): u32 {
+  assert(n <= ISOLATED_MAX, 'a batch has at most SWAP_CLUSTER_MAX pages');
+  let taken: u32 = 0;
+  for (; taken < n; taken++) {
+    const pfn = load<u32>(headOf(list), HEAD_LAST);
+    if (pfn == 0) break;
+    unlink(pfn);
+    hold(pfn);
+    store<u32>(ISOLATED + ((<usize>taken) << 2), pfn);
+  }
+  memcgUpdated(taken);
+  memcgUpdated(taken);
+  return taken;
+}
+
 /** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
 export function lruIsolateTail(list: u32): Pfn {
   const pfn = load<u32>(headOf(list), HEAD_LAST);
@@ -265,6 +299,10 @@ export function lruIsolateTail(list: u32): Pfn {
 /** Takes a page off its list for reclaim, with a reference. */
 export function lruIsolate(pfn: Pfn): void {
   lruDel(pfn);
+  hold(pfn);
+}
+
+function hold(pfn: Pfn): void {
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ISOLATED, FRAME_FLAGS);
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
@@ -303,6 +341,8 @@ export function lruVerdict(pfn: Pfn, verdict: u32): void {
   }
   store<u32>(page, flags, FRAME_FLAGS);
   lruPutback(pfn);
+  // move_folios_to_lru() ages what is not resident with each page that is active.
+  if (flags & PG_ACTIVE) workingsetAge(1);
 }
 
 /** Clears PG_REFERENCED; 1 when it was set (TestClearPageReferenced). */

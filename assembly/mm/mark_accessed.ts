@@ -8,6 +8,7 @@ import {
   PG_LRU_PENDING,
   PG_REFERENCED,
   PG_UNEVICTABLE,
+  ZERO_PFN,
 } from '../abi';
 import { PAGES_ACTIVATED } from '../counters';
 import { trace } from '../events';
@@ -15,6 +16,7 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
 import { framePtr } from './frame';
+import { workingsetAge } from './workingset';
 
 /**
  * Inactive, unreferenced → inactive, referenced → active. A page that waits for its list becomes
@@ -35,4 +37,6 @@ export function folioMarkAccessed(pfn: Pfn): void {
     bump(PAGES_ACTIVATED);
   }
   store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_REFERENCED, FRAME_FLAGS);
+  // workingset_activation(); the zero page belongs to no group.
+  if (pfn != ZERO_PFN) workingsetAge(1);
 }

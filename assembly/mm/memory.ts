@@ -60,10 +60,12 @@ import {
   frameSetContent,
   getPage,
   putPage,
+  tableCharge,
 } from './frame';
 import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
 import { lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
+import { memcgUpdated } from './memcg';
 import { workingsetRefault } from './workingset';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import {
@@ -95,13 +97,19 @@ export function outWord(i: u32, value: u32): void {
 
 /**
  * What a fault at a page meets. It is called without the page-table lock: who finds FAULT_PRESENT takes
- * it and calls faultPresent().
+ * it and calls faultPresent(). MM_OUT word 1 is what a new leaf table for the page would be charged as.
  */
 export function faultClassify(mm: u32, hvn: Hvn): u32 {
+  // PGFAULT
+  memcgUpdated(1);
+  outWord(1, 0);
   let ptep = hptep(mm, hvn);
   if (ptep == 0) {
     ptep = hpmdp(mm, hvn);
-    if (ptep == 0) return FAULT_NONE;
+    if (ptep == 0) {
+      outWord(1, tableCharge());
+      return FAULT_NONE;
+    }
   }
   const pte = load<u32>(ptep);
   if (pte & HPTE_PRESENT) return FAULT_PRESENT;
@@ -182,6 +190,7 @@ export function swapinBegin(slot: u32, args: u32): u32 {
   if (direct) store<u32>(framePtr(pfn), slot | DIRECT, FRAME_PRIVATE);
   bump(SWAP_INS);
   bump(MAJOR_FAULTS);
+  memcgUpdated(1);
   return pfn | IO_MAJOR;
 }
 

@@ -22,6 +22,7 @@ import {
 } from '../abi';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Hpte, Hvn } from '../types';
+import { chargeTable, unchargeTable } from './frame';
 
 const PGD_BYTES: usize = 16384;
 const LEAF_BYTES: usize = 2048;
@@ -101,6 +102,7 @@ function pmdpOf(mm: usize, hvn: Hvn): usize {
 
 function leafAlloc(): usize {
   leavesInUse++;
+  chargeTable();
   let leaf = freeLeaves;
   if (leaf == 0) {
     leaf = pageAlloc();
@@ -114,6 +116,7 @@ function leafAlloc(): usize {
 
 function leafFree(leaf: usize): void {
   leavesInUse--;
+  unchargeTable();
   store<u32>(leaf, <u32>freeLeaves);
   freeLeaves = leaf;
 }

@@ -31,6 +31,7 @@ import { pageAlloc } from '../layout';
 import { Hpte, Hvn, Pfn } from '../types';
 import { framePtr, getPage, putPage } from './frame';
 import { lruAddDrain, markPageAccessed } from './lru';
+import { memcgGather } from './memcg';
 import { mmOut, outWord, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
 import { hpmdGet, hpmdSet, hpmdSplit, hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
@@ -59,11 +60,13 @@ export function gatherFree(task: u32): u32 {
   // free_pages_and_swap_cache: what waits in a batch reaches its list while the page is still held.
   if (n != 0) lruAddDrain();
   let freed: u32 = 0;
+  memcgGather(1);
   for (let i: u32 = 0; i < n; i++) {
     const pfn = load<u32>(gather + ((<usize>i + 1) << 2));
     tryToFreeSwapUnmapped(pfn);
     freed += putPage(pfn);
   }
+  memcgGather(0);
   return freed;
 }
 

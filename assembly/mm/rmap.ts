@@ -20,6 +20,7 @@ import {
 import { pageAlloc } from '../layout';
 import { Hvn, Pfn } from '../types';
 import { framePtr } from './frame';
+import { memcgUpdated } from './memcg';
 
 const NODE_MM: usize = 0;
 const NODE_HVN: usize = 4;
@@ -63,6 +64,7 @@ export function rmapAdd(pfn: Pfn, mm: u32, hvn: Hvn): void {
   if ((counts & FRAME_MAPCOUNT_MASK) == 0) {
     store<u32>(page, (flags & FLAGS_BELOW_MM) | (mm << PG_MM_SHIFT), FRAME_FLAGS);
     store<u32>(page, hvn, FRAME_RMAP);
+    memcgUpdated(1);
     return;
   }
   const node = nodeAlloc(mm, hvn);
@@ -90,6 +92,7 @@ export function rmapRemove(pfn: Pfn, mm: u32, hvn: Hvn): void {
     assert(flags >> PG_MM_SHIFT == mm && load<u32>(page, FRAME_RMAP) == hvn, 'it is the mapping');
     store<u32>(page, flags & FLAGS_BELOW_MM, FRAME_FLAGS);
     store<u32>(page, 0, FRAME_RMAP);
+    memcgUpdated(1);
     return;
   }
   const newest: usize = load<u32>(page, FRAME_RMAP);

@@ -25,6 +25,7 @@ import {
   frameSetContent,
   getPage,
 } from './frame';
+import { memcgUpdated } from './memcg';
 
 const SLOT_BYTES: usize = 12;
 const SLOT_PFN: usize = 0;
@@ -40,6 +41,9 @@ let slotTop: u32 = 0;
 let freeFirst: u32 = NO_SLOT;
 let freeLast: u32 = NO_SLOT;
 let used: u32 = 0;
+/** Freed slots that wait on the CPU. */
+let returned: u32 = 0;
+const SLOTS_CACHE_SIZE: u32 = 64;
 
 /** Makes `n` swap slots; called once. */
 export function swapInit(n: u32): void {
@@ -75,6 +79,7 @@ export function swapAlloc(): u32 {
     return NO_SLOT;
   }
   used++;
+  memcgUpdated(1);
   const at = slotPtr(slot);
   store<u32>(at, 0, SLOT_PFN);
   store<u32>(at, 0, SLOT_CONTENT);
@@ -95,6 +100,14 @@ export function swapDuplicate(slot: u32): void {
   store<u32>(at, count + 1, SLOT_COUNT);
 }
 
+/** Freed slots wait on the CPU and are uncharged in batches (free_swap_slot, SWAP_SLOTS_CACHE_SIZE). */
+function slotReturned(): void {
+  if (returned == SLOTS_CACHE_SIZE) {
+    for (; returned > 0; returned--) memcgUpdated(1);
+  }
+  returned++;
+}
+
 /** One user fewer; the last one frees the slot. */
 export function swapFree(slot: u32): void {
   const at = slotPtr(slot);
@@ -110,6 +123,7 @@ export function swapFree(slot: u32): void {
   else store<u32>(slotPtr(freeLast), slot, SLOT_PFN);
   freeLast = slot;
   used--;
+  slotReturned();
 }
 
 /** The frame that the swap cache holds for a slot, or 0. */
@@ -126,6 +140,7 @@ export function swapCacheAdd(pfn: Pfn, slot: u32): void {
   store<u32>(page, slot, FRAME_PRIVATE);
   store<u32>(slotPtr(slot), pfn, SLOT_PFN);
   getPage(pfn);
+  memcgUpdated(1);
 }
 
 /** Takes a page out of the swap cache; the caller drops the cache's reference. */
@@ -137,6 +152,7 @@ export function swapCacheDel(pfn: Pfn): void {
   store<u32>(page, flags & ~PG_SWAPCACHE, FRAME_FLAGS);
   store<u32>(page, 0, FRAME_PRIVATE);
   store<u32>(slotPtr(slot), 0, SLOT_PFN);
+  memcgUpdated(1);
   swapFree(slot);
 }
 

@@ -42,6 +42,7 @@ import { Hvn, Pfn } from '../types';
 import { workingsetEviction } from './workingset';
 import { filemapDel, fileWrite } from './filemap';
 import { framePtr, putPage } from './frame';
+import { memcgUpdated } from './memcg';
 import { outWord } from './memory';
 import { hpmdp, hpteGet, hptep, hpteSet } from './pte';
 import { pageMapcount, rmapHvn, rmapMm, rmapRemove } from './rmap';
@@ -170,6 +171,9 @@ export function pageout(pfn: Pfn): u32 {
     return RECLAIM_WROTE;
   }
   if ((flags & PG_SWAPCACHE) == 0) return flags & PG_SWAPBACKED ? RECLAIM_SWAP_FULL : 0;
+  // NR_WRITEBACK goes up and down.
+  memcgUpdated(1);
+  memcgUpdated(1);
   swapWrite(pfn, load<u32>(page, FRAME_PRIVATE));
   store<u32>(page, flags & ~PG_DIRTY, FRAME_FLAGS);
   bump(SWAP_OUTS);

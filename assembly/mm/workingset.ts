@@ -19,31 +19,13 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { framePtr } from './frame';
-import { lruSize } from './lru';
+import { lruNoteCost, memcgActivated, memcgStat, memcgUpdated } from './memcg';
 
 /** A swap slot keeps 24 bits of a shadow: 22 of the age. */
 const AGE_MASK: u32 = 0x3fffff;
 
 /** lruvec->nonresident_age: evictions and activations so far. */
 let nonresidentAge: u32 = 0;
-
-/** WORKINGSET_ACTIVATE by kind: anonymous, file. */
-let activatedAnon: u32 = 0;
-let activatedFile: u32 = 0;
-/** Refaults of pages that had been active and were not yet taken by workingsetTakeCost(). */
-let refaultCost: u32 = 0;
-
-/** WORKINGSET_ACTIVATE of a kind: 0 anonymous, 1 file. */
-export function workingsetActivated(file: u32): u32 {
-  return file != 0 ? activatedFile : activatedAnon;
-}
-
-/** Anonymous refaults of pages that had been active, since the last call (lru_note_cost_folio). */
-export function workingsetTakeCost(): u32 {
-  const cost = refaultCost;
-  refaultCost = 0;
-  return cost;
-}
 
 /** workingset_age_nonresident. */
 export function workingsetAge(pages: u32): void {
@@ -64,17 +46,21 @@ export function workingsetRefault(pfn: Pfn, shadow: u32): void {
   if (shadow == 0) return;
   trace(EVENT_WORKINGSET_REFAULT, pfn);
   bump(WORKINGSET_REFAULTS);
+  memcgUpdated(1);
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const file = (flags & PG_SWAPBACKED) == 0;
   const distance = (nonresidentAge - (shadow >> 2)) & AGE_MASK;
-  let size = lruSize(LRU_ACTIVE_FILE) + lruSize(LRU_ACTIVE_ANON);
-  size += lruSize(file ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE);
+  // By the statistics of the last flush: how many pages could stay if the lists gave way.
+  let size = memcgStat(LRU_ACTIVE_FILE) + memcgStat(LRU_ACTIVE_ANON);
+  size += memcgStat(file ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE);
   if (distance > size) return;
   workingsetAge(1);
-  if (file) activatedFile++;
-  else activatedAnon++;
-  if ((shadow & 2) != 0 && !file) refaultCost++;
+  memcgActivated(file ? 1 : 0);
+  if ((shadow & 2) != 0) {
+    lruNoteCost(file ? 1 : 0, 1);
+    memcgUpdated(1);
+  }
   const again: u32 = (shadow & 2) != 0 ? PG_WORKINGSET : 0;
   store<u32>(page, flags | PG_ACTIVE | again, FRAME_FLAGS);
 }

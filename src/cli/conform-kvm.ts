@@ -44,7 +44,7 @@ export function conformRecording(recording: Recording, debug = false): Recording
   const build = debug ? 'debug' : 'release';
   return checkRecording(
     recording,
-    () => new RecordedMachine(script, { npt: recording.npt === 1, build }),
+    (_, slabPages) => new RecordedMachine(script, { npt: recording.npt === 1, build, slabPages }),
   );
 }
 

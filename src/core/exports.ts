@@ -44,6 +44,8 @@ export interface FrameExports {
   frameAlloc(): number;
   /** Counts a frame against the limit until it is freed. */
   frameCharge(pfn: number): void;
+  /** Whether host page tables count against the limit. */
+  frameChargeTables(on: number): void;
   /** Takes a reference. */
   getPage(pfn: number): void;
   /** Drops a reference; 1 when the frame was freed. */
@@ -321,10 +323,20 @@ export interface ShadowExports {
   spteLruShrink(): number;
   /** Maps a leaf entry that an emulated write made, where the generation does that. */
   updatePte(vcpu: number, gfn: number, index: number): void;
-  /** Refaults that activated a page: 0 anonymous, 1 file. */
-  workingsetActivated(file: number): number;
-  /** Refaults of pages that had been active, since the last call. */
-  workingsetTakeCost(): number;
+  /** The cost of reclaim so far of a kind: 0 anonymous, 1 file. */
+  lruCost(kind: number): number;
+  /** Pages of a kind were written out or refaulted (lru_note_cost). */
+  lruNoteCost(kind: number, pages: number): void;
+  /** The CPU's stock of kernel objects is drained: a flush of the statistics is due. */
+  memcgDrainStock(): void;
+  /** Flushes the group's statistics if enough changed, or in any case (1). */
+  memcgFlush(force: number): void;
+  /** 1: freed pages are gathered; 0: they are counted in one update. */
+  memcgGather(on: number): void;
+  /** Pages on a list (LRU_*), or activated refaults (4 anonymous, 5 file), at the last flush. */
+  memcgStat(i: number): number;
+  /** Statistics of the group changed by `n` in one update. */
+  memcgUpdated(n: number): void;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
 }
@@ -367,6 +379,10 @@ export interface LruExports {
   lruPutbackBatched(pfn: number): void;
   /** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
   lruIsolateTail(list: number): number;
+  /** Takes up to `n` of the oldest pages off a list for reclaim; how many. */
+  lruIsolateBatch(list: number, n: number): number;
+  /** Address of the pages that lruIsolateBatch() took. */
+  lruIsolated(): number;
   /** Takes a page off its list for reclaim, with a reference. */
   lruIsolate(pfn: number): void;
   /** Changes flags of a page and moves it to the list that they call for, if that is another one. */

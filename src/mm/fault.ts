@@ -241,7 +241,7 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
   const write = (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT;
   if (file === 0) {
     if (mm.host.generation.zeroPage && write === 0) s[at] = ANON;
-    else charge(s, at, mm, ANON);
+    else charge(s, at, mm, ANON, mm.host.out(1));
     return;
   }
   charge(s, at, mm, FILE);
@@ -249,9 +249,9 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
 }
 
 /** Makes room for a page that counts and goes on at `pc`. */
-function charge(s: Int32Array, at: number, mm: Mm, pc: number): void {
+function charge(s: Int32Array, at: number, mm: Mm, pc: number, table = 0): void {
   const { host } = mm;
-  if (((s[at + ARGS] as number) & abi.MAP_CHARGED) === 0 || host.charged() < host.limit) {
+  if (((s[at + ARGS] as number) & abi.MAP_CHARGED) === 0 || host.charged() + table < host.limit) {
     s[at] = pc;
     return;
   }

@@ -43,7 +43,9 @@ export interface HostOptions {
 
 // Locals of tryCharge().
 const ROUND = 1;
-const CALLEE = 2;
+/** 1: the CPU's stock was drained for this charge. */
+const DRAINED = 2;
+const CALLEE = 3;
 /** Rounds of reclaim without a freed page before the OOM killer runs (MAX_RECLAIM_RETRIES). */
 const RECLAIM_ROUNDS = 16;
 
@@ -61,13 +63,15 @@ export class Host {
   mms: readonly (Mm | null)[] = [null];
   /** Most pages that count. */
   limit: number;
+  /** Pages of kernel objects that count and that reclaim frees when it tries hard. */
+  slabPages = 0;
   /** Virtual time of the devices, ns. */
   now = 0;
   hooks: HostHooks = {};
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
   #ksm: Ksm | null = null;
-  readonly stateFields = ['mms', 'limit', 'now'] as const;
+  readonly stateFields = ['mms', 'limit', 'slabPages', 'now'] as const;
 
   constructor(core: Core, options: HostOptions) {
     const { frames } = options;
@@ -133,6 +137,14 @@ export class Host {
     return file;
   }
 
+  /** shrink_slab: kernel objects of the group that nobody uses are freed, and there is room for more. */
+  shrinkSlab(): void {
+    if (this.slabPages === 0) return;
+    this.core.x.memcgDrainStock();
+    this.limit += this.slabPages;
+    this.slabPages = 0;
+  }
+
   /** Pages that count and are in use. */
   charged(): number {
     return this.core.x.framesCharged() >>> 0;
@@ -153,6 +165,7 @@ export class Host {
       switch (s[at]) {
         case 0:
           s[at + ROUND] = 0;
+          s[at + DRAINED] = 0;
         case 1:
           s[at + CALLEE + 1] = this.policy.cluster;
           s[at + CALLEE] = 0;
@@ -160,6 +173,12 @@ export class Host {
         case 2:
           if (!shrinkPages(t, at + CALLEE, this)) return false;
           if (this.charged() < this.limit) return t.done(at, 0);
+          if (s[at + DRAINED] === 0) {
+            this.core.x.memcgDrainStock();
+            s[at + DRAINED] = 1;
+            s[at] = 1;
+            continue;
+          }
           if (t.result === 0) s[at + ROUND] = (s[at + ROUND] as number) + 1;
           if ((s[at + ROUND] as number) >= RECLAIM_ROUNDS) {
             this.core.x.statBump(COUNTER_SLOTS.oom_kills, 1);
@@ -178,7 +197,6 @@ export class Host {
   /** Frees up to `pages` pages now (memory.reclaim); returns how many. */
   reclaim(pages: number): number {
     const t = this.task;
-    this.core.x.lruAddDrain();
     t.stack[1] = pages;
     t.stack[0] = 0;
     shrinkPages(t, 0, this);

@@ -51,6 +51,8 @@ export class RecordedHost {
   #child: Mm | null = null;
   /** What happens now is done by another task: the forked process, or a work queue. */
   byOthers = false;
+  /** Whether the recording's reclaim on request succeeds in this step. */
+  reclaims = false;
 
   constructor(host: Host, mm: Mm, kvm: Kvm, script: Script) {
     this.#host = host;
@@ -231,12 +233,18 @@ export class RecordedHost {
 
   /** memory.reclaim: asks for at least a batch, again and again, until enough was freed. */
   #reclaim(pages: number): number {
+    const { x } = this.#host.core;
     let freed = 0;
     for (let retries = MAX_RECLAIM_RETRIES; freed < pages;) {
-      if (retries === 0) this.#host.core.x.lruAddDrain();
+      if (retries === 0) x.lruAddDrain();
       const now = this.#host.reclaim(Math.max(pages - freed, SWAP_CLUSTER_MAX));
-      if (now === 0 && retries-- === 0) return -11;
       freed += now;
+      if (now > 0 || retries-- > 0) continue;
+      if (!this.reclaims) return -11;
+      // The recording's group reclaimed something: its statistics were flushed meanwhile.
+      this.reclaims = false;
+      x.memcgFlush(1);
+      retries = MAX_RECLAIM_RETRIES;
     }
     return 0;
   }
@@ -248,6 +256,7 @@ export class RecordedHost {
   #budget(pages: number): number {
     if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
     for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
+    this.#host.core.x.memcgDrainStock();
     this.#host.limit = this.#host.charged() + pages;
     return 0;
   }

@@ -40,7 +40,7 @@ import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NORESERVE } from '../../mm/vma.ts';
-import type { StepRunner } from './check.ts';
+import { NOTHING, type Seen, type StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
 import { RecordedGuest } from './guest.ts';
 import { RecordedHost } from './host-ops.ts';
@@ -97,16 +97,14 @@ const PAGE_EVENTS = new Set<number>([
   abi.EVENT_HANDLE_MMIO_PAGE_FAULT,
 ]);
 
-/** Where the driver's own evictable pages lie, and how many there are (2 to 4). */
-const DRIVER_HVN = 0x30000000;
-const DRIVER_PAGES = 4;
-
 /** SPTE_MMIO in an entry's high word. */
 const MMIO_HIGH = 1 << 19;
 
 /** Options of a run. */
 export interface MachineOptions {
   readonly npt: boolean;
+  /** Pages of kernel objects that the group owns and reclaim frees; the history of the boot. Default 0. */
+  readonly slabPages?: number;
   readonly build?: CoreBuild;
 }
 
@@ -146,10 +144,11 @@ export class RecordedMachine implements StepRunner {
       aging,
       policy: new TwoListPolicy({ cluster: 32 }),
     });
+    this.host.slabPages = options.slabPages ?? 0;
     this.core.x.lruSetBatch(15);
+    this.core.x.frameChargeTables(1);
     this.mm = this.host.createMm();
     this.#mapInfra();
-    this.#mapDriver();
     this.#mapData();
     this.kvm = new Kvm({
       core: this.core,
@@ -173,10 +172,13 @@ export class RecordedMachine implements StepRunner {
     this.#cpu = new RecordedVcpu(this.core, vcpu, options.npt);
     this.#guest = new RecordedGuest(this.#cpu);
     this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script);
+    this.core.x.memcgDrainStock();
+    this.core.x.memcgFlush(0);
   }
 
-  next(): OurStep | null {
+  next(seen: Seen = NOTHING): OurStep | null {
     const step = this.#step++;
+    this.#ops.reclaims = seen.reclaims;
     const { steps } = this.#script;
     if (step > steps.length) return null;
     this.#raw = [];
@@ -205,6 +207,7 @@ export class RecordedMachine implements StepRunner {
     } finally {
       this.core.trace(null);
     }
+    this.#readStatistics(seen);
     const last = step === steps.length;
     const events = this.#writer.write(this.#raw);
     return {
@@ -215,6 +218,20 @@ export class RecordedMachine implements StepRunner {
       shadowPages: last ? [] : this.#shadowPages(),
       ...extra,
     };
+  }
+
+  /**
+   * The driver reads memory.stat after each step, which flushes the group's statistics if due. The
+   * kernel's timer flushes them too, every two seconds: when it did is seen in the recording.
+   */
+  #readStatistics(seen: Seen): void {
+    const { x } = this.core;
+    x.memcgFlush(0);
+    if (seen.lists === null) return;
+    const [inactive, active] = seen.lists;
+    const is = (read: (list: number) => number): boolean =>
+      read(abi.LRU_INACTIVE_ANON) >>> 0 === inactive && read(abi.LRU_ACTIVE_ANON) >>> 0 === active;
+    if (!is((list) => x.memcgStat(list)) && is((list) => x.lruSize(list))) x.memcgFlush(1);
   }
 
   #warmUp(): JsonObject[] {
@@ -260,18 +277,6 @@ export class RecordedMachine implements StepRunner {
     for (const edit of edits) {
       const keep = edit.keepAddress ? this.#get(edit.table, edit.index) : { lo: 0, hi: 0 };
       put(edit.table, edit.index, (keep.lo & 0xfffff000) | edit.lo, edit.hi);
-    }
-  }
-
-  /** Pages of the driver itself that lie on the same lists as the data pages, in use. */
-  #mapDriver(): void {
-    const { x } = this.core;
-    this.mm.mmap({ hvn: DRIVER_HVN, npages: DRIVER_PAGES });
-    for (let i = 0; i < DRIVER_PAGES; i++) this.mm.touch(DRIVER_HVN + i, true);
-    x.lruAddDrain();
-    for (let i = 0; i < DRIVER_PAGES; i++) {
-      const pfn = x.hpteGet(this.mm.id, DRIVER_HVN + i) >>> HPTE_PFN_SHIFT;
-      x.lruSetFlags(pfn, abi.PG_ACTIVE, 0);
     }
   }
 

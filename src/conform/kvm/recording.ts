@@ -40,6 +40,8 @@ export interface Step {
   readonly age?: Readonly<Record<string, { readonly host: number; readonly kvm: number }>>;
   readonly dirty?: readonly number[];
   readonly budget_pages?: number;
+  /** memory.stat after the step, bytes or counts; flushed late. */
+  readonly mem_now?: Readonly<Record<string, number>>;
 }
 
 /** A recording. */

@@ -8,9 +8,10 @@ import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
 
 const DEF_PRIORITY = 12;
-/** Updates of a group's statistics before they are flushed, in batches of reclaim: 128 are twice
- *  MEMCG_CHARGE_BATCH. */
-const STATS_FLUSH_BATCHES = 4;
+/** The statistics are flushed every two seconds in any case (FLUSH_TIME), ns. */
+const FLUSH_TIME = 2e9;
+/** Priority from which on small caches of kernel objects are scanned (do_shrink_slab). */
+const SLAB_PRIORITY = 1;
 const ANON = 0;
 const FILE = 2;
 const ACTIVE = 1;
@@ -41,6 +42,8 @@ interface ScanState {
   priority: number;
   target: number;
   reclaimed: number;
+  /** `reclaimed` when the priority began. */
+  before: number;
   /** Bit 0: active anonymous pages may be deactivated, bit 1: file pages. */
   mayDeactivate: number;
   force: boolean;
@@ -51,16 +54,13 @@ interface ScanState {
   /** Pages still to scan of each list, and at the start of the priority. */
   nr: readonly number[];
   targets: readonly number[];
-  /** The batch in hand: its list, its pages, how many were handed out, how many came back. */
+  /** The batch in hand: its list, its pages, how many were handed out, and which are kept, as what. */
   from: number;
   batch: readonly number[];
   given: number;
-  returned: number;
+  kept: readonly (readonly [pfn: number, verdict: number])[];
   pagedOutBefore: number;
-  /** Pressure from paging out, by kind (lru_note_cost). */
-  cost: readonly [anon: number, file: number];
-  /** Sizes of the lists at the last flush of the statistics, and the updates until then. */
-  stat: readonly number[];
+  /** When the statistics were flushed last because of the time. */
   flushedAt: number;
   /** WORKINGSET_ACTIVATE at the end of the last run (snapshot_refaults). */
   refaults: readonly [anon: number, file: number];
@@ -71,6 +71,7 @@ const IDLE: ScanState = {
   priority: 0,
   target: 0,
   reclaimed: 0,
+  before: 0,
   mayDeactivate: 0,
   force: false,
   skipped: false,
@@ -81,10 +82,8 @@ const IDLE: ScanState = {
   from: 0,
   batch: [],
   given: 0,
-  returned: 0,
+  kept: [],
   pagedOutBefore: 0,
-  cost: [0, 0],
-  stat: [0, 0, 0, 0],
   flushedAt: 0,
   refaults: [0, 0],
 };
@@ -115,9 +114,9 @@ export class LruvecScan {
 
   /** try_to_free_mem_cgroup_pages: a run that is to free `target` pages begins. */
   begin(target: number): void {
-    const { cost, refaults, stat, flushedAt } = this.#s;
+    const { refaults, flushedAt } = this.#s;
     this.#s = { ...IDLE, phase: PHASE_PRIORITY, priority: DEF_PRIORITY, target };
-    Object.assign(this.#s, { cost, refaults, stat, flushedAt });
+    Object.assign(this.#s, { refaults, flushedAt });
   }
 
   /** Whether the run is over: a batch and a round are never left half done. */
@@ -139,24 +138,10 @@ export class LruvecScan {
     }
   }
 
-  /** A page of the batch was not freed. */
-  returned(): void {
-    this.#s.returned++;
-  }
-
-  /** `pages` of a kind were written out or refaulted (lru_note_cost). */
-  noteCost(file: boolean, pages: number): void {
-    if (pages === 0) return;
-    let [anon, cache] = this.#s.cost;
-    if (file) cache += pages;
-    else anon += pages;
-    const { x } = this.#host.core;
-    const all = EVICTABLE.reduce((sum, list) => sum + (x.lruSize(list) >>> 0), 0);
-    if (anon + cache > all / 4) {
-      anon = anon >> 1;
-      cache = cache >> 1;
-    }
-    this.#s.cost = [anon, cache];
+  /** A page of the batch was not freed: it goes back with the others at the end of the batch. */
+  keep(pfn: number, verdict: number): void {
+    if (verdict === abi.VERDICT_ACTIVATE) this.#host.core.x.memcgUpdated(1);
+    this.#s.kept = [...this.#s.kept, [pfn, verdict]];
   }
 
   #size(list: number): number {
@@ -165,26 +150,34 @@ export class LruvecScan {
 
   /** inactive_is_low(), by the group's statistics: they are flushed only now and then. */
   #inactiveIsLow(kind: number): boolean {
-    const inactive = this.#s.stat[kind] as number;
-    const active = this.#s.stat[kind + ACTIVE] as number;
+    const { x } = this.#host.core;
+    const inactive = x.memcgStat(kind) >>> 0;
+    const active = x.memcgStat(kind + ACTIVE) >>> 0;
     return inactive * inactiveRatio(inactive + active) < active;
   }
 
+  /** The end of shrink_inactive_list() or shrink_active_list(). */
   #finishBatch(): void {
-    if (this.#s.batch.length === 0) return;
-    const freed = this.#s.batch.length - this.#s.returned;
-    const event = this.active
-      ? abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE
-      : abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE;
-    this.#host.emit(event);
-    if (!this.active) {
+    const { batch, kept, from } = this.#s;
+    if (batch.length === 0) return;
+    const { x } = this.#host.core;
+    const freed = batch.length - kept.length;
+    const file = from >= abi.LRU_INACTIVE_FILE;
+    x.memcgGather(0);
+    for (const [pfn, verdict] of kept) x.lruVerdict(pfn, verdict);
+    // PGSTEAL, or PGDEACTIVATE.
+    x.memcgUpdated(this.active ? kept.length : freed);
+    if (this.active) {
+      this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE);
+    } else {
       this.#s.reclaimed += freed;
-      const file = this.#s.from >= abi.LRU_INACTIVE_FILE;
-      this.noteCost(file, this.#pagedOut(file) - this.#s.pagedOutBefore);
+      const pages = this.#pagedOut(file) - this.#s.pagedOutBefore;
+      x.lruNoteCost(file ? 1 : 0, pages);
+      this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE);
     }
     this.#s.batch = [];
+    this.#s.kept = [];
     this.#s.given = 0;
-    this.#s.returned = 0;
   }
 
   /** Goes on to the next call of shrink_list(); false: the run is over. */
@@ -195,7 +188,8 @@ export class LruvecScan {
           this.#prepareScanCount();
           this.#getScanCount();
           this.#s.list = 0;
-          this.#s.phase = PHASE_LISTS;
+          this.#s.before = this.#s.reclaimed;
+          this.#s.phase = this.#moreToScan() ? PHASE_LISTS : PHASE_REBALANCE;
           break;
         case PHASE_LISTS:
           if (this.#lists()) return true;
@@ -233,12 +227,16 @@ export class LruvecScan {
       return true;
     }
     this.#s.list = 0;
-    if (this.#s.reclaimed >= this.#s.target && !this.#balanceRest())
-      this.#s.phase = PHASE_REBALANCE;
-    const [inactiveAnon, , inactiveFile, activeFile] = this.#s.nr;
-    if (inactiveAnon === 0 && inactiveFile === 0 && activeFile === 0)
-      this.#s.phase = PHASE_REBALANCE;
+    const enough = this.#s.reclaimed - this.#s.before >= this.#s.target;
+    if (enough && !this.#balanceRest()) this.#s.phase = PHASE_REBALANCE;
+    if (!this.#moreToScan()) this.#s.phase = PHASE_REBALANCE;
     return false;
+  }
+
+  /** Active anonymous pages alone do not keep the loop going. */
+  #moreToScan(): boolean {
+    const [inactiveAnon, , inactiveFile, activeFile] = this.#s.nr;
+    return inactiveAnon !== 0 || inactiveFile !== 0 || activeFile !== 0;
   }
 
   /** Enough is reclaimed: the smaller kind is left alone, the larger scanned in proportion. */
@@ -271,16 +269,14 @@ export class LruvecScan {
   #isolate(list: number, n: number): void {
     const { x } = this.#host.core;
     x.lruAddDrain();
-    const batch: number[] = [];
-    while (batch.length < n) {
-      const pfn = x.lruIsolateTail(list) >>> 0;
-      if (pfn === 0) break;
-      batch.push(pfn);
-    }
+    const taken = x.lruIsolateBatch(list, n) >>> 0;
+    const at = (x.lruIsolated() >>> 0) >>> 2;
+    const batch = [...this.#host.core.mem.u32.subarray(at, at + taken)];
     this.#s.from = list;
     this.#s.batch = batch;
     this.#s.pagedOutBefore = this.#pagedOut(list >= abi.LRU_INACTIVE_FILE);
     this.#host.emit(abi.EVENT_VMSCAN_LRU_ISOLATE);
+    if (taken > 0) x.memcgGather(1);
     if (batch.length === 0 && this.active) this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE);
   }
 
@@ -294,6 +290,8 @@ export class LruvecScan {
   }
 
   #endPriority(): void {
+    // A shrinker scans only when half of its objects make a batch.
+    if (this.#s.priority <= SLAB_PRIORITY) this.#host.shrinkSlab();
     if (this.#s.reclaimed >= this.#s.target) return this.#finish();
     if (--this.#s.priority >= 0) {
       this.#s.phase = PHASE_PRIORITY;
@@ -314,34 +312,29 @@ export class LruvecScan {
     this.#s.phase = PHASE_DONE;
   }
 
+  /** WORKINGSET_ACTIVATE at the last flush. */
   #workingsetActivate(): readonly [anon: number, file: number] {
     const { x } = this.#host.core;
-    return [x.workingsetActivated(0) >>> 0, x.workingsetActivated(1) >>> 0];
+    return [x.memcgStat(4) >>> 0, x.memcgStat(5) >>> 0];
   }
 
-  /**
-   * mem_cgroup_flush_stats(): brings the statistics up to date once enough changed. Each page that
-   * moves or is charged changes about four of them.
-   */
+  /** mem_cgroup_flush_stats(), and what the kernel's timer would have flushed meanwhile. */
   #flushStats(): void {
-    const scanned = this.#counter(COUNTER_SLOTS.pages_scanned);
-    const faults =
-      this.#counter(COUNTER_SLOTS.minor_faults) + this.#counter(COUNTER_SLOTS.major_faults);
-    const updates = 4 * (scanned + faults);
-    if (updates - this.#s.flushedAt < STATS_FLUSH_BATCHES * this.#cluster) return;
-    this.#s.flushedAt = updates;
-    this.#s.stat = EVICTABLE.map((list) => this.#size(list));
+    const { now } = this.#host;
+    const due = now - this.#s.flushedAt >= FLUSH_TIME;
+    if (due) this.#s.flushedAt = now;
+    this.#host.core.x.memcgFlush(due ? 1 : 0);
   }
 
   /** prepare_scan_count(): may the active lists be scanned at all. */
   #prepareScanCount(): void {
     this.#flushStats();
-    for (let n = this.#host.core.x.workingsetTakeCost() >>> 0; n > 0; n--) this.noteCost(false, 1);
     const now = this.#workingsetActivate();
     const anon = now[0] !== this.#s.refaults[0] || this.#inactiveIsLow(ANON);
     const file = now[1] !== this.#s.refaults[1] || this.#inactiveIsLow(FILE);
     this.#s.mayDeactivate = this.#s.force ? 3 : (anon ? 1 : 0) | (file ? 2 : 0);
-    const cache = this.#size(abi.LRU_INACTIVE_FILE) >>> this.#s.priority;
+    const { x } = this.#host.core;
+    const cache = (x.memcgStat(abi.LRU_INACTIVE_FILE) >>> 0) >>> this.#s.priority;
     this.#s.trimCache = cache > 0 && (this.#s.mayDeactivate & 2) === 0;
   }
 
@@ -351,7 +344,8 @@ export class LruvecScan {
     const swapFull = x.swapUsed() >>> 0 >= x.swapTotal() >>> 0;
     const onlyFile =
       swapFull || this.#swappiness === 0 || (this.#s.priority > 0 && this.#s.trimCache);
-    const [anonCost, fileCost] = this.#s.cost;
+    const anonCost = x.lruCost(0) >>> 0;
+    const fileCost = x.lruCost(1) >>> 0;
     const total = anonCost + fileCost;
     const anonWeight = total + anonCost;
     const fileWeight = total + fileCost;

@@ -84,8 +84,7 @@ export class TwoListPolicy implements ReclaimPolicy {
   }
 
   putBack(pfn: number, verdict: number): void {
-    this.#scan.returned();
-    this.#host.core.x.lruVerdict(pfn, verdict);
+    this.#scan.keep(pfn, verdict);
   }
 }
 

@@ -56,8 +56,10 @@ export class ZoneScan {
     }
   }
 
-  /** A page was not freed: nothing to note in this era. */
-  returned(): void {}
+  /** A page was not freed. */
+  keep(pfn: number, verdict: number): void {
+    this.#host.core.x.lruVerdict(pfn, verdict);
+  }
 
   /** Goes on to the next list of the round that has a quota, or to the next priority. */
   #nextBatch(): boolean {
