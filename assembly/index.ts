@@ -218,6 +218,7 @@ export {
   lruCost,
   lruNoteCost,
   memcgDrainStock,
+  memcgEnable,
   memcgFlush,
   memcgGather,
   memcgStat,

@@ -45,7 +45,7 @@ import { Pfn } from '../types';
 import { folioBatchDrain } from './folio_batch';
 import { framePtr, putPage } from './frame';
 import { folioMarkAccessed } from './mark_accessed';
-import { memcgUpdated } from './memcg';
+import { memcgEnabled, memcgUpdated } from './memcg';
 import { workingsetAge } from './workingset';
 
 const HEADS: usize = memory.data(512, 16);
@@ -342,7 +342,7 @@ export function lruVerdict(pfn: Pfn, verdict: u32): void {
   store<u32>(page, flags, FRAME_FLAGS);
   lruPutback(pfn);
   // move_folios_to_lru() ages what is not resident with each page that is active.
-  if (flags & PG_ACTIVE) workingsetAge(1);
+  if (flags & PG_ACTIVE && memcgEnabled()) workingsetAge(1);
 }
 
 /** Clears PG_REFERENCED; 1 when it was set (TestClearPageReferenced). */

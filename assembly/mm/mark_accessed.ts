@@ -16,6 +16,7 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
 import { framePtr } from './frame';
+import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
 
 /**
@@ -38,5 +39,5 @@ export function folioMarkAccessed(pfn: Pfn): void {
   }
   store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_REFERENCED, FRAME_FLAGS);
   // workingset_activation(); the zero page belongs to no group.
-  if (pfn != ZERO_PFN) workingsetAge(1);
+  if (pfn != ZERO_PFN && memcgEnabled()) workingsetAge(1);
 }

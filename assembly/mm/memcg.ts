@@ -13,6 +13,8 @@ const MEMCG_CHARGE_BATCH: u32 = 64;
 const ONLINE_CPUS: u32 = 1;
 const KINDS: u32 = 2;
 
+/** 1 when somebody reads the statistics: then updates are counted. */
+let enabled: u32 = 0;
 /** Updates on this CPU since the count was taken (stats_updates). */
 let updates: u32 = 0;
 /** Batches of updates since the last flush (stats_flush_threshold). */
@@ -27,8 +29,19 @@ const COST: usize = memory.data(8, 4);
 if (LRU_INACTIVE_ANON != 0 || LRU_ACTIVE_ANON != 1) ERROR('abi: LRU_* are in order');
 if (LRU_INACTIVE_FILE != 2 || LRU_ACTIVE_FILE != 3) ERROR('abi: LRU_* are in order');
 
+/** Switches the statistics on (1) or off (0). */
+export function memcgEnable(on: u32): void {
+  enabled = on;
+}
+
+/** Whether the statistics are kept. */
+export function memcgEnabled(): bool {
+  return enabled != 0;
+}
+
 /** memcg_rstat_updated: statistics changed by `n` in one update. */
 export function memcgUpdated(n: u32): void {
+  if (enabled == 0) return;
   updates += n;
   if (updates <= MEMCG_CHARGE_BATCH) return;
   if (threshold <= ONLINE_CPUS) threshold += updates / MEMCG_CHARGE_BATCH;
@@ -58,6 +71,7 @@ export function memcgStat(i: u32): u32 {
  * statistics, which are thousands: whatever was counted before, the next flush is due.
  */
 export function memcgDrainStock(): void {
+  if (enabled == 0) return;
   updates = 0;
   threshold = ONLINE_CPUS + 1;
 }
@@ -68,6 +82,7 @@ let gathered: u32 = 0;
 
 /** mem_cgroup_uncharge_list: 1 begins to gather pages that are freed, 0 counts them in one update. */
 export function memcgGather(on: u32): void {
+  if (enabled == 0) return;
   gathering = on;
   if (on != 0 || gathered == 0) return;
   memcgUpdated(gathered);
@@ -76,12 +91,14 @@ export function memcgGather(on: u32): void {
 
 /** A page is freed (PGPGOUT). */
 export function memcgUncharged(): void {
+  if (enabled == 0) return;
   if (gathering != 0) gathered++;
   else memcgUpdated(1);
 }
 
 /** WORKINGSET_ACTIVATE of a kind (0 anonymous, 1 file) grows. */
 export function memcgActivated(kind: u32): void {
+  if (enabled == 0) return;
   const at = ACTIVATED + ((<usize>kind) << 2);
   store<u32>(at, load<u32>(at) + 1);
   memcgUpdated(1);
@@ -89,6 +106,7 @@ export function memcgActivated(kind: u32): void {
 
 /** lru_note_cost: `pages` of a kind were written out, or refaulted after they had been active. */
 export function lruNoteCost(kind: u32, pages: u32): void {
+  if (enabled == 0) return;
   const at = COST + ((<usize>kind) << 2);
   store<u32>(at, load<u32>(at) + pages);
   const anon = load<u32>(COST);

@@ -25,7 +25,7 @@ import {
   frameSetContent,
   getPage,
 } from './frame';
-import { memcgUpdated } from './memcg';
+import { memcgEnabled, memcgUpdated } from './memcg';
 
 const SLOT_BYTES: usize = 12;
 const SLOT_PFN: usize = 0;
@@ -102,6 +102,7 @@ export function swapDuplicate(slot: u32): void {
 
 /** Freed slots wait on the CPU and are uncharged in batches (free_swap_slot, SWAP_SLOTS_CACHE_SIZE). */
 function slotReturned(): void {
+  if (!memcgEnabled()) return;
   if (returned == SLOTS_CACHE_SIZE) {
     for (; returned > 0; returned--) memcgUpdated(1);
   }

@@ -329,6 +329,8 @@ export interface ShadowExports {
   lruNoteCost(kind: number, pages: number): void;
   /** The CPU's stock of kernel objects is drained: a flush of the statistics is due. */
   memcgDrainStock(): void;
+  /** Switches the group's statistics on (1) or off (0). */
+  memcgEnable(on: number): void;
   /** Flushes the group's statistics if enough changed, or in any case (1). */
   memcgFlush(force: number): void;
   /** 1: freed pages are gathered; 0: they are counted in one update. */

@@ -4,6 +4,7 @@
 import * as abi from '../../../assembly/abi.ts';
 import { EVENT_NAMES } from '../../events/names.ts';
 import { gfnName, gpteGfn, gpteText, gvaName, hvnName, pfecText, spteText } from './layout.ts';
+import { reclaimEvent } from './reclaim-events.ts';
 import type { KvmEvent } from './recording.ts';
 
 /** An event as it came from the stream: id and four words. */
@@ -325,11 +326,11 @@ export class EventWriter {
         return { t, info: `addr:${addr} gfn ${c.toString(16)} access ${d}` };
       }
       default:
-        return this.#notifier(id, t, a, b, c);
+        return this.#notifier(id, t, a, b, c, d);
     }
   }
 
-  #notifier(id: number, t: string, a: number, b: number, c: number): KvmEvent | null {
+  #notifier(id: number, t: string, a: number, b: number, c: number, d: number): KvmEvent | null {
     switch (id) {
       case abi.EVENT_MN_INVALIDATE_RANGE_START:
       case abi.EVENT_MN_INVALIDATE_RANGE_END:
@@ -372,11 +373,11 @@ export class EventWriter {
       case abi.EVENT_KVM_TEST_YOUNG_RET:
         return this.#mine.get(t.slice(0, -4)) === false ? null : { t, ret: a };
       default:
-        return this.#mm(id, t, a, b);
+        return this.#mm(id, t, a, b, c, d);
     }
   }
 
-  #mm(id: number, t: string, a: number, b: number): KvmEvent | null {
+  #mm(id: number, t: string, a: number, b: number, c: number, d: number): KvmEvent | null {
     switch (id) {
       case abi.EVENT_KVM_SET_PFN_ACCESSED:
       case abi.EVENT_KVM_SET_PFN_DIRTY:
@@ -400,7 +401,7 @@ export class EventWriter {
       case abi.EVENT_FOLIO_REFERENCED_RET:
         return { t, ret: a };
       default:
-        return { t };
+        return reclaimEvent(id, t, a, b, c, d);
     }
   }
 }

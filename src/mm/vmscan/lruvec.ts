@@ -168,12 +168,12 @@ export class LruvecScan {
     // PGSTEAL, or PGDEACTIVATE.
     x.memcgUpdated(this.active ? kept.length : freed);
     if (this.active) {
-      this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE);
+      this.#traceActive(kept.length);
     } else {
       this.#s.reclaimed += freed;
       const pages = this.#pagedOut(file) - this.#s.pagedOutBefore;
       x.lruNoteCost(file ? 1 : 0, pages);
-      this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE);
+      this.#traceInactive(batch.length, freed);
     }
     this.#s.batch = [];
     this.#s.kept = [];
@@ -275,9 +275,23 @@ export class LruvecScan {
     this.#s.from = list;
     this.#s.batch = batch;
     this.#s.pagedOutBefore = this.#pagedOut(list >= abi.LRU_INACTIVE_FILE);
-    this.#host.emit(abi.EVENT_VMSCAN_LRU_ISOLATE);
+    this.#host.emit(abi.EVENT_VMSCAN_LRU_ISOLATE, n, taken, list);
     if (taken > 0) x.memcgGather(1);
-    if (batch.length === 0 && this.active) this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE);
+    if (taken === 0 && this.active) this.#traceActive(0);
+  }
+
+  #traceActive(taken: number): void {
+    const file = this.#s.from >= abi.LRU_INACTIVE_FILE ? 1 : 0;
+    this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE, taken, taken, this.#s.priority, file);
+  }
+
+  #traceInactive(scanned: number, freed: number): void {
+    const file = this.#s.from >= abi.LRU_INACTIVE_FILE ? 1 : 0;
+    const activated = this.#s.kept.filter(([, verdict]) => verdict === abi.VERDICT_ACTIVATE).length;
+    const kept = this.#s.kept.length - activated;
+    const priority = this.#s.priority | (file << 8);
+    const outcome = kept | (activated << 16);
+    this.#host.emit(abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE, scanned, freed, priority, outcome);
   }
 
   #counter(slot: number): number {

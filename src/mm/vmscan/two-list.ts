@@ -46,6 +46,7 @@ export class TwoListPolicy implements ReclaimPolicy {
       : [abi.LRU_INACTIVE_ANON, abi.LRU_ACTIVE_ANON];
     const start = anonStartsActive ? 1 : 0;
     x.lruSetMap(abi.LRU_INACTIVE_ANON, abi.LRU_ACTIVE_ANON, inactive, active, start);
+    x.memcgEnable(splitLists ? 1 : 0);
     const scaled = Math.min(SWAP_CLUSTER_MAX, Math.max(1, host.limit >> 5));
     this.cluster = this.#options.cluster ?? scaled;
     const swappiness = this.#options.swappiness ?? DEFAULT_SWAPPINESS;
