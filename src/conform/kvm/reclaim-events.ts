@@ -5,6 +5,11 @@ import type { KvmEvent } from './recording.ts';
 
 const LRU_NAMES = ['inactive_anon', 'active_anon', 'inactive_file', 'active_file', 'unevictable'];
 
+/** Which pages a write-back was about. */
+function flags(file: number): string {
+  return `${file ? 'RECLAIM_WB_FILE' : 'RECLAIM_WB_ANON'}|RECLAIM_WB_ASYNC`;
+}
+
 /** Tracepoints of a reclaim batch (trace/events/vmscan.h). Order, zone and mode are always the same. */
 export function reclaimEvent(
   id: number,
@@ -14,8 +19,6 @@ export function reclaimEvent(
   c: number,
   d: number,
 ): KvmEvent {
-  const flags = (file: number): string =>
-    `${file ? 'RECLAIM_WB_FILE' : 'RECLAIM_WB_ANON'}|RECLAIM_WB_ASYNC`;
   switch (id) {
     case abi.EVENT_VMSCAN_LRU_ISOLATE:
       return {
