@@ -90,7 +90,8 @@ export { vcpuInit, vcpuPtr } from './vcpu';
 export { tlbInit } from './tlb/block';
 export { tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbFlushSpace } from './tlb/flush';
 export { tlbSelect } from './tlb/tags';
-export { lastWalkPfn, runBatch } from './run';
+export { lastWalkPfn } from './access_path';
+export { accessHit, runBatch } from './run';
 export { faultInstall, faultTranslate } from './mmu/page_fault';
 export { quickFaultInit } from './mmu/quick_fault';
 export {

@@ -35,6 +35,8 @@ import {
 import { FALSE_OLD, FALSE_YOUNG, SPURIOUS_SWAP_OUTS } from './counters';
 import { arenaAlloc } from './layout';
 import { bump } from './stats';
+import { INDEX_MASK, INDEX_SHIFT } from './tlb/block';
+import { placeWords } from './tlb/rights';
 import { Gfn } from './types';
 
 const PAIR_SHIFT: usize = 3;
@@ -44,7 +46,7 @@ const TESTED: u32 = 1;
 /** One reference. */
 export const LOCKSTEP_TICK: u32 = 2;
 /** Times are numbered anew before they reach this. */
-const NOW_MAX: u32 = 0xffff_0000;
+const NOW_MAX: u32 = 0x7fff_0000;
 
 /** Counters of the yardstick, read by the host: LOCKSTEP_* offsets. */
 export const LOCKSTEP_STATE: usize = memory.data(32, 8);
@@ -76,6 +78,7 @@ export function lockstepInit(gfns: u32, limit: u32): void {
   lockstepGfns = gfns;
   frames = limit;
   lockstepWords = arenaAlloc((<usize>gfns + 1) << PAIR_SHIFT);
+  placeWords(lockstepWords);
   evicted = arenaAlloc((((<usize>gfns) >> 5) + 1) << 2);
   if (limit >= gfns) return;
   order = arenaAlloc((<usize>limit) << 2);
@@ -177,10 +180,11 @@ function loadPage(gfn: Gfn): void {
 // ---- references ----------------------------------------------------------------------------------
 
 /**
- * A reference at `now` finds its word below `oldest`: the page is used this way for the first time in
+ * A reference at `now` through the TLB entry with `value` finds its word below `oldest`: the page is used this way for the first time in
  * long, or it is not held. The caller stores the word then. Returns `oldest`, which may have moved.
  */
-export function lockstepOld(index: u32, now: u32): u32 {
+export function lockstepOld(value: u64, now: u32): u32 {
+  const index = <u32>((value & INDEX_MASK) >> INDEX_SHIFT);
   lockstepNow = now;
   if (index != lockstepGfns && lastOf(pairOf(index)) < lockstepOldest) loadPage(index);
   return lockstepOldest;
@@ -202,7 +206,7 @@ export function lockstepTouch(gfn: Gfn, write: u32): void {
   lockstepBegin(1);
   const word = pairOf(gfn) + ((<usize>write) << 2);
   const now = lockstepNow + LOCKSTEP_TICK;
-  if (load<u32>(word) < lockstepOldest) lockstepOld(gfn, now);
+  if (load<u32>(word) < lockstepOldest) lockstepOld((<u64>gfn) << INDEX_SHIFT, now);
   lockstepNow = now;
   store<u32>(word, now);
 }

@@ -31,7 +31,7 @@ import { arenaAlloc } from './layout';
 import { guestMapGet } from './guest_map';
 import { lockstepTouch } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
-import { account, beginBatch, kindOf, slowAccess } from './run';
+import { account, beginBatch, kindOf, slowAccess } from './access_path';
 import { bump } from './stats';
 import { FRAME_BITS, TLB_PAGE_MASK } from './tlb/block';
 import { tlbEnter } from './tlb/rights';
@@ -135,7 +135,7 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
       bump(VMEXITS);
       break;
     }
-    kinds += kindOf(tlb, record);
+    kinds += kindOf(record);
   }
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
   store<u32>(vcpu, exit, VCPU_EXIT_REASON);

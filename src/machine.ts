@@ -225,6 +225,8 @@ export class Vm {
   readonly verify: boolean;
   readonly backing: 'anon' | 'file';
   #records = 0;
+  /** Record of access(). */
+  readonly #single: number;
   /** vCPU whose turn it is, and the references left of it. */
   #turn = 0;
   #turnLeft = 0;
@@ -292,6 +294,7 @@ export class Vm {
     if (options.yardstick !== false || this.verify) this.#makeYardstick(options.memoryPages);
     else this.host.hooks = { ...this.host.hooks, majorFault: () => this.#advanceClock() };
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
+    this.#single = core.x.arenaAlloc(8) >>> 0;
     this.#markCounters = this.stats.read();
   }
 
@@ -437,13 +440,38 @@ export class Vm {
    * give, its OOM killer ends the VMM: `outcome` says so, and nothing runs any more.
    */
   runRecords(records: number, count: number): void {
+    this.#orKilled(() => this.#deal(records, count));
+  }
+
+  #orKilled(work: () => void): void {
     if (this.outcome !== 'done') return;
     try {
-      this.#deal(records, count);
+      work();
     } catch (error) {
       if (!(error instanceof KvmError) || error.code !== 'ENOMEM') throw error;
       this.outcome = 'oom_killed';
     }
+  }
+
+  /**
+   * One access of the guest: `gva` is the address, `flags` are ACCESS_READ (0), ACCESS_WRITE (1) or
+   * ACCESS_FETCH (2). False: it was refused or reached no memory, and the counters say why. An access
+   * that the TLB serves costs one call into the core; many accesses are better run as records.
+   */
+  access(gva: number, flags = 0, vcpu = 0): boolean {
+    const cpu = this.kvm.vcpus[vcpu] as Vcpu;
+    const hi = Math.floor(gva / 4294967296);
+    const direct = !this.verify && this.outcome === 'done';
+    if (direct && this.core.x.accessHit(cpu.ptr, gva, hi, flags) !== 0) return true;
+    return this.#accessSlowly(cpu, gva, hi, flags);
+  }
+
+  #accessSlowly(cpu: Vcpu, gva: number, hi: number, flags: number): boolean {
+    this.core.mem.store32(this.#single, ((gva & ~0xfff) | flags) >>> 0);
+    this.core.mem.store32(this.#single + 4, hi);
+    const before = this.stats.get('accesses');
+    this.#orKilled(() => this.#runOn(cpu, this.#single, 1));
+    return this.stats.get('accesses') !== before;
   }
 
   #deal(records: number, count: number): void {
@@ -576,6 +604,8 @@ export class Vm {
   /** Goes back to a snapshot of this machine. Runs from there are as they were. */
   restore(snapshot: VmSnapshot): void {
     restoreCore(this.core, snapshot.core);
+    // It may have been made after the snapshot.
+    this.#records = 0;
     for (const { object, fields } of snapshot.records) Object.assign(object, fields);
     this.host.swap.restore(snapshot.devices[0]);
     this.host.disk.restore(snapshot.devices[1]);

@@ -30,14 +30,7 @@
 // A global entry carries the tag of the space that used it last. The slow path of a lookup lets it
 // match in any space while its epoch is current and retags it then.
 
-import {
-  ACCESS_FETCH,
-  ACCESS_KIND_MASK,
-  ACCESS_WRITE,
-  TLB_MAX_WAYS,
-  TLB_SPACES,
-  VCPU_TLB,
-} from '../abi';
+import { TLB_MAX_WAYS, TLB_SPACES, VCPU_TLB } from '../abi';
 import { arenaAlloc } from '../layout';
 import { selectSpace } from './tags';
 
@@ -69,28 +62,22 @@ export const TAG_LIVE: u8 = 1;
 export const TAG_DEAD: u8 = 2;
 
 // The TLB block: byte offsets.
-/** u64[16]: mask by access flags (bits 3:0 of a record). */
-export const TLB_MASKS: usize = 0;
-/** u64[16]: by access flags, 1 for a write, 1 << 32 for a fetch: counts of both in one add. */
-export const TLB_KINDS: usize = 128;
-/** Registers for which the masks were made. */
-export const TLB_STATE: usize = 256;
 /** Space that the current tag belongs to. */
-export const TLB_SPACE: usize = 260;
-export const TLB_EPOCH: usize = 264;
+export const TLB_SPACE: usize = 0;
+export const TLB_EPOCH: usize = 4;
 /** Counts flushes; a set that was purged at this count holds no dead way. */
-export const TLB_FLUSH_COUNT: usize = 268;
-export const TLB_NEXT_TAG: usize = 272;
+export const TLB_FLUSH_COUNT: usize = 8;
+export const TLB_NEXT_TAG: usize = 12;
 /** Large entries may be live: lookups must try them. */
-export const TLB_HAS_LARGE: usize = 276;
+export const TLB_HAS_LARGE: usize = 16;
 /** Three arrays: base, set mask, ways, log2 of the stride, purge counts (L1, L2, large). */
-export const TLB_L1: usize = 288;
-export const TLB_L2: usize = 320;
-export const TLB_LARGE: usize = 352;
-export const TLB_TAG_STATE: usize = 384;
-export const TLB_TAG_SPACE: usize = 512;
-export const TLB_SPACE_TAG: usize = 768;
-const TLB_BLOCK: usize = 768 + <usize>TLB_SPACES;
+export const TLB_L1: usize = 32;
+export const TLB_L2: usize = 64;
+export const TLB_LARGE: usize = 96;
+export const TLB_TAG_STATE: usize = 128;
+export const TLB_TAG_SPACE: usize = 256;
+export const TLB_SPACE_TAG: usize = 512;
+const TLB_BLOCK: usize = 512 + <usize>TLB_SPACES;
 
 if (TLB_TAG_STATE + <usize>TAGS > TLB_TAG_SPACE) ERROR('tlb: tag states overlap');
 
@@ -136,15 +123,8 @@ export function tlbInit(vcpu: usize, l1Sets: u32, l1Ways: u32, l2Sets: u32, l2Wa
     v128.store(at, i8x16.splat(-1));
     for (let way: u32 = 0; way < l2Ways; way++) store<u8>(at + <usize>way, <u8>way);
   }
-  for (let flags: u32 = 0; flags < 16; flags++) {
-    const kind = flags & ACCESS_KIND_MASK;
-    let one: u64 = kind == ACCESS_WRITE ? 1 : 0;
-    if (kind == ACCESS_FETCH) one = (<u64>1) << 32;
-    store<u64>(tlb + ((<usize>flags) << 3), one, TLB_KINDS);
-  }
   store<u32>(tlb + TLB_EPOCH, 1);
   store<u32>(tlb + TLB_NEXT_TAG, 1);
-  store<u32>(tlb + TLB_STATE, 0xffffffff);
   selectSpace(vcpu, tlb, 0);
 }
 

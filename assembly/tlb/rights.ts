@@ -20,17 +20,37 @@ import {
   VCPU_RFLAGS,
   VCPU_TLB,
 } from '../abi';
-import {
-  PKEY_SHIFT,
-  TLB_MASKS,
-  TLB_MATCH_MASK,
-  TLB_ND,
-  TLB_NU,
-  TLB_NW,
-  TLB_NX,
-  TLB_STATE,
-  TLB_SU,
-} from './block';
+import { PKEY_SHIFT, TLB_MATCH_MASK, TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_SU } from './block';
+
+// What the access loops look up by the flags of a record (bits 3:0), one row of 8 bytes each, at fixed
+// addresses so that a row is a constant away. They are those of the vCPU that runs.
+
+const ROW_COUNT: u32 = 16;
+/** u64: mask of the comparison with a key. */
+export const ROW_MASKS: usize = memory.data(128, 64);
+/** u64: 1 for a write, 1 << 32 for a fetch: counts of both in one add. */
+export const ROW_KINDS: usize = memory.data<u64>(
+  [0, 1, 0x100000000, 0, 0, 1, 0x100000000, 0, 0, 1, 0x100000000, 0, 0, 1, 0x100000000, 0],
+  64,
+);
+/** u32: the yardstick's word of pair 0 that the access goes to (lockstep.ts). */
+export const ROW_WORDS: usize = memory.data(128, 64);
+/** Registers for which the masks were made, and 2: made. */
+const MASKS_STATE: usize = memory.data(8, 8);
+const MASKS_MADE: u32 = 2;
+
+/** Offset of the row of a record. */
+export function rowOf(record: u64): usize {
+  return (<usize>(record & 15)) << 3;
+}
+
+/** Says where the yardstick's words lie. */
+export function placeWords(words: usize): void {
+  for (let flags: u32 = 0; flags < ROW_COUNT; flags++) {
+    const write: usize = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE ? 4 : 0;
+    store<u32>(rowOf(flags), <u32>(words + write), ROW_WORDS);
+  }
+}
 
 /** Deny bits that an access is subject to: the part of its mask below the page number. */
 function denyMask(vcpu: usize, flags: u32): u64 {
@@ -62,11 +82,12 @@ export function tlbEnter(vcpu: usize): usize {
     (load<u32>(vcpu, VCPU_CR4) & (CR4_SMEP | CR4_SMAP | CR4_PKE)) |
     (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) |
     (load<u32>(vcpu, VCPU_CR0) & CR0_WP) |
-    (load<u32>(vcpu, VCPU_GUEST_WP) != 0 ? 1 : 0);
-  if (load<u32>(tlb + TLB_STATE) != state) {
-    store<u32>(tlb + TLB_STATE, state);
-    for (let flags: u32 = 0; flags < 16; flags++) {
-      store<u64>(tlb + ((<usize>flags) << 3), denyMask(vcpu, flags) | TLB_MATCH_MASK, TLB_MASKS);
+    (load<u32>(vcpu, VCPU_GUEST_WP) != 0 ? 1 : 0) |
+    MASKS_MADE;
+  if (load<u32>(MASKS_STATE) != state) {
+    store<u32>(MASKS_STATE, state);
+    for (let flags: u32 = 0; flags < ROW_COUNT; flags++) {
+      store<u64>(rowOf(flags), denyMask(vcpu, flags) | TLB_MATCH_MASK, ROW_MASKS);
     }
   }
   return tlb;

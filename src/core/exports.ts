@@ -185,6 +185,8 @@ export interface RunExports {
   ): void;
   /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
   runBatch(vcpu: number, records: number, count: number): number;
+  /** One access to gva hi:lo when the TLB serves it at once; 0: nothing was done. */
+  accessHit(vcpu: number, lo: number, hi: number, flags: number): number;
 }
 
 /** Exports of verify.ts: version stamps by gfn. */

@@ -1,0 +1,187 @@
+// One access that the L1 TLB does not serve: the other levels of the TLB, the walk of the shadow or
+// nested tables as the hardware makes it, the vmexit; and what a batch adds to the counters. The loops
+// over records are run.ts's.
+
+import {
+  ACCESS_CONTROL,
+  ACCESS_KIND_MASK,
+  EXIT_CONTROL,
+  EXIT_DONE,
+  EXIT_GUEST_FAULT,
+  EXIT_NONCANONICAL,
+  EXIT_NPF,
+  EXIT_PAGE_FAULT,
+  PT64_NX_BIT,
+  PT_DIRTY_BIT,
+  PT_GLOBAL_BIT,
+  PT_USER_BIT,
+  PT_WRITABLE_BIT,
+  VCPU_FAULT_FLAGS,
+  VCPU_FAULT_GVA,
+  VCPU_RECORD,
+  VCPU_ROOT_LEVEL,
+  VCPU_TDP,
+  VCPU_TLB_TAG,
+} from './abi';
+import {
+  ACCESSES,
+  FETCHES,
+  READS,
+  TLB_HITS,
+  TLB_L2_HITS,
+  TLB_MISSES,
+  VMEXITS,
+  WALK_STEPS,
+  WRITES,
+} from './counters';
+import { lockstepWords } from './lockstep';
+import {
+  NESTED_GUEST_FAULT,
+  NESTED_OK,
+  nestedBits,
+  nestedGfn,
+  nestedLevel,
+  nestedPfn,
+  nestedPkey,
+  nestedSteps,
+  nestedWalk,
+} from './mmu/nested_walk';
+import { quickFault } from './mmu/quick_fault';
+import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
+import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
+import { bump, bumpBy } from './stats';
+import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
+import { TLB_L2_HIT, TLB_MISS, tlbFill, tlbLookup, tlbLookupL2 } from './tlb/lookup';
+import { ROW_KINDS, rowOf } from './tlb/rights';
+import { Gfn, Sptep } from './types';
+
+/** ACCESS_* flags of a record. */
+const FLAGS_MASK: u64 = 15;
+
+/** L2 hits and misses of the running batch; hits are the rest. */
+let l2Hits: u32 = 0;
+let misses: u32 = 0;
+
+/** Whether a gva has the sign extension that the paging mode asks for. */
+function isCanonical(vcpu: usize, gva: u64): bool {
+  const shift: i64 = load<u32>(vcpu, VCPU_ROOT_LEVEL) == 5 ? 7 : 16;
+  return ((<i64>gva) << shift) >> shift == <i64>gva;
+}
+
+/** TLB deny bits of the rights that a walk found. */
+function denyBits(bits: u64): u64 {
+  let deny: u64 = (bits >> (<u64>PT_USER_BIT)) & 1 ? TLB_SU : TLB_NU;
+  if (((bits >> (<u64>PT_WRITABLE_BIT)) & 1) == 0) deny |= TLB_NW;
+  if (((bits >> (<u64>PT_DIRTY_BIT)) & 1) == 0) deny |= TLB_ND;
+  if (bits >> (<u64>PT64_NX_BIT)) deny |= TLB_NX;
+  return deny;
+}
+
+/** gfn of the 4 KiB page that a walk of the shadow tables led to; the yardstick asks for it. */
+function walkGfn(sptep: Sptep, gva: u64): Gfn {
+  if (lockstepWords == 0) return 0;
+  const inside: u32 = ((<u32>1) << (9 * (walkLevel - 1))) - 1;
+  const first = spGfnOf(sptepToSp(sptep), spteIndex(sptep)) & ~inside;
+  return first | ((<u32>(gva >> 12)) & inside);
+}
+
+/** The same on nested tables. */
+function nestedWalkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
+  const result = nestedWalk(vcpu, want & TLB_PAGE_MASK, flags);
+  bumpBy(WALK_STEPS, nestedSteps);
+  if (result == NESTED_GUEST_FAULT) return EXIT_GUEST_FAULT;
+  if (result != NESTED_OK) return EXIT_NPF;
+  const global = ((nestedBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
+  const deny = denyBits(nestedBits);
+  tlbFill(vcpu, want, deny, nestedLevel, nestedPfn, nestedGfn, nestedPkey, global);
+  return EXIT_DONE;
+}
+
+/** An access that missed every level: walk and fill, or report why not. Returns EXIT_*. */
+function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
+  const gva = want & TLB_PAGE_MASK;
+  if (!isCanonical(vcpu, gva)) return EXIT_NONCANONICAL;
+  if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
+  const sptep = shadowWalk(vcpu, gva, flags);
+  bumpBy(WALK_STEPS, walkSteps);
+  if (sptep == 0) return EXIT_PAGE_FAULT;
+  const global = ((walkBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
+  const gfn = walkGfn(sptep, gva);
+  tlbFill(vcpu, want, denyBits(walkBits), walkLevel, walkPfn, gfn, walkPkey, global);
+  return EXIT_DONE;
+}
+
+/** Everything but the fast paths. Returns EXIT_*; EXIT_DONE: the access was made. */
+export function slowAccess(vcpu: usize, tlb: usize, record: u64): u32 {
+  const flags = <u32>(record & FLAGS_MASK);
+  if ((flags & ACCESS_KIND_MASK) == ACCESS_CONTROL) return EXIT_CONTROL;
+  const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
+  const found = tlbLookup(vcpu, tlb, want, flags);
+  if (found == TLB_L2_HIT) l2Hits++;
+  if (found != TLB_MISS) return EXIT_DONE;
+  const exit = walkAndFill(vcpu, want, flags);
+  if (exit == EXIT_DONE) misses++;
+  return exit;
+}
+
+/** Whether the L2 serves an access at once. */
+export function hitL2(tlb: usize, want: u64, mask: u64): bool {
+  if (!tlbLookupL2(tlb, want, mask)) return false;
+  l2Hits++;
+  return true;
+}
+
+/** missL1() made the access; tlbValue has its translation. */
+export const ACCESS_MADE: u32 = 0;
+/** A fault was served: the access is to be made now, under another tag perhaps. */
+export const ACCESS_AGAIN: u32 = 1;
+/** A vmexit for the host: `accessExit`. */
+export const ACCESS_LEFT: u32 = 2;
+
+/** EXIT_* of the last ACCESS_LEFT. */
+export let accessExit: u32 = 0;
+
+/** An access that the fast lookup of the L1 did not find. ACCESS_*. */
+export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64): u32 {
+  if (hitL2(tlb, want, mask)) return ACCESS_MADE;
+  const record = load<u64>(at);
+  store<u32>(vcpu, <u32>at, VCPU_RECORD);
+  const exit = slowAccess(vcpu, tlb, record);
+  if (exit == EXIT_DONE) return ACCESS_MADE;
+  store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
+  store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
+  bump(VMEXITS);
+  const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
+  if (fault && quickFault(vcpu)) return ACCESS_AGAIN;
+  accessExit = exit;
+  return ACCESS_LEFT;
+}
+
+/** Starts the counts of a batch. */
+export function beginBatch(): void {
+  l2Hits = 0;
+  misses = 0;
+}
+
+/** Adds what a batch did to the counters; `kinds` are the writes and, from bit 32, the fetches. */
+export function account(count: u32, kinds: u64): void {
+  const writes = <u32>kinds;
+  const fetches = <u32>(kinds >> 32);
+  bumpBy(ACCESSES, count);
+  bumpBy(WRITES, writes);
+  bumpBy(FETCHES, fetches);
+  bumpBy(READS, count - writes - fetches);
+  bumpBy(TLB_L2_HITS, l2Hits);
+  bumpBy(TLB_MISSES, misses);
+  bumpBy(TLB_HITS, count - misses);
+}
+
+/** What a record adds to the `kinds` of account(). */
+export function kindOf(record: u64): u64 {
+  return load<u64>(rowOf(record), ROW_KINDS);
+}
+
+/** Frame that the last walk on `vcpu` led to. */
+export function lastWalkPfn(vcpu: usize): u32 {
+  return load<u32>(vcpu, VCPU_TDP) != 0 ? nestedPfn : walkPfn;
+}
