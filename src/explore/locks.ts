@@ -4,7 +4,7 @@
 // One lock is 1 + tasks cells: the owner (task + 1), then for each task its count of shared holds or
 // of nested read sections. Readers touch only their own cell, so that two readers commute. Each task
 // also has two cells for a grace period that it waits for: the domain + 1, and the readers (a bit
-// each) that were inside when it began and have not left since.
+// each) that were inside when it began and have not left since; and one for a fatal signal.
 
 import { LOCK_CELL } from './cells.ts';
 import { IntList } from './cells.ts';
@@ -37,7 +37,7 @@ export class ExploredLocks implements LockTable {
     this.#tasks = tasks;
     this.#changed = changed;
     this.#stride = 1 + tasks;
-    this.cells = new Int32Array(2 * tasks + MAX_LOCKS * this.#stride);
+    this.cells = new Int32Array(3 * tasks + MAX_LOCKS * this.#stride);
     this.#readAt = new Int32Array(this.cells.length);
     this.#writtenAt = new Int32Array(this.cells.length);
   }
@@ -104,10 +104,20 @@ export class ExploredLocks implements LockTable {
     return true;
   }
 
+  /** A fatal signal is sent to a task. */
+  signal(task: number): void {
+    this.#write(2 * this.#tasks + task, 1);
+  }
+
+  signalPending(task: Task): boolean {
+    return this.#read(2 * this.#tasks + task.id) !== 0;
+  }
+
   /** True if the task, blocked on a lock or a grace period, could proceed now. */
   available(task: Task): boolean {
     const lock = task.blockedOn;
     const wait = 2 * task.id;
+    if (task.blockedKillable && this.cells[2 * this.#tasks + task.id] !== 0) return true;
     if (this.cells[wait] !== 0) return this.cells[wait + 1] === 0;
     if (this.#domains.has(lock)) return true;
     const at = this.#at(lock);
@@ -142,7 +152,7 @@ export class ExploredLocks implements LockTable {
       if (index >= MAX_LOCKS) throw new Error(`more than ${MAX_LOCKS} locks in one scenario`);
       this.#index.set(lock, index);
     }
-    return 2 * this.#tasks + index * this.#stride;
+    return 3 * this.#tasks + index * this.#stride;
   }
 
   #read(cell: number): number {

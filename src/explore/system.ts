@@ -80,6 +80,8 @@ export class ViolationSink {
 const FINISHED = 0;
 const BLOCKED = 1;
 const SHARED = 2;
+const KILLABLE = 3;
+const STATUS_WORDS = 4;
 
 /** Result of a step. */
 export const STEP_MOVED = 0;
@@ -100,7 +102,7 @@ export class System {
   readonly #memory: TrackedMemory | null;
   readonly #records: Records;
   readonly #words: SharedWords;
-  /** finished, blockedOn, blockedShared of each task. */
+  /** finished, blockedOn, blockedShared, blockedKillable of each task. */
   readonly #status: Int32Array;
   /** Each task's stack as the current state has it: what a step is compared with. */
   readonly #stacks: readonly Int32Array[];
@@ -116,7 +118,7 @@ export class System {
     this.actors = definition.actors;
     this.sink = definition.sink ?? new ViolationSink();
     this.locks = new ExploredLocks(this.actors.length, definition.lockChanged);
-    this.#status = new Int32Array(this.actors.length * 3);
+    this.#status = new Int32Array(this.actors.length * STATUS_WORDS);
     this.#used = new Int32Array(this.actors.length).fill(FRAME_WORDS);
     this.#stacks = this.actors.map(() => new Int32Array(TASK_STATUS));
     this.tasks = this.actors.map((actor, id) => {
@@ -126,7 +128,7 @@ export class System {
       task.where = actor.begins ?? 'start';
       (actor.args ?? []).forEach((word, i) => (task.stack[1 + i] = word));
       (this.#stacks[id] as Int32Array).set(task.stack);
-      this.#status[id * 3 + BLOCKED] = BLOCKED_ON_NOTHING;
+      this.#status[id * STATUS_WORDS + BLOCKED] = BLOCKED_ON_NOTHING;
       return task;
     });
     this.#records = new Records(definition.records ?? []);
@@ -138,12 +140,12 @@ export class System {
   }
 
   finished(actor: number): boolean {
-    return this.#status[actor * 3 + FINISHED] === 1;
+    return this.#status[actor * STATUS_WORDS + FINISHED] === 1;
   }
 
   /** True if the actor has not ended and waits for no lock that it cannot have. */
   mayMove(actor: number): boolean {
-    if (this.#status[actor * 3 + FINISHED] === 1) return false;
+    if (this.#status[actor * STATUS_WORDS + FINISHED] === 1) return false;
     const task = this.tasks[actor] as Task;
     if (task.blockedOn < 0) return true;
     return this.locks.available(task);
@@ -155,7 +157,7 @@ export class System {
     journal.clear();
     if (!this.mayMove(actor)) return STEP_DISABLED;
     const task = this.tasks[actor] as Task;
-    const status = actor * 3;
+    const status = actor * STATUS_WORDS;
     task.top = this.#used[actor] as number;
     this.locks.clearJournal();
     this.#memory?.begin();
@@ -178,12 +180,14 @@ export class System {
       // It only tried; to have tried is no part of the state.
       task.blockedOn = this.#status[status + BLOCKED] as number;
       task.blockedShared = this.#status[status + SHARED] === 1;
+      task.blockedKillable = this.#status[status + KILLABLE] === 1;
       return STEP_DISABLED;
     }
     const base = TASK_CELL + actor * TASK_CELLS + TASK_STATUS;
     this.#setStatus(base, status, FINISHED, ended ? 1 : 0);
     this.#setStatus(base, status, BLOCKED, task.blockedOn);
     this.#setStatus(base, status, SHARED, task.blockedShared ? 1 : 0);
+    this.#setStatus(base, status, KILLABLE, task.blockedKillable ? 1 : 0);
     return crashed ? STEP_CRASHED : STEP_MOVED;
   }
 
@@ -281,9 +285,10 @@ export class System {
         if (value !== 0 && at >= (this.#used[actor] as number)) this.#used[actor] = at + 1;
         return;
       }
-      this.#status[actor * 3 + at - TASK_STATUS] = value;
+      this.#status[actor * STATUS_WORDS + at - TASK_STATUS] = value;
       if (at - TASK_STATUS === BLOCKED) task.blockedOn = value;
       else if (at - TASK_STATUS === SHARED) task.blockedShared = value === 1;
+      else if (at - TASK_STATUS === KILLABLE) task.blockedKillable = value === 1;
     } else if (cell < RECORD_CELL) {
       this.locks.cells[cell - LOCK_CELL] = value;
     } else {

@@ -52,6 +52,8 @@ const RETURN = 18;
 export const EFAULT = -14;
 /** -ENOMEM: nothing could be freed. */
 export const ENOMEM = -12;
+/** -EINTR: a fatal signal came. */
+export const EINTR = -4;
 /** -EIO: the device failed (the process gets SIGBUS). */
 export const EIO = -5;
 
@@ -106,7 +108,8 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         continue;
       case SWAP_LOCK:
         // The page is locked while it is read.
-        if (!t.lock(at, SWAP_LOCK, lockPage(s[at + PFN] as number))) return false;
+        if (!lockSwapPage(t, at, mm)) return false;
+        if (s[at] !== SWAP_LOCK) continue;
         s[at] = SWAP_MAP;
       case SWAP_MAP:
         if (!t.lock(at, SWAP_MAP, lockPte(mm.id))) return false;
@@ -276,6 +279,20 @@ function anonymous(t: Task, at: number, mm: Mm): void {
   } else if (x.doAnonymousPage(mm.id, hvn, args) === 0) {
     s[at + RESULT] = ENOMEM;
   }
+}
+
+/** lock_page_or_retry(): a fatal signal ends the wait, and the fault. */
+function lockSwapPage(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const lock = lockPage(s[at + PFN] as number);
+  if (!mm.host.generation.killable) return t.lock(at, SWAP_LOCK, lock);
+  t.killed = false;
+  if (!t.lockKillable(at, SWAP_LOCK, lock)) return false;
+  if (!t.killed) return true;
+  mm.host.core.x.putPage(s[at + PFN] as number);
+  s[at + RESULT] = EINTR;
+  s[at] = RETURN;
+  return true;
 }
 
 function swapin(s: Int32Array, at: number, mm: Mm): void {

@@ -25,6 +25,10 @@ export interface MmGeneration {
   readonly forkHook: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
+  /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
+  readonly protectHook: boolean;
+  /** A fatal signal ends get_user_pages (2.6.29) and the wait for a page's lock (2.6.37). */
+  readonly killable: boolean;
 }
 
 /** All generations by name. */
@@ -42,6 +46,8 @@ export const MM_GENERATIONS = {
     protectUpgrade: false,
     forkHook: true,
     ksm: false,
+    protectHook: true,
+    killable: false,
   },
   '6.1': {
     name: '6.1',
@@ -56,6 +62,8 @@ export const MM_GENERATIONS = {
     protectUpgrade: true,
     forkHook: true,
     ksm: true,
+    protectHook: true,
+    killable: true,
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 

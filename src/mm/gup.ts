@@ -3,7 +3,7 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { EFAULT, handleMmFault } from './fault.ts';
+import { EFAULT, EINTR, handleMmFault } from './fault.ts';
 import type { Mm } from './mm.ts';
 
 /** Flags of getUserPages(); see abi.ts. */
@@ -29,7 +29,7 @@ function faultFlags(foll: number): number {
 
 /**
  * The pfn of s[at + 1] = hvn for the access s[at + 2] = FOLL_WRITE | FOLL_TOUCH, with a reference
- * (none on the zero page). Result: pfn >= 0, or EFAULT, ENOMEM, EIO.
+ * (none on the zero page). Result: pfn >= 0, or EFAULT, ENOMEM, EIO, EINTR.
  */
 export function getUserPages(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
@@ -42,6 +42,7 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
         }
         s[at] = 1;
       case 1: {
+        if (mm.host.generation.killable && t.signalPending()) return finish(t, at, mm, EINTR);
         if (!t.lock(at, 1, lockPte(mm.id))) return false;
         const pfn = followPage(mm, s[at + HVN] as number, s[at + FLAGS] as number);
         t.unlock(lockPte(mm.id));

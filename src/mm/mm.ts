@@ -15,7 +15,7 @@ import { type Advice, madvise } from './madvise.ts';
 import { type MmuNotifierOps, NotifierChain } from './mmu-notifier.ts';
 import { mprotect, mremap } from './mprotect.ts';
 import { mlock } from './populate.ts';
-import { exitMmap, zapPageRange } from './unmap.ts';
+import { exitMmap, munmapRange, zapPageRange } from './unmap.ts';
 import {
   VM_HUGETLB,
   VM_READ,
@@ -230,14 +230,7 @@ export class Mm implements MmHandle {
   munmap(hvn: number, npages: number): void {
     this.#checkRange(hvn, npages);
     this.host.core.x.lruAddDrain();
-    const parts = vmasWithin(this.vmas, hvn, hvn + npages);
-    const [first] = parts;
-    if (first === undefined) return;
-    // One run over all areas, holes included (unmap_vmas); hugetlb has its own.
-    const whole = { ...first, start: hvn, end: hvn + npages };
-    const huge = parts.some((part) => (part.flags & VM_HUGETLB) !== 0);
-    for (const part of huge ? parts : [whole]) this.zap(part, abi.MMU_NOTIFY_UNMAP);
-    this.vmas = vmasWithout(this.vmas, hvn, hvn + npages);
+    this.run((t, at) => munmapRange(t, at, this), hvn, hvn + npages);
   }
 
   /** Unmaps one area's pages with the notifier calls of zap_page_range. */

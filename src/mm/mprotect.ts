@@ -1,35 +1,38 @@
 // mprotect and mremap: the ptes change or move, and the notifiers hear of it.
 
 import * as abi from '../../assembly/abi.ts';
-import { lockPte } from '../sched/locks.ts';
+import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import type { Mm } from './mm.ts';
 import {
+  MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
-import { notifyRange } from './unmap.ts';
-import { VM_READ, VM_WRITE, type Vma, vmasJoined, vmasWithin, vmasWithout } from './vma.ts';
+import { notifyRange, unmapAreas } from './unmap.ts';
+import { VM_READ, VM_WRITE, vmasJoined, vmasWithin, vmasWithout } from './vma.ts';
 
 // Arguments and locals.
 const START = 1;
 const END = 2;
-/** mprotect: 1 writable, 0 not. mremap: the new first page. */
+/** changeProtection(): VM_READ and VM_WRITE from now on. movePageTables(): the new first page. */
 const ARGUMENT = 3;
-const CHANGED = 4;
-const CALLEE = 5;
+/** changeProtection(): the area's VM_* before. */
+const BEFORE = 4;
+const CURSOR = 4;
+const CHANGED = 5;
+const CALLEE = 6;
 
-/** Runs `change` on s[at + 1] to s[at + 2] between the notifier calls of the generation. */
-function changeRange(
-  t: Task,
-  at: number,
-  mm: Mm,
-  event: number,
-  change: (s: Int32Array, at: number) => number,
-): boolean {
+/**
+ * change_protection: the ptes of [s[at + 1], s[at + 2]) get the rights s[at + 3] = VM_READ | VM_WRITE, in
+ * an area that had s[at + 4]. v3 as posted did not tell the notifiers.
+ */
+export function changeProtection(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
+  const event = abi.MMU_NOTIFY_PROTECTION_VMA;
   const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const after = mm.hooks === 'v3' && mm.host.generation.protectHook;
   switch (s[at]) {
     case 0:
       notify(s, at, MN_INVALIDATE_RANGE_START, event);
@@ -39,12 +42,12 @@ function changeRange(
       s[at] = 2;
     case 2:
       if (!t.lock(at, 2, lockPte(mm.id))) return false;
-      s[at + CHANGED] = change(s, at);
+      s[at + CHANGED] = protect(s, at, mm);
       t.unlock(lockPte(mm.id));
       notify(s, at, ranged ? MN_INVALIDATE_RANGE_END : MN_INVALIDATE_RANGE, event);
       if (t.preempt(at, 3, 'change_protection: the ptes are changed')) return false;
     case 3:
-      if (mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
+      if ((ranged || after) && !mm.notifiers.call(t, at + CALLEE)) return false;
       notify(s, at, MN_INVALIDATE_RANGE, event);
       s[at] = 4;
     case 4:
@@ -56,8 +59,160 @@ function changeRange(
   return t.done(at, 0);
 }
 
+/** Changes the ptes; how many the TLBs must forget. */
+function protect(s: Int32Array, at: number, mm: Mm): number {
+  const { x } = mm.host.core;
+  const start = s[at + START] as number;
+  const end = s[at + END] as number;
+  const rights = s[at + ARGUMENT] as number;
+  const upgrade = mm.host.generation.protectUpgrade ? 1 : 0;
+  const changes = x.protectRange(mm.id, start, end, rights & VM_WRITE ? 1 : 0, upgrade);
+  // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
+  if (((s[at + BEFORE] as number) & VM_READ) === 0) return 0;
+  if (rights & VM_READ) return changes;
+  return x.hpteNextMapped(mm.id, start, end) < end ? 1 : 0;
+}
+
+/**
+ * move_page_tables: the ptes of [s[at + 1], s[at + 2]) move to s[at + 3]. v3 calls invalidate_page for
+ * each, by ptep_clear_flush() under the page-table lock. The flush at the end (flush_tlb_range) is of the
+ * processor's own TLB and tells no notifier.
+ */
+export function movePageTables(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const event = abi.MMU_NOTIFY_UNMAP;
+  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        s[at + CURSOR] = s[at + START] as number;
+        notify(s, at, MN_INVALIDATE_RANGE_START, event);
+        s[at] = 1;
+      case 1:
+        if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
+        s[at] = 2;
+      case 2:
+        if (!t.lock(at, 2, lockPte(mm.id))) return false;
+        s[at] = move(s, at, mm);
+        if (s[at] === 3) continue;
+        t.unlock(lockPte(mm.id));
+        notify(s, at, MN_INVALIDATE_RANGE_END, event);
+        if (t.preempt(at, 4, 'move_page_tables: the ptes are moved')) return false;
+        continue;
+      case 3:
+        if (!mm.notifiers.call(t, at + CALLEE)) return false;
+        t.unlock(lockPte(mm.id));
+        s[at] = 2;
+        continue;
+      case 4:
+        if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
+        return t.done(at, 0);
+    }
+  }
+}
+
+/** Moves all ptes, or with v3's hooks the next one; case 3: a notifier is to hear of it first. */
+function move(s: Int32Array, at: number, mm: Mm): number {
+  const { x } = mm.host.core;
+  const end = s[at + END] as number;
+  const shift = (s[at + ARGUMENT] as number) - (s[at + START] as number);
+  if (mm.hooks !== 'v3') {
+    x.moveRange(mm.id, s[at + START] as number, end, s[at + ARGUMENT] as number);
+    return 4;
+  }
+  const hvn = x.hpteNextMapped(mm.id, s[at + CURSOR] as number, end) >>> 0;
+  if (hvn >= end) return 4;
+  x.moveRange(mm.id, hvn, hvn + 1, hvn + shift);
+  s[at + CURSOR] = hvn + 1;
+  notifyRange(s, at + CALLEE, MN_INVALIDATE_PAGE, hvn, hvn + 1, abi.MMU_NOTIFY_UNMAP);
+  return 3;
+}
+
 function notify(s: Int32Array, at: number, op: number, event: number): void {
   notifyRange(s, at + CALLEE, op, s[at + START] as number, s[at + END] as number, event);
+}
+
+/** mprotect of [s[at + 1], s[at + 2]) to s[at + 3] = VM_READ | VM_WRITE. */
+export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const end = s[at + END] as number;
+  const rights = s[at + ARGUMENT] as number;
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        if (!t.lock(at, 0, lockMmap(mm.id))) return false;
+        s[at + CURSOR] = s[at + START] as number;
+        s[at] = 1;
+      case 1: {
+        const part = vmasWithin(mm.vmas, s[at + CURSOR] as number, end)[0];
+        if (part === undefined) {
+          t.unlock(lockMmap(mm.id));
+          return t.done(at, 0);
+        }
+        s[at + CURSOR] = part.end;
+        const flags = (part.flags & ~(VM_READ | VM_WRITE)) | rights;
+        if (flags === part.flags) continue;
+        const rest = vmasWithout(mm.vmas, part.start, part.end);
+        mm.vmas = vmasJoined(rest, [{ ...part, flags }]);
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + START] = part.start;
+        s[at + CALLEE + END] = part.end;
+        s[at + CALLEE + ARGUMENT] = rights;
+        s[at + CALLEE + BEFORE] = part.flags;
+        s[at] = 2;
+      }
+      case 2:
+        if (!changeProtection(t, at + CALLEE, mm)) return false;
+        s[at] = 1;
+    }
+  }
+}
+
+/**
+ * mremap of the areas in [s[at + 1], s[at + 2]) to s[at + 3], where nothing is mapped: move_vma() with the
+ * mmap_lock held for writing.
+ */
+export function mremapRange(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const end = s[at + END] as number;
+  const shift = (s[at + ARGUMENT] as number) - (s[at + START] as number);
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        if (!t.lock(at, 0, lockMmap(mm.id))) return false;
+        s[at + CURSOR] = s[at + START] as number;
+        s[at] = 1;
+      case 1: {
+        const part = vmasWithin(mm.vmas, s[at + CURSOR] as number, end)[0];
+        if (part === undefined) {
+          t.unlock(lockMmap(mm.id));
+          return t.done(at, 0);
+        }
+        s[at + CURSOR] = part.end;
+        s[at + CHANGED] = part.start;
+        // Memory without anonymous pages takes the new place's offset (copy_vma).
+        const pgoff = part.file === 0 && part.anon !== true ? part.start + shift : part.pgoff;
+        const moved = { ...part, start: part.start + shift, end: part.end + shift, pgoff };
+        mm.vmas = vmasJoined(mm.vmas, [moved]);
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + START] = part.start;
+        s[at + CALLEE + END] = part.end;
+        s[at + CALLEE + ARGUMENT] = part.start + shift;
+        s[at] = 2;
+      }
+      case 2: {
+        if (!movePageTables(t, at + CALLEE, mm)) return false;
+        // The old area goes with whatever could not be moved (do_munmap).
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + START] = s[at + CHANGED] as number;
+        s[at + CALLEE + END] = s[at + CURSOR] as number;
+        s[at] = 3;
+      }
+      case 3:
+        if (!unmapAreas(t, at + CALLEE, mm)) return false;
+        s[at] = 1;
+    }
+  }
 }
 
 /** Changes the rights of [start, end). */
@@ -67,68 +222,14 @@ export function mprotect(
   end: number,
   prot: { readonly read: boolean; readonly write: boolean },
 ): void {
-  const parts = vmasWithin(mm.vmas, start, end);
   const rights = (prot.read ? VM_READ : 0) | (prot.write ? VM_WRITE : 0);
-  const changed: Vma[] = parts.map((vma) => ({
-    ...vma,
-    flags: (vma.flags & ~(VM_READ | VM_WRITE)) | rights,
-  }));
-  mm.vmas = vmasJoined(vmasWithout(mm.vmas, start, end), changed);
-  const { x } = mm.host.core;
-  const upgrade = mm.host.generation.protectUpgrade ? 1 : 0;
-  for (const [i, part] of parts.entries()) {
-    if (part.flags === (changed[i] as Vma).flags) continue;
-    mm.run(
-      (t, at) =>
-        changeRange(t, at, mm, abi.MMU_NOTIFY_PROTECTION_VMA, (s, frame) => {
-          const changes = x.protectRange(
-            mm.id,
-            s[frame + START] as number,
-            s[frame + END] as number,
-            s[frame + ARGUMENT] as number,
-            upgrade,
-          );
-          // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
-          if ((part.flags & VM_READ) === 0) return 0;
-          return prot.read
-            ? changes
-            : x.hpteNextMapped(mm.id, part.start, part.end) < part.end
-              ? 1
-              : 0;
-        }),
-      part.start,
-      part.end,
-      prot.write ? 1 : 0,
-    );
-  }
-}
-
-/** move_page_tables(): its flush is of the processor's own TLB (flush_tlb_range), which since 6.x tells
- *  no notifier: 0 changes are reported. */
-function moveTables(mm: Mm, s: Int32Array, at: number): number {
-  const from = s[at + START] as number;
-  mm.host.core.x.moveRange(mm.id, from, s[at + END] as number, s[at + ARGUMENT] as number);
-  return 0;
+  mm.run((t, at) => mprotectRange(t, at, mm), start, end, rights);
 }
 
 /** Moves [start, end) to `target`, unmapping what is there; returns `target`. */
 export function mremap(mm: Mm, start: number, end: number, target: number): number {
-  const parts = vmasWithin(mm.vmas, start, end);
   mm.munmap(target, end - start);
-  const shift = target - start;
-  for (const part of parts) {
-    // Memory without anonymous pages takes the new place's offset (copy_vma).
-    const pgoff = part.file === 0 && part.anon !== true ? part.start + shift : part.pgoff;
-    const moved: Vma = { ...part, start: part.start + shift, end: part.end + shift, pgoff };
-    mm.vmas = vmasJoined(mm.vmas, [moved]);
-    mm.run(
-      (t, at) =>
-        changeRange(t, at, mm, abi.MMU_NOTIFY_UNMAP, (s, frame) => moveTables(mm, s, frame)),
-      part.start,
-      part.end,
-      part.start + shift,
-    );
-    mm.munmap(part.start, part.end - part.start);
-  }
+  mm.host.core.x.lruAddDrain();
+  mm.run((t, at) => mremapRange(t, at, mm), start, end, target);
   return target;
 }

@@ -7,7 +7,7 @@
 // put.
 
 import * as abi from '../../assembly/abi.ts';
-import { lockPte } from '../sched/locks.ts';
+import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import type { Mm } from './mm.ts';
 import {
@@ -15,6 +15,7 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { VM_HUGETLB, vmasWithin, vmasWithout } from './vma.ts';
 
 // Arguments and locals.
 const START = 1;
@@ -121,6 +122,59 @@ function widenByTables(s: Int32Array, at: number, mm: Mm): void {
   const none = s[at + LAST] === 0;
   s[at + FIRST] = none ? table : Math.min(s[at + FIRST] as number, table);
   s[at + LAST] = Math.max(s[at + LAST] as number, table + 1);
+}
+
+/** munmap of [s[at + 1], s[at + 2]), with the mmap_lock held for writing. */
+export function munmapRange(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  switch (s[at]) {
+    case 0:
+      if (!t.lock(at, 0, lockMmap(mm.id))) return false;
+      s[at + CALLEE] = 0;
+      s[at + CALLEE + START] = s[at + START] as number;
+      s[at + CALLEE + END] = s[at + END] as number;
+      s[at] = 1;
+    case 1:
+      if (!unmapAreas(t, at + CALLEE, mm)) return false;
+      t.unlock(lockMmap(mm.id));
+  }
+  return t.done(at, 0);
+}
+
+/**
+ * The pages of the areas in [s[at + 1], s[at + 2]) go, then the areas (do_munmap): in one run over all
+ * areas, holes included (unmap_vmas), unless hugetlb is among them.
+ */
+export function unmapAreas(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const end = s[at + END] as number;
+  for (;;) {
+    switch (s[at]) {
+      case 0:
+        s[at + CURSOR] = s[at + START] as number;
+        s[at] = 1;
+      case 1: {
+        const start = s[at + CURSOR] as number;
+        const parts = vmasWithin(mm.vmas, start, end);
+        const [part] = parts;
+        if (part === undefined) {
+          mm.vmas = vmasWithout(mm.vmas, s[at + START] as number, end);
+          return t.done(at, 0);
+        }
+        const huge = parts.some(({ flags }) => (flags & VM_HUGETLB) !== 0);
+        s[at + CURSOR] = huge ? part.end : end;
+        s[at + CALLEE] = 0;
+        s[at + CALLEE + START] = huge ? part.start : start;
+        s[at + CALLEE + END] = s[at + CURSOR] as number;
+        s[at + CALLEE + EVENT] = abi.MMU_NOTIFY_UNMAP;
+        s[at + CALLEE + HUGETLB] = part.flags & VM_HUGETLB ? 1 : 0;
+        s[at] = 2;
+      }
+      case 2:
+        if (!zapPageRange(t, at + CALLEE, mm)) return false;
+        s[at] = 1;
+    }
+  }
 }
 
 /** Ends an mm: all of it is unmapped, then the notifiers are released (exit_mmap). */

@@ -47,6 +47,8 @@ export interface LockTable {
   rcuReadUnlock(task: Task, domain: number): void;
   /** The first call begins a grace period; true once every read section of that moment has ended. */
   gracePeriod(task: Task, domain: number): boolean;
+  /** Whether a fatal signal waits for the task. */
+  signalPending(task: Task): boolean;
 }
 
 /** Values of `Task.blockedOn` that name no lock. */
@@ -71,6 +73,10 @@ export class Task {
   blockedOn = BLOCKED_ON_NOTHING;
   /** True when it waits for `blockedOn` as a reader, or for a grace period. */
   blockedShared = false;
+  /** True when a fatal signal ends the wait. */
+  blockedKillable = false;
+  /** lockKillable() came back without the lock; read at once, dead across a preemption point. */
+  killed = false;
   /** Where the task was preempted, in the kernel's words. */
   where = '';
   /** Locks of the explored machine; null when run straight. */
@@ -95,6 +101,28 @@ export class Task {
     if (this.locks === null) return true;
     if (this.fresh && this.locks.acquire(this, lock)) return this.#entered();
     return this.#blocked(at, lock, false);
+  }
+
+  /**
+   * Takes a lock as lock() does, unless a fatal signal comes first (lock_page_killable): then it is
+   * true without the lock, and `killed` is set.
+   */
+  lockKillable(at: number, pc: number, lock: number): boolean {
+    this.stack[at] = pc;
+    if (this.locks === null) return true;
+    if (this.fresh && this.locks.acquire(this, lock)) return this.#entered();
+    if (this.fresh && this.locks.signalPending(this)) {
+      this.killed = true;
+      return this.#entered();
+    }
+    this.#blocked(at, lock, false);
+    this.blockedKillable = true;
+    return false;
+  }
+
+  /** fatal_signal_pending(): the protocol is to end early. */
+  signalPending(): boolean {
+    return this.locks !== null && this.locks.signalPending(this);
   }
 
   /** Takes a lock if that is possible at once. */
@@ -164,6 +192,7 @@ export class Task {
   #entered(): true {
     this.fresh = false;
     this.blockedOn = BLOCKED_ON_NOTHING;
+    this.blockedKillable = false;
     return true;
   }
 
@@ -171,6 +200,7 @@ export class Task {
     this.top = at;
     this.blockedOn = lock;
     this.blockedShared = shared;
+    this.blockedKillable = false;
     return false;
   }
 }
