@@ -130,6 +130,7 @@ export {
   swapAlloc,
   swapCacheDel,
   swapCacheLookup,
+  swapContent,
   swapCount,
   swapDuplicate,
   swapFree,

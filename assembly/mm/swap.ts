@@ -167,6 +167,11 @@ export function swapWrite(pfn: Pfn, slot: u32): void {
   store<u32>(at, contentCopy(content), SLOT_CONTENT);
 }
 
+/** The content word that the device holds for a slot; see frameContent(). */
+export function swapContent(slot: u32): u32 {
+  return load<u32>(slotPtr(slot), SLOT_CONTENT);
+}
+
 /** The page gets the device's content. */
 export function swapRead(pfn: Pfn, slot: u32): void {
   const content = load<u32>(slotPtr(slot), SLOT_CONTENT);

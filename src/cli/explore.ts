@@ -4,13 +4,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DataError, UsageError } from '../core/errors.ts';
+import { INJECTIONS } from '../explore/actors/inject.ts';
+import type { Injection } from '../explore/actors/inject.ts';
 import { PROTOCOLS, protocolPreset } from '../explore/presets.ts';
 import type { ProtocolPreset } from '../explore/presets.ts';
 import { htmlReport } from '../explore/report.ts';
 import type { ReportedCell } from '../explore/report.ts';
 import { exploreCell, scheduleFile, tellCell } from '../explore/run.ts';
 import type { CellOptions, CellResult } from '../explore/run.ts';
-import { SCENARIOS, scenarioOf } from '../explore/scenarios.ts';
+import { ALL_SCENARIOS, SCENARIOS, scenarioOf } from '../explore/scenarios.ts';
 import type { Scenario } from '../explore/scenarios.ts';
 import { storyText } from '../explore/story.ts';
 import { markdownTable } from '../explore/table.ts';
@@ -33,9 +35,10 @@ presets:
 ${list(PROTOCOLS)}
 
 scenarios:
-${list(SCENARIOS)}
+${list(ALL_SCENARIOS)}
 
   --bug NAME        puts a mistake into the protocol: ${SEEDED_BUGS.join(', ')}
+  --inject LIST     faults that come at any moment, an actor each: ${INJECTIONS.join(', ')}
   --preemptions N   only schedules with at most N preemptions (no reduction then)
   --no-reduction    without sleep sets
   --random N        N random schedules (PCT) instead of all, for scenarios too large
@@ -53,6 +56,7 @@ exit status: 0 every property holds, 3 one is violated
 
 interface Values {
   readonly bug?: string;
+  readonly inject: string;
   readonly preemptions?: string;
   readonly random?: string;
   readonly depth: string;
@@ -72,6 +76,7 @@ function parse(args: readonly string[]): { positionals: string[]; values: Values
     allowPositionals: true,
     options: {
       bug: { type: 'string' },
+      inject: { type: 'string', default: '' },
       preemptions: { type: 'string' },
       random: { type: 'string' },
       depth: { type: 'string', default: '3' },
@@ -113,12 +118,24 @@ function chosen(names: readonly string[]): { presets: ProtocolPreset[]; scenario
   };
 }
 
+function injections(list: string): Injection[] {
+  const names = list.split(',').filter((name) => name !== '');
+  return names.map((name) => {
+    const known = INJECTIONS.find((injection) => injection === name);
+    if (known === undefined) {
+      throw new UsageError(`--inject ${name}: there are ${INJECTIONS.join(', ')}`);
+    }
+    return known;
+  });
+}
+
 function optionsOf(values: Values, io: Io, label: () => string): CellOptions {
   if (values.bug !== undefined && !SEEDED_BUGS.includes(values.bug as SeededBug)) {
     throw new UsageError(`--bug ${values.bug}: there are ${SEEDED_BUGS.join(', ')}`);
   }
   return {
     bug: values.bug as SeededBug | undefined,
+    inject: injections(values.inject),
     reduction: !values['no-reduction'],
     preemptions:
       values.preemptions === undefined ? undefined : whole('preemptions', values.preemptions, 0),
@@ -148,7 +165,8 @@ function summary(cell: CellResult, io: Io): string {
     return `${name} ${io.style('red', 'violated')} ${found.join(', ')}; ${size}`;
   if (search?.exhausted) return `${name} ${io.style('green', 'holds')}    ${size}, exhausted`;
   if (random !== null) {
-    const sure = `${(random.guarantee * 100).toFixed(1)}%`;
+    const { guarantee } = random;
+    const sure = guarantee < 1e-3 ? guarantee.toExponential(1) : `${(guarantee * 100).toFixed(1)}%`;
     return `${name} none found; ${size}; a bug of depth ${random.bugDepth} had at least ${sure} to show`;
   }
   return `${name} ${io.style('yellow', 'open')}     ${size}; stopped: ${search?.stopped}`;
@@ -165,7 +183,7 @@ function writeText(path: string, text: string): void {
 /** Writes a schedule and returns its path. */
 function save(cell: CellResult, index: number, directory: string): string {
   const violation = cell.violations[index] as CellResult['violations'][number];
-  const parts = [cell.preset, cell.scenario, cell.bug, violation.property];
+  const parts = [cell.preset, cell.scenario, cell.bug, ...cell.inject, violation.property];
   const path = join(directory, `${parts.filter((part) => part !== null).join('_')}.schedule.json`);
   mkdirSync(directory, { recursive: true });
   writeText(path, `${JSON.stringify(scheduleFile(cell, violation), null, 2)}\n`);
@@ -188,7 +206,7 @@ export const command: Command = {
         io.progress(label);
         const cell = exploreCell(preset, scenario, options);
         const stories = cell.violations.map((violation) =>
-          tellCell(preset, scenario, violation.schedule, options.bug),
+          tellCell(preset, scenario, violation.schedule, options),
         );
         cells.push({ cell, stories });
         if (!quiet) tellAll(cells.at(-1) as ReportedCell, values, io, positionals.length > 1);

@@ -33,7 +33,8 @@ function read(path: string): string {
 function run(loaded: LoadedSchedule, path: string): Story {
   const { preset, scenario, file } = loaded;
   try {
-    return tellCell(preset, scenario, file.schedule, file.bug ?? undefined);
+    const { bug, inject } = file;
+    return tellCell(preset, scenario, file.schedule, { bug: bug ?? undefined, inject });
   } catch (error) {
     if (error instanceof RangeError) throw new DataError(`${path}: ${error.message}`);
     throw error;

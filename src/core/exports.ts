@@ -471,6 +471,8 @@ export interface SwapExports {
   swapCount(slot: number): number;
   /** One more swap entry names the slot. */
   swapDuplicate(slot: number): void;
+  /** The content word that the device holds for a slot; see frameContent(). */
+  swapContent(slot: number): number;
   /** One user fewer; the last one frees the slot. */
   swapFree(slot: number): void;
   /** The frame that the swap cache holds for a slot, or 0. */

@@ -13,14 +13,8 @@ import {
   CR0_WP,
   CR4_PAE,
   FRAME_FLAGS,
-  FRAME_REFCOUNT,
-  HPTE_PFN_SHIFT,
-  HPTE_PRESENT,
   LRU_POLICY_FIRST,
-  PG_ANON,
   PG_LOCKED,
-  PG_SWAPCACHE,
-  SLOT_RMAP,
   TLB_LIST_ENTRY,
   TLB_LIST_GVA,
   TLB_LIST_PFN,
@@ -37,15 +31,17 @@ import type { Vcpu } from '../kvm/vcpu.ts';
 import { MM_GENERATIONS } from '../mm/generation.ts';
 import { Host } from '../mm/host.ts';
 import type { Mm } from '../mm/mm.ts';
+import { NotifierEntry } from '../mm/mmu-notifier.ts';
+import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { BlockDevice, DEVICES } from '../mm/swap-device.ts';
 import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
 import { pageOfLock } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { Mirror } from './mirror.ts';
+import { Monitor } from './monitor.ts';
 import type { ProtocolPreset } from './presets.ts';
 import type { StateObject } from './records.ts';
 import { ViolationSink } from './system.ts';
-import { SharedWords } from './words.ts';
 
 /** First gfn of the guest's data pages; its four tables lie at gfns 0 to 3. */
 export const DATA_GFN = 8;
@@ -130,16 +126,6 @@ export interface MachineOptions {
   readonly bug?: SeededBug | undefined;
 }
 
-// Monitor words, by page: what the guest wrote last, whether the host may have dropped it, and whether it
-// was used since the last test for young ended, and between that and the one before.
-const WROTE = 0;
-const DROPPED = 1;
-const USED = 2;
-const USED_BEFORE = 3;
-const PER_PAGE = 4;
-/** What writes leave in a page, by turns. */
-const FIRST_STAMP = 1;
-
 /** The access of a frame of guestAccess() or deviceAccess(), in words. */
 function accessName(s: Int32Array, at: number): string {
   return `${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`;
@@ -155,7 +141,7 @@ export class ExploredMachine {
   readonly mirror: Mirror | null;
   readonly device = new ExploredDevice();
   readonly sink = new ViolationSink();
-  readonly words: SharedWords;
+  readonly monitor: Monitor;
   readonly pages: number;
   /** Id of the secondary MMU's registration, 0: none. */
   registration = 0;
@@ -167,12 +153,15 @@ export class ExploredMachine {
     this.preset = preset;
     this.pages = options.pages ?? 1;
     this.core = loadCore('explore');
-    this.words = new SharedWords(this.pages * PER_PAGE);
     this.host = new Host(this.core, {
       frames: 8,
       residentFrames: 8,
       swapPages: 8,
-      generation: { ...MM_GENERATIONS[preset.mm], forkHook: preset.forkHook },
+      generation: {
+        ...MM_GENERATIONS[preset.mm],
+        forkHook: preset.forkHook,
+        protectHook: preset.protectHook,
+      },
       aging: preset.aging,
       policy: new ExploredPolicy(),
       swap: this.device,
@@ -198,6 +187,10 @@ export class ExploredMachine {
       this.mirror = new Mirror(this.mm, GUEST_HVN, this.pages, preset.interval === true, checks);
       this.registration = this.mm.registerNotifier(this.mirror.ops);
     }
+    const { core, host, mm, sink, pages, kvm, mirror } = this;
+    const mirrored = mirror === null ? null : (page: number): number => mirror.frameOf(page);
+    const pins = (): boolean => kvm?.pinsPages === true;
+    this.monitor = new Monitor({ core, host, mm, sink, pages, first: GUEST_HVN, mirrored, pins });
   }
 
   #makeKvm(options: MachineOptions): Kvm {
@@ -257,7 +250,7 @@ export class ExploredMachine {
           if (t.preempt(at, 2, 'vmexit: page fault')) return false;
         case 2:
           // The fault itself uses the page: the host marks it young on the way.
-          this.use(s[at + 1] as number);
+          this.monitor.use(s[at + 1] as number);
           if (!kvmPageFault(t, at + 4, vcpu)) return false;
           if (t.result < 0) return t.done(at, t.result);
           s[at] = 0;
@@ -271,14 +264,14 @@ export class ExploredMachine {
     const page = s[at + 1] as number;
     const write = s[at + 2] !== 0;
     const record = this.#records + vcpu.id * 8;
-    this.words.set(page * PER_PAGE + USED, 1);
+    this.monitor.use(page);
     vcpu.roots.enter(vcpu.cr3);
     mem.store32(record, (page << 12) | (write ? ACCESS_WRITE : ACCESS_READ) | ACCESS_SUPERVISOR);
     mem.store32(record + 4, 0);
     x.runBatch(vcpu.ptr, record, 1);
     const reason = mem.load32(vcpu.ptr + VCPU_EXIT_REASON);
     if (reason === EXIT_DONE) {
-      this.#accessed(page, write, this.#tlbFrame(vcpu, page));
+      this.monitor.accessed(page, write, this.#tlbFrame(vcpu, page));
       return true;
     }
     if (reason !== EXIT_PAGE_FAULT) throw new Error(`the guest left with reason ${reason}`);
@@ -296,32 +289,6 @@ export class ExploredMachine {
     return -1;
   }
 
-  /** The secondary MMU reached `pfn` for a page: what must be true of that frame? */
-  #accessed(page: number, write: boolean, pfn: number): void {
-    const { x } = this.core;
-    const { words } = this;
-    if (pfn < 0) return;
-    if (pfn !== 0 && this.#refcount(pfn) === 0) {
-      this.sink.report(
-        'no_access_to_freed_frame',
-        `page ${page} was reached in frame ${pfn}, which is free`,
-      );
-      return;
-    }
-    const at = page * PER_PAGE;
-    if (write) {
-      const value = words.get(at + WROTE) === FIRST_STAMP ? FIRST_STAMP + 1 : FIRST_STAMP;
-      words.set(at + WROTE, value);
-      x.frameSetContent(pfn, value);
-      return;
-    }
-    const want = words.get(at + WROTE);
-    const found = x.frameContent(pfn) >>> 0;
-    if (found !== want && words.get(at + DROPPED) === 0) {
-      this.sink.report('no_lost_write', `page ${page} reads ${found}, the guest wrote ${want}`);
-    }
-  }
-
   /** The mirror's device reads or writes page s[at + 1]; faults until it is mapped. */
   deviceAccess(t: Task, at: number): boolean {
     const s = t.stack;
@@ -332,10 +299,10 @@ export class ExploredMachine {
           if (!t.fresh && t.preempt(at, 1, `device: ${accessName(s, at)}`)) return false;
         case 1: {
           const page = s[at + 1] as number;
-          this.words.set(page * PER_PAGE + USED, 1);
+          this.monitor.use(page);
           const pfn = mirror.frameOf(page);
           if (pfn >= 0) {
-            this.#accessed(page, s[at + 2] !== 0, pfn);
+            this.monitor.accessed(page, s[at + 2] !== 0, pfn);
             return t.done(at, 0);
           }
           s[at + 4] = 0;
@@ -343,7 +310,7 @@ export class ExploredMachine {
           s[at] = 2;
         }
         case 2:
-          this.use(s[at + 1] as number);
+          this.monitor.use(s[at + 1] as number);
           if (!mirror.fault(t, at + 4)) return false;
           if (t.result < 0) return t.done(at, t.result);
           s[at] = 0;
@@ -360,7 +327,13 @@ export class ExploredMachine {
     mem.store32(flags, held ? mem.load32(flags) | PG_LOCKED : mem.load32(flags) & ~PG_LOCKED);
   }
 
-  // ---- what the host knows -----------------------------------------------------------------------
+  /** Replaces the ops of the registered notifier. */
+  replaceOps(by: (ops: MmuNotifierOps) => MmuNotifierOps): void {
+    const { notifiers } = this.mm;
+    const { ops, next, listed, freed } = notifiers.entry(this.registration);
+    const entry = new NotifierEntry(by(ops), next, listed, freed);
+    notifiers.entries = notifiers.entries.with(this.registration, entry);
+  }
 
   /** The secondary MMU drops all that it maps: its user closes it. */
   dropAll(): void {
@@ -369,127 +342,5 @@ export class ExploredMachine {
       this.core.x.flushTlbs();
     }
     if (this.mirror !== null) this.mirror.ptes = this.mirror.ptes.map(() => 0);
-  }
-
-  /** The host itself used a page. */
-  use(page: number): void {
-    this.words.set(page * PER_PAGE + USED, 1);
-  }
-
-  /** The host drops a page's content on purpose. */
-  drop(page: number): void {
-    this.words.set(page * PER_PAGE + DROPPED, 1);
-  }
-
-  /**
-   * A test for young has ended: whether the page was used since the test before the last one ended.
-   * The bits are cleared early in a test, and a use after that counts for the next: so a page that
-   * is rightly called young was used in this time.
-   */
-  usedLately(page: number): boolean {
-    const at = page * PER_PAGE;
-    const { words } = this;
-    const used = words.get(at + USED) !== 0;
-    const before = words.get(at + USED_BEFORE) !== 0;
-    words.set(at + USED_BEFORE, used ? 1 : 0);
-    words.set(at + USED, 0);
-    return used || before;
-  }
-
-  /** Present pte of a data page, or 0. */
-  hpte(page: number): number {
-    const pte = this.core.x.hpteGet(this.mm.id, GUEST_HVN + page) >>> 0;
-    return (pte & HPTE_PRESENT) !== 0 ? pte : 0;
-  }
-
-  #refcount(pfn: number): number {
-    return this.core.mem.load32((this.core.x.framePtr(pfn) >>> 0) + FRAME_REFCOUNT);
-  }
-
-  /** Frames that the secondary MMU maps for a data page. */
-  mappedFrames(page: number): number[] {
-    if (this.mirror !== null) {
-      const pfn = this.mirror.frameOf(page);
-      return pfn >= 0 ? [pfn] : [];
-    }
-    const { x, mem } = this.core;
-    const slot = x.slotPtr(1) >>> 0;
-    const head = mem.load32(mem.load32(slot + SLOT_RMAP) + page * 4);
-    if (head === 0) return [];
-    const entries: number[] = [];
-    if ((head & 1) === 0) entries.push(head);
-    else {
-      for (let desc = (head & ~1) >>> 0; desc !== 0; desc = mem.load32(desc)) {
-        const count = mem.load32(desc + 4);
-        for (let i = 0; i < count; i++) entries.push(mem.load32(desc + 8 + i * 4));
-      }
-    }
-    return entries.map(
-      (sptep) => (mem.load32(sptep) >>> 12) | ((mem.load32(sptep + 4) & 0x7ffff) << 20),
-    );
-  }
-
-  /** A page that the secondary MMU maps although its frame is free, or null. */
-  mappedFreeFrame(): string | null {
-    for (let page = 0; page < this.pages; page++) {
-      for (const pfn of this.mappedFrames(page)) {
-        if (pfn !== 0 && this.#refcount(pfn) === 0) {
-          return `page ${page} is mapped to frame ${pfn}, which is free`;
-        }
-      }
-    }
-    return null;
-  }
-
-  /** A page that the secondary MMU maps to another frame than the host does, or null. */
-  staleMapping(): string | null {
-    for (let page = 0; page < this.pages; page++) {
-      const pte = this.hpte(page);
-      for (const pfn of this.mappedFrames(page)) {
-        if (pte === 0) return `page ${page} is mapped to frame ${pfn}, the host maps nothing`;
-        if (pte >>> HPTE_PFN_SHIFT !== pfn) {
-          return `page ${page} is mapped to frame ${pfn}, the host maps frame ${pte >>> HPTE_PFN_SHIFT}`;
-        }
-      }
-    }
-    return null;
-  }
-
-  /** Wrong reference counts: frames in use that nobody accounts for. Null: all exact. */
-  leakedFrames(): string | null {
-    const { x } = this.core;
-    const owners = new Map<number, number>();
-    const add = (pfn: number): void => void owners.set(pfn, (owners.get(pfn) ?? 0) + 1);
-    const pins = this.kvm?.pinsPages === true;
-    for (let page = 0; page < this.pages; page++) {
-      const pte = this.hpte(page);
-      if (pte !== 0) add(pte >>> HPTE_PFN_SHIFT);
-      if (pins) for (const pfn of this.mappedFrames(page)) add(pfn);
-    }
-    const total = x.frameTotal() >>> 0;
-    for (let pfn = 1; pfn < total; pfn++) {
-      const count = this.#refcount(pfn);
-      const flags = x.pageFlags(pfn);
-      if (count === 0 || (flags & PG_ANON) === 0) continue;
-      const wanted = owners.get(pfn) ?? 0;
-      const cached = this.#inSwapCache(flags) ? 1 : 0;
-      if (this.#isTable(pfn)) continue;
-      if (count !== wanted + cached) {
-        return `frame ${pfn} has ${count} references, ${wanted + cached} are accounted for`;
-      }
-    }
-    return null;
-  }
-
-  #inSwapCache(flags: number): boolean {
-    return (flags & PG_SWAPCACHE) !== 0;
-  }
-
-  #isTable(pfn: number): boolean {
-    for (let i = 0; i < 4; i++) {
-      const pte = this.core.x.hpteGet(this.mm.id, TABLE_HVN + i) >>> 0;
-      if (pte >>> HPTE_PFN_SHIFT === pfn) return true;
-    }
-    return false;
   }
 }

@@ -4,6 +4,9 @@
 // actor drops to a priority below all others; the enabled actor of highest priority runs. A bug that
 // d ordering constraints bring about is hit by one run with probability at least 1 / (n * k^(d-1))
 // for n actors and k steps.
+//
+// An actor that comes back to a state in which it was before, with nobody else having moved, is
+// waiting in a loop (a fault that is retried while an invalidation runs): it yields to all others.
 
 import { mixHigh, mixLow } from './cells.ts';
 import { CRASH, DEADLOCK } from './search.ts';
@@ -78,6 +81,9 @@ export function pct(system: System, options: PctOptions = {}): PctResult {
     let low = 0;
     let high = 0;
     let order = 0;
+    let lowest = 0;
+    let running = -1;
+    const streak = new Set<number>();
     const violate = (property: string, detail: string): void => {
       const known = found.get(property);
       if (known === undefined || known.schedule.length > schedule.length) {
@@ -98,7 +104,12 @@ export function pct(system: System, options: PctOptions = {}): PctResult {
       hashChange(system.journal, change);
       low = (low + (change[0] as number)) | 0;
       high = (high + (change[1] as number)) | 0;
-      if (states.size < 4_000_000) states.add((low >>> 0) + (high & 0x1fffff) * 4294967296);
+      const hash = (low >>> 0) + (high & 0x1fffff) * 4294967296;
+      if (states.size < 4_000_000) states.add(hash);
+      if (actor !== running) streak.clear();
+      running = actor;
+      if (streak.has(hash)) priority[actor] = --lowest;
+      streak.add(hash);
       for (const { property, detail } of system.sink.found) violate(property, detail);
       system.sink.found.length = 0;
       if (crashed) {

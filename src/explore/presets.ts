@@ -30,6 +30,8 @@ export interface ProtocolPreset {
   readonly takeAllLocks: boolean;
   /** fork() tells the notifiers. */
   readonly forkHook: boolean;
+  /** mprotect() tells the notifiers. */
+  readonly protectHook: boolean;
   readonly retry: FaultRetry;
   readonly aging: AgingPreset;
   readonly mm: MmGenerationName;
@@ -52,6 +54,7 @@ const V3: ProtocolPreset = {
   releaseOrder: 'call-delete',
   takeAllLocks: false,
   forkHook: false,
+  protectHook: false,
   retry: 'none',
   aging: V3_AGING,
   mm: '2008',
@@ -77,6 +80,7 @@ const P6X: ProtocolPreset = {
   releaseOrder: 'call-all-delete-all',
   takeAllLocks: true,
   forkHook: true,
+  protectHook: true,
   retry: 'range',
   aging: AGING_6X,
   mm: '6.1',
@@ -93,6 +97,15 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     source: '20080113162418.GE8736@v2.random',
     chainLock: 'none',
     aging: AGING_PRESETS.v2,
+  },
+  {
+    ...V3,
+    name: 'v2-mirror',
+    says: 'v2 under a secondary MMU that takes no page references (GRU, XPMEM)',
+    source: '20080113162418.GE8736@v2.random',
+    chainLock: 'none',
+    aging: AGING_PRESETS.v2,
+    secondary: 'mirror',
   },
   V3,
   {
@@ -128,6 +141,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     says: 'the draft of 28 February 2008: the fault checks a seqlock after it mapped the page',
     source: '47C673DE.6000902@qumranet.com',
     forkHook: true,
+    protectHook: true,
     retry: 'seqlock',
     aging: AGING_PRESETS.v4,
   },
@@ -140,6 +154,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     releaseOrder: 'delete-call',
     takeAllLocks: true,
     forkHook: true,
+    protectHook: true,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
@@ -155,6 +170,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     releaseOrder: 'delete-call',
     takeAllLocks: true,
     forkHook: true,
+    protectHook: true,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
@@ -170,6 +186,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     releaseOrder: 'call-all-delete-all',
     takeAllLocks: true,
     forkHook: true,
+    protectHook: true,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',

@@ -4,13 +4,15 @@ import { DataError } from '../core/errors.ts';
 import { SEEDED_BUGS } from '../kvm/fault-protocol.ts';
 import type { SeededBug } from '../kvm/fault-protocol.ts';
 import { lockName } from '../sched/locks.ts';
+import { INJECTIONS } from './actors/inject.ts';
+import type { Injection } from './actors/inject.ts';
 import { LOCK_MIRROR } from './mirror.ts';
 import { pct } from './pct.ts';
 import type { PctOptions, PctResult } from './pct.ts';
 import { PROTOCOLS, protocolPreset } from './presets.ts';
 import type { ProtocolPreset } from './presets.ts';
 import { PROPERTIES, SCENARIOS, scenarioOf } from './scenarios.ts';
-import type { Scenario } from './scenarios.ts';
+import type { Scenario, ScenarioVariant } from './scenarios.ts';
 import { CRASH, DEADLOCK, search } from './search.ts';
 import type { SearchOptions, SearchResult, Violation } from './search.ts';
 import { tell } from './story.ts';
@@ -29,6 +31,7 @@ export interface CellResult {
   readonly preset: string;
   readonly scenario: string;
   readonly bug: SeededBug | null;
+  readonly inject: readonly Injection[];
   readonly actors: readonly string[];
   readonly violations: readonly Violation[];
   /** Of an exhaustive search. */
@@ -40,6 +43,8 @@ export interface CellResult {
 /** Options of a cell. */
 export interface CellOptions extends SearchOptions {
   readonly bug?: SeededBug | undefined;
+  /** Faults that come at any moment. */
+  readonly inject?: readonly Injection[];
   /** Random schedules instead of the exhaustive search. */
   readonly random?: PctOptions | undefined;
 }
@@ -50,7 +55,7 @@ export function exploreCell(
   scenario: Scenario,
   options: CellOptions = {},
 ): CellResult {
-  const system = new System(scenario.build(preset, options.bug));
+  const system = new System(scenario.build(preset, options));
   const random = options.random === undefined ? null : pct(system, options.random);
   const found = random === null ? search(system, options) : null;
   system.close();
@@ -58,6 +63,7 @@ export function exploreCell(
     preset: preset.name,
     scenario: scenario.name,
     bug: options.bug ?? null,
+    inject: options.inject ?? [],
     actors: system.actors.map((actor) => actor.name),
     violations: (found ?? random)?.violations ?? [],
     search: found,
@@ -75,9 +81,9 @@ export function tellCell(
   preset: ProtocolPreset,
   scenario: Scenario,
   schedule: readonly number[],
-  bug?: SeededBug,
+  variant: ScenarioVariant = {},
 ): Story {
-  return tell(scenario.build(preset, bug), schedule, nameOfLock);
+  return tell(scenario.build(preset, variant), schedule, nameOfLock);
 }
 
 /** Format of a schedule in a file. */
@@ -86,6 +92,7 @@ export interface ScheduleFile {
   readonly preset: string;
   readonly scenario: string;
   readonly bug: SeededBug | null;
+  readonly inject: readonly Injection[];
   readonly property: string;
   readonly detail: string;
   readonly actors: readonly string[];
@@ -100,6 +107,7 @@ export function scheduleFile(cell: CellResult, violation: Violation): ScheduleFi
     preset: cell.preset,
     scenario: cell.scenario,
     bug: cell.bug,
+    inject: cell.inject,
     property: violation.property,
     detail: violation.detail,
     actors: cell.actors,
@@ -135,11 +143,14 @@ export function parseSchedule(text: string, name: string): LoadedSchedule {
   if (file.bug !== null && !SEEDED_BUGS.includes(file.bug as SeededBug)) {
     bad(`bug ${JSON.stringify(file.bug)} is unknown`);
   }
-  const { schedule } = file;
+  const { schedule, inject = [] } = file;
+  if (!Array.isArray(inject) || inject.some((name) => !INJECTIONS.includes(name))) {
+    bad(`inject ${JSON.stringify(inject)} is unknown`);
+  }
   if (!Array.isArray(schedule) || schedule.some((a) => !Number.isInteger(a) || a < 0 || a > 30)) {
     bad('schedule is not a list of actors');
   }
-  return { file: value as ScheduleFile, preset, scenario };
+  return { file: { ...(value as ScheduleFile), inject }, preset, scenario };
 }
 
 /** Every cell of the table. */

@@ -262,6 +262,7 @@ export class NotifierChain {
    */
   release(t: Task, at: number): boolean {
     const s = t.stack;
+    const recheck = this.freeing === 'type-safe-recheck';
     for (;;) {
       switch (s[at]) {
         case 0:
@@ -284,14 +285,24 @@ export class NotifierChain {
           if (this.releaseOrder === 'delete-call') this.#unlink(current);
           if (t.preempt(at, 3, 'mmu_notifier_release: call ops->release')) return false;
         }
-        case 3:
+        case 3: {
+          const current = s[at + CURRENT] as number;
+          if (recheck && !t.lock(at, 3, lockEntry(current))) return false;
+          if (recheck && !this.entry(current).listed) {
+            t.unlock(lockEntry(current));
+            s[at + CURRENT] = this.head;
+            s[at] = 2;
+            continue;
+          }
           s[at + CALLEE] = 0;
           s[at] = 4;
+        }
         case 4: {
           const current = s[at + CURRENT] as number;
           if (!this.#callRelease(t, at, current)) return false;
           s[at + CURRENT] = this.entry(current).next;
           if (this.releaseOrder === 'call-delete') this.#unlink(current);
+          if (recheck) t.unlock(lockEntry(current));
           s[at] = 2;
           continue;
         }

@@ -5,7 +5,7 @@ import { PROTOCOLS, protocolPreset } from '../../src/explore/presets.ts';
 import type { ProtocolPreset } from '../../src/explore/presets.ts';
 import { explore } from '../../src/explore/explore.ts';
 import { exploreCell, parseSchedule, scheduleFile, tellCell } from '../../src/explore/run.ts';
-import { longScenario, SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
+import { crowdScenario, longScenario, SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
 import type { Scenario } from '../../src/explore/scenarios.ts';
 import type { Actor, SystemDefinition } from '../../src/explore/system.ts';
 import { sourcesOf } from '../../src/explore/table.ts';
@@ -57,6 +57,15 @@ describe('protocols', () => {
     expect(violated(name, 'unregister')).toEqual(broken ? ['no_use_after_free'] : []);
   });
 
+  test('fixed protocols hold with six actors on two pages, in random schedules', () => {
+    for (const name of ['2.6.27', 'srcu', 'interval', '6.x']) {
+      const random = { runs: 150, bugDepth: 12, seed: 4 };
+      const cell = exploreCell(preset(name), crowdScenario, { random });
+      expect([name, ...cell.violations.map((v) => `${v.property}: ${v.detail}`)]).toEqual([name]);
+      expect(cell.random?.states).toBeGreaterThan(3000);
+    }
+  });
+
   test('the seqlock draft runs into its own BUG()', () => {
     expect(violated('seqlock', 'fault-zap')).toEqual(['kernel_bug']);
   });
@@ -68,7 +77,7 @@ describe('protocols', () => {
 
   test('no deadlock anywhere, and every violation has its source', () => {
     for (const protocol of PROTOCOLS) {
-      for (const of of ['fault-zap', 'unregister', 'release-unregister', 'register']) {
+      for (const of of ['fault-zap', 'destroy', 'release-unregister', 'register']) {
         for (const property of violated(protocol.name, of)) {
           expect(property).not.toBe('deadlock');
           expect(sourcesOf(protocol.name, of, property).length).toBeGreaterThan(0);
