@@ -27,7 +27,7 @@ export interface MmGeneration {
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
   readonly protectHook: boolean;
-  /** A fatal signal ends get_user_pages (2.6.29) and the wait for a page's lock (2.6.37). */
+  /** A fatal signal ends get_user_pages (commit 4779280d1ea4) and the wait for a page's lock. */
   readonly killable: boolean;
 }
 

@@ -107,7 +107,12 @@ const MISTAKES: readonly Mistake[] = [
     property: 'frames_exact',
     scenario: 'fault-zap',
     says: 'the fault keeps its reference',
-    core: () => ({ releasePfn: (): void => {} }),
+    core: (x) => ({
+      faultInstall: (vcpu, pfn, ...rest) => {
+        x.getPage(pfn);
+        return x.faultInstall(vcpu, pfn, ...rest);
+      },
+    }),
   },
   {
     property: 'deadlock',

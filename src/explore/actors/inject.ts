@@ -38,13 +38,14 @@ function noMemory(machine: ExploredMachine): Actor {
 }
 
 /** A fatal signal comes for the first actor, at any moment. */
-function signal(): Actor {
-  const run = (t: Task, at: number): boolean => {
+const KILL: Actor = {
+  name: 'kill',
+  begins: 'kill: SIGKILL for the first actor',
+  run: (t, at) => {
     if (t.locks instanceof ExploredLocks) t.locks.signal(0);
     return t.done(at, 0);
-  };
-  return { name: 'kill', begins: 'kill: SIGKILL for the first actor', run };
-}
+  },
+};
 
 /** Faults that can be put into any scenario. */
 export const INJECTIONS = ['io-error', 'no-memory', 'signal'] as const;
@@ -55,5 +56,5 @@ export type Injection = (typeof INJECTIONS)[number];
 /** The actor of an injected fault. */
 export function injector(machine: ExploredMachine, injection: Injection): Actor {
   if (injection === 'io-error') return badDevice(machine);
-  return injection === 'no-memory' ? noMemory(machine) : signal();
+  return injection === 'no-memory' ? noMemory(machine) : KILL;
 }
