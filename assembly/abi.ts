@@ -1125,3 +1125,18 @@ export const LAZYFREE_PTE: u32 = 2;
 export const FOLL_UACCESS: u32 = 0x100;
 /** The swap device is a RAM disk: a page that one entry names bypasses the swap cache. */
 export const MAP_SWAP_DIRECT: u32 = 128;
+/** A read of untouched anonymous memory maps the zero page. */
+export const MAP_ZERO_PAGE: u32 = 256;
+
+// ---- gupPlain(): results beside a pfn, and what it leaves in MM_OUT ------------------------------
+/** The protocol is to go on (FOLLOW_NONE). */
+export const GUP_SLOW: u32 = 0xffffffff;
+/** Room must be made for one more page first. */
+export const GUP_CHARGE: u32 = 0xfffffffe;
+/** Word of MM_OUT: GUP_NO_READ, or the device that was read. */
+export const GUP_OUT_READ: u32 = 2;
+/** Word of MM_OUT: the slot or the file offset that was read. */
+export const GUP_OUT_PLACE: u32 = 3;
+export const GUP_NO_READ: u32 = 0;
+export const GUP_READ_SWAP: u32 = 1;
+export const GUP_READ_FILE: u32 = 2;

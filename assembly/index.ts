@@ -93,6 +93,7 @@ export { tlbSelect } from './tlb/tags';
 export { lastWalkPfn } from './access_path';
 export { accessHit, runBatch } from './run';
 export { faultInstall, faultTranslate } from './mmu/page_fault';
+export { gupPlain } from './mm/gup';
 export { quickFaultInit } from './mmu/quick_fault';
 export {
   verifyInit,

@@ -95,6 +95,11 @@ export function outWord(i: u32, value: u32): void {
   store<u32>(OUT + ((<usize>i) << 2), value);
 }
 
+/** A word that outWord() wrote. */
+export function outRead(i: u32): u32 {
+  return load<u32>(OUT + ((<usize>i) << 2));
+}
+
 /**
  * What a fault at a page meets. It is called without the page-table lock: who finds FAULT_PRESENT takes
  * it and calls faultPresent(). MM_OUT word 1 is what a new leaf table for the page would be charged as.

@@ -453,6 +453,19 @@ export interface MemoryExports {
    * come first (follow_page_pte).
    */
   followPage(mm: number, hvn: number, flags: number): number;
+  /**
+   * get_user_pages in the plain cases, for a run that nothing can preempt: a pfn with a reference,
+   * GUP_CHARGE (room first), or GUP_SLOW (the protocol goes on). MM_OUT words GUP_OUT_*: what was read.
+   */
+  gupPlain(
+    mm: number,
+    hvn: number,
+    foll: number,
+    args: number,
+    file: number,
+    offset: number,
+    limit: number,
+  ): number;
   /** A page that could not be read leaves its cache, and the reader drops its reference. */
   readFailed(pfn: number): void;
 }

@@ -58,7 +58,7 @@ export const EINTR = -4;
 export const EIO = -5;
 
 /** MAP_* of a fault in a vma. */
-function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
+export function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
   const { generation } = mm.host;
   let args = write ? abi.MAP_WRITE_FAULT : 0;
   if (vma.flags & VM_WRITE) args |= abi.MAP_VM_WRITE;

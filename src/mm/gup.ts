@@ -3,7 +3,7 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { EFAULT, EINTR, handleMmFault } from './fault.ts';
+import { EFAULT, EINTR, handleMmFault, mapArgs } from './fault.ts';
 import type { Mm } from './mm.ts';
 
 /** Flags of getUserPages(); see abi.ts. */
@@ -23,6 +23,9 @@ const HVN = 1;
 const FLAGS = 2;
 const CALLEE = 3;
 
+/** GUP_CHARGE as the core's result comes. */
+const GUP_CHARGE = abi.GUP_CHARGE | 0;
+
 function faultFlags(foll: number): number {
   return (foll & abi.FOLL_UACCESS) !== 0 ? UACCESS_FAULT : GUP_FAULT;
 }
@@ -36,6 +39,7 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
   for (;;) {
     switch (s[at]) {
       case 0:
+        if (t.straight && plain(t, at, mm)) return true;
         if (!t.lockShared(at, 0, lockMmap(mm.id))) return false;
         if (!mm.permitsAt(s[at + HVN] as number, s[at + FLAGS] as number)) {
           return finish(t, at, mm, EFAULT);
@@ -62,6 +66,44 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
   }
 }
 
+/**
+ * A straight run of the protocol: the steps that need nothing of the host are made in one call of the
+ * core (assembly/mm/gup.ts). False: it is to go on step by step.
+ */
+function plain(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const { host } = mm;
+  const hvn = s[at + HVN] as number;
+  const flags = s[at + FLAGS] as number;
+  const write = (flags & abi.FOLL_WRITE) !== 0;
+  const vma = mm.findVma(hvn);
+  if (vma === undefined || !mm.permits(vma, write) || host.swap.mayFail || host.disk.mayFail) {
+    return false;
+  }
+  let args = mapArgs(mm, vma, write);
+  if (host.generation.zeroPage) args |= abi.MAP_ZERO_PAGE;
+  const foll = touchFlags(mm, flags);
+  const offset = vma.pgoff + (hvn - vma.start);
+  const { x } = host.core;
+  for (;;) {
+    const got = x.gupPlain(mm.id, hvn, foll, args, vma.file, offset, host.limit);
+    if (host.out(abi.GUP_OUT_READ) !== abi.GUP_NO_READ) waitForRead(mm, hvn);
+    if (got !== GUP_CHARGE) return got >= 0 && t.done(at, got);
+    t.stack[at + CALLEE] = 0;
+    host.tryCharge(t, at + CALLEE);
+    if (t.result !== 0) return t.done(at, t.result);
+  }
+}
+
+/** The device was read: its caller waits. */
+function waitForRead(mm: Mm, hvn: number): void {
+  const { host } = mm;
+  const file = host.out(abi.GUP_OUT_READ) === abi.GUP_READ_FILE;
+  const place = host.out(abi.GUP_OUT_PLACE);
+  if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, hvn);
+  host.wait((file ? host.disk : host.swap).read(host.now, place));
+}
+
 function finish(t: Task, at: number, mm: Mm, result: number): true {
   t.unlockShared(lockMmap(mm.id));
   return t.done(at, result);
@@ -72,7 +114,10 @@ function finish(t: Task, at: number, mm: Mm, result: number): true {
  * none. FOLL_TOUCH makes the pte young (v3) or calls mark_page_accessed, as the aging protocol says.
  */
 export function followPage(mm: Mm, hvn: number, flags: number): number {
-  const { x } = mm.host.core;
-  const touch = mm.host.aging.touch === 'pte-young' ? flags | abi.FOLL_YOUNG : flags;
-  return x.followPage(mm.id, hvn, touch) | 0;
+  return mm.host.core.x.followPage(mm.id, hvn, touchFlags(mm, flags)) | 0;
+}
+
+/** FOLL_* as the aging protocol takes them. */
+function touchFlags(mm: Mm, flags: number): number {
+  return mm.host.aging.touch === 'pte-young' ? flags | abi.FOLL_YOUNG : flags;
 }

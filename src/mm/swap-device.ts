@@ -108,6 +108,11 @@ export class BlockDevice {
     this.#free = new Float64Array(profile.channels);
   }
 
+  /** Whether a read or a write may fail at all. */
+  get mayFail(): boolean {
+    return this.#failRead > 0 || this.#failWrite > 0;
+  }
+
   /** Reads the page at `place` at time `now`: ns until it is there, or -1 for an I/O error. */
   read(now: number, place: number): number {
     this.reads++;

@@ -86,6 +86,11 @@ export class Task {
     this.id = id;
   }
 
+  /** Nothing can come between this task's steps: whole runs of them may be made in one call. */
+  get straight(): boolean {
+    return !this.preemptive && this.locks === null;
+  }
+
   /** Marks a preemption point: the protocol continues at case `pc`. True: return to the explorer. */
   preempt(at: number, pc: number, where: string): boolean {
     this.stack[at] = pc;

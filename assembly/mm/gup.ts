@@ -1,0 +1,105 @@
+// get_user_pages where nothing can come between its steps: the pieces of the host page fault in the
+// order of handleMmFault() (src/mm/fault.ts, the protocol), without its preemption points, for the
+// plain cases. Whatever is not plain is left to the protocol, before anything is changed.
+
+import {
+  FAULT_NONE,
+  FAULT_SWAP,
+  FOLLOW_NONE,
+  GUP_CHARGE,
+  GUP_NO_READ,
+  GUP_OUT_PLACE,
+  GUP_OUT_READ,
+  GUP_READ_FILE,
+  GUP_READ_SWAP,
+  GUP_SLOW,
+  IO_MAJOR,
+  MAP_CHARGED,
+  MAP_SHARED,
+  MAP_WRITE_FAULT,
+  MAP_ZERO_PAGE,
+} from '../abi';
+import { isTracing } from '../events';
+import { Hvn, Pfn } from '../types';
+import { filemapGet } from './filemap';
+import { framesCharged } from './frame';
+import {
+  doAnonymousPage,
+  faultClassify,
+  filemapMap,
+  filemapRead,
+  followPage,
+  mapZeroPage,
+  outRead,
+  outWord,
+  swapinBegin,
+  swapinMap,
+} from './memory';
+import { swapCacheLookup } from './swap';
+
+/** Notes for the host that a device was read: which, and where. */
+function noteRead(device: u32, place: u32): void {
+  outWord(GUP_OUT_READ, device);
+  outWord(GUP_OUT_PLACE, place);
+}
+
+/** A page of a file: FILE and FILE_MAP of the protocol. */
+function fileFault(mm: u32, hvn: Hvn, args: u32, file: u32, offset: u32, room: bool): u32 {
+  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return GUP_SLOW;
+  if (!room && filemapGet(file, offset) == 0) return GUP_CHARGE;
+  const found = filemapRead(file, offset, args);
+  if (found == 0) return GUP_SLOW;
+  if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_FILE, offset);
+  filemapMap(mm, hvn, found & ~IO_MAJOR, args);
+  return 0;
+}
+
+/** A page in swap: SWAP and SWAP_MAP. */
+function swapFault(mm: u32, hvn: Hvn, args: u32, slot: u32, room: bool): u32 {
+  if (!room && swapCacheLookup(slot) == 0) return GUP_CHARGE;
+  const found = swapinBegin(slot, args);
+  if (found == 0) return GUP_SLOW;
+  if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_SWAP, slot);
+  swapinMap(mm, hvn, found & ~IO_MAJOR, args);
+  return 0;
+}
+
+/** A page that never was: ANON. */
+function anonFault(mm: u32, hvn: Hvn, args: u32, room: bool): u32 {
+  if ((args & (MAP_ZERO_PAGE | MAP_WRITE_FAULT)) == MAP_ZERO_PAGE) {
+    mapZeroPage(mm, hvn);
+    return 0;
+  }
+  if (!room) return GUP_CHARGE;
+  return doAnonymousPage(mm, hvn, args) == 0 ? GUP_SLOW : 0;
+}
+
+/**
+ * The pfn of a page with a reference, as followPage() with `foll` gives it, faulted in when needed with
+ * MAP_* `args`; `file` (0: none) and `offset` are what lies behind it, `limit` how many pages may be
+ * charged. GUP_CHARGE: room must be made first. GUP_SLOW: the protocol is to go on. MM_OUT words
+ * GUP_OUT_*: the device read, if there was one.
+ */
+export function gupPlain(
+  mm: u32,
+  hvn: Hvn,
+  foll: u32,
+  args: u32,
+  file: u32,
+  offset: u32,
+  limit: u32,
+): Pfn {
+  outWord(GUP_OUT_READ, GUP_NO_READ);
+  const present = followPage(mm, hvn, foll);
+  if (present != FOLLOW_NONE) return present;
+  if (isTracing()) return GUP_SLOW;
+  const room = (args & MAP_CHARGED) == 0 || framesCharged() < limit;
+  let done = GUP_SLOW;
+  const found = faultClassify(mm, hvn);
+  if (found == FAULT_SWAP) done = swapFault(mm, hvn, args, outRead(0), room);
+  else if (found == FAULT_NONE) {
+    done =
+      file == 0 ? anonFault(mm, hvn, args, room) : fileFault(mm, hvn, args, file, offset, room);
+  }
+  return done == 0 ? followPage(mm, hvn, foll) : done;
+}
