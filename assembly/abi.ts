@@ -800,6 +800,8 @@ export const LRU_POLICY_FIRST: u32 = 16;
 export const LRU_LISTS: u32 = 32;
 /** Bytes of a list head: first pfn, last pfn, pages, spare. */
 export const LRU_HEAD_SIZE: u32 = 16;
+/** Word of a list head: its pages. */
+export const LRU_HEAD_PAGES: u32 = 8;
 
 /** Most host mms and files together; their ids start at 1. */
 export const MM_MAX: u32 = 256;
@@ -1127,6 +1129,8 @@ export const FOLL_UACCESS: u32 = 0x100;
 export const MAP_SWAP_DIRECT: u32 = 128;
 /** A read of untouched anonymous memory maps the zero page. */
 export const MAP_ZERO_PAGE: u32 = 256;
+/** gupPlain() is called again after room was made. */
+export const MAP_ROOM_MADE: u32 = 512;
 
 // ---- gupPlain(): results beside a pfn, and what it leaves in MM_OUT ------------------------------
 /** The protocol is to go on (FOLLOW_NONE). */

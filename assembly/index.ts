@@ -35,6 +35,7 @@ export {
   frameInit,
   framePtr,
   framesCharged,
+  framesChargedPtr,
   frameSetContent,
   framesFree,
   frameTable,
@@ -161,6 +162,7 @@ export {
   pageoutFree,
   pageReferencedOne,
   reclaimNext,
+  reclaimUnmap,
   removeMapping,
   tryToUnmapOne,
 } from './mm/vmscan';
@@ -198,7 +200,7 @@ export { getRoot, rootRole, shadowMapMmio, guestTableWrite } from './mmu/fault';
 export { folioSetReferenced, hvaToPfnFast } from './mmu/pfn';
 export { mmuPteWrite, syncRoot, gfnShadowed, writeProtectRange } from './mmu/sync';
 export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap';
-export { unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
+export { ageAndFlush, unmapAndFlush, unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva } from './mmu/invlpg';
 export {
   tdpAgeHvaRange,

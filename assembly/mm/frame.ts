@@ -45,8 +45,8 @@ let frameTop: u32 = 0;
 /** First frame of the free list (0: none). */
 let freeFrames: u32 = 0;
 let freeCount: u32 = 0;
-/** Frames charged to the limit. */
-let charged: u32 = 0;
+/** A word: frames charged to the limit. The host reads it before every fault that needs room. */
+const CHARGED: usize = memory.data(4, 4);
 /** A page of zeros that reads of untouched frames see. */
 let zeroContent: usize = 0;
 
@@ -84,7 +84,12 @@ export function framesFree(): u32 {
 
 /** Frames charged to the limit. */
 export function framesCharged(): u32 {
-  return charged;
+  return load<u32>(CHARGED);
+}
+
+/** Address of the word with their number. */
+export function framesChargedPtr(): u32 {
+  return <u32>CHARGED;
 }
 
 /** A zeroed frame with one reference, or 0 when all are in use. */
@@ -104,13 +109,17 @@ export function frameAlloc(): Pfn {
   return pfn;
 }
 
+function addCharged(pages: i32): void {
+  store<u32>(CHARGED, load<u32>(CHARGED) + pages);
+}
+
 /** Counts a frame against the limit until it is freed. */
 export function frameCharge(pfn: Pfn): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   if (flags & PG_CHARGED) return;
   store<u32>(page, flags | PG_CHARGED, FRAME_FLAGS);
-  charged++;
+  addCharged(1);
   memcgUpdated(1);
 }
 
@@ -130,7 +139,7 @@ export function tableCharge(): u32 {
 /** A leaf table was made: a page of kernel memory (MEMCG_KMEM), and one of page tables. */
 export function chargeTable(): void {
   if (tablesCount == 0) return;
-  charged++;
+  addCharged(1);
   memcgUpdated(1);
   memcgUpdated(1);
 }
@@ -138,7 +147,7 @@ export function chargeTable(): void {
 /** A leaf table was freed. */
 export function unchargeTable(): void {
   if (tablesCount == 0) return;
-  charged--;
+  addCharged(-1);
   memcgUpdated(1);
   memcgUpdated(1);
 }
@@ -151,7 +160,7 @@ function frameFree(pfn: Pfn, page: usize): void {
   );
   if (flags & PG_LRU) lruDel(pfn);
   if (flags & PG_CHARGED) {
-    charged--;
+    addCharged(-1);
     memcgUncharged();
   }
   const content = load<u32>(page, FRAME_CONTENT);

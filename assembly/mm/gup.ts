@@ -3,8 +3,6 @@
 // plain cases. Whatever is not plain is left to the protocol, before anything is changed.
 
 import {
-  FAULT_NONE,
-  FAULT_SWAP,
   FOLLOW_NONE,
   GUP_CHARGE,
   GUP_NO_READ,
@@ -13,8 +11,11 @@ import {
   GUP_READ_FILE,
   GUP_READ_SWAP,
   GUP_SLOW,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
   IO_MAJOR,
   MAP_CHARGED,
+  MAP_ROOM_MADE,
   MAP_SHARED,
   MAP_WRITE_FAULT,
   MAP_ZERO_PAGE,
@@ -35,6 +36,7 @@ import {
   swapinBegin,
   swapinMap,
 } from './memory';
+import { hpteGet } from './pte';
 import { swapCacheLookup } from './swap';
 
 /** Notes for the host that a device was read: which, and where. */
@@ -45,7 +47,6 @@ function noteRead(device: u32, place: u32): void {
 
 /** A page of a file: FILE and FILE_MAP of the protocol. */
 function fileFault(mm: u32, hvn: Hvn, args: u32, file: u32, offset: u32, room: bool): u32 {
-  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return GUP_SLOW;
   if (!room && filemapGet(file, offset) == 0) return GUP_CHARGE;
   const found = filemapRead(file, offset, args);
   if (found == 0) return GUP_SLOW;
@@ -77,7 +78,7 @@ function anonFault(mm: u32, hvn: Hvn, args: u32, room: bool): u32 {
 /**
  * The pfn of a page with a reference, as followPage() with `foll` gives it, faulted in when needed with
  * MAP_* `args`; `file` (0: none) and `offset` are what lies behind it, `limit` how many pages may be
- * charged. GUP_CHARGE: room must be made first. GUP_SLOW: the protocol is to go on. MM_OUT words
+ * charged. GUP_CHARGE: room must be made first (and then the call repeated with MAP_ROOM_MADE). GUP_SLOW: the protocol is to go on. MM_OUT words
  * GUP_OUT_*: the device read, if there was one.
  */
 export function gupPlain(
@@ -92,14 +93,17 @@ export function gupPlain(
   outWord(GUP_OUT_READ, GUP_NO_READ);
   const present = followPage(mm, hvn, foll);
   if (present != FOLLOW_NONE) return present;
-  if (isTracing()) return GUP_SLOW;
-  const room = (args & MAP_CHARGED) == 0 || framesCharged() < limit;
-  let done = GUP_SLOW;
-  const found = faultClassify(mm, hvn);
-  if (found == FAULT_SWAP) done = swapFault(mm, hvn, args, outRead(0), room);
-  else if (found == FAULT_NONE) {
-    done =
-      file == 0 ? anonFault(mm, hvn, args, room) : fileFault(mm, hvn, args, file, offset, room);
-  }
+  const entry = hpteGet(mm, hvn);
+  const copies = file != 0 && (args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT;
+  if (isTracing() || (entry & HPTE_PRESENT) != 0 || (entry == 0 && copies)) return GUP_SLOW;
+  // The fault is counted once, before room is made for it.
+  const made = (args & MAP_ROOM_MADE) != 0;
+  if (!made) faultClassify(mm, hvn);
+  const unlimited = made || (args & MAP_CHARGED) == 0;
+  const room = unlimited || framesCharged() < limit;
+  let done: u32 = 0;
+  if (entry != 0) done = swapFault(mm, hvn, args, entry >> HPTE_PFN_SHIFT, room);
+  else if (file != 0) done = fileFault(mm, hvn, args, file, offset, room);
+  else done = anonFault(mm, hvn, args, unlimited || framesCharged() + outRead(1) < limit);
   return done == 0 ? followPage(mm, hvn, foll) : done;
 }

@@ -14,6 +14,7 @@ import {
   FRAME_REFCOUNT,
   LRU_ACTIVE_ANON,
   LRU_ACTIVE_FILE,
+  LRU_HEAD_PAGES,
   LRU_HEAD_SIZE,
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
@@ -53,6 +54,7 @@ const HEAD_FIRST: usize = 0;
 const HEAD_LAST: usize = 4;
 const HEAD_PAGES: usize = 8;
 if (LRU_LISTS * LRU_HEAD_SIZE != 512) ERROR('abi: LRU_LISTS * LRU_HEAD_SIZE');
+if (HEAD_PAGES != <usize>LRU_HEAD_PAGES) ERROR('abi: LRU_HEAD_PAGES');
 
 function headOf(list: u32): usize {
   assert(list < LRU_LISTS, 'a list number is below LRU_LISTS');

@@ -151,6 +151,18 @@ export function tryToUnmapOne(pfn: Pfn): u32 {
   return pageMapcount(pfn) == 0 ? 1 : 2;
 }
 
+/**
+ * reclaimNext() and tryToUnmapOne() in one, for a page with one mapping that was not freed lazily: its
+ * hvn (mm and flags in MM_OUT), or RECLAIM_NO_SWAP; RECLAIM_NO_MAPPING for any other page.
+ */
+export function reclaimUnmap(pfn: Pfn): u32 {
+  const lazy = (load<u32>(framePtr(pfn), FRAME_FLAGS) & (PG_ANON | PG_SWAPBACKED)) == PG_ANON;
+  if (lazy || pageMapcount(pfn) != 1) return NO_MAPPING;
+  const hvn = reclaimNext(pfn);
+  if (hvn != NO_SWAP) tryToUnmapOne(pfn);
+  return hvn;
+}
+
 /** True when nothing but reclaim and the cache (swap or page cache) holds the page. */
 function isCacheFreeable(page: usize, flags: u32, file: bool): bool {
   const cached: u32 = file || flags & PG_SWAPCACHE ? 1 : 0;

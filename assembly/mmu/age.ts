@@ -206,6 +206,18 @@ export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
   return young ? 1 : 0;
 }
 
+/** ageHvaRange() and the flush that ends it, when nothing comes between them. */
+export function ageAndFlush(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
+  const young = ageHvaRange(mm, start, end, action);
+  if (young != 0) flushGathered();
+  return young;
+}
+
+/** unmapHvaRange() and the flush that ends it. */
+export function unmapAndFlush(mm: u32, start: Hvn, end: Hvn): void {
+  if (unmapHvaRange(mm, start, end) != 0) flushGathered();
+}
+
 /** The flush that ends a call above. */
 export function flushTlbs(): void {
   flushGathered();

@@ -40,6 +40,8 @@ export interface FrameExports {
   framesFree(): number;
   /** Frames that count against the host's limit. */
   framesCharged(): number;
+  /** Address of the word that framesCharged() reads. */
+  framesChargedPtr(): number;
   /** A zeroed frame with one reference, or 0 when all are in use. */
   frameAlloc(): number;
   /** Counts a frame against the limit until it is freed. */
@@ -311,6 +313,10 @@ export interface ShadowExports {
   zapCollapsibleSptes(slot: number): number;
   /** Everything goes, newest first: the address space is released. */
   zapAll(): void;
+  /** ageHvaRange() and the flush that ends it, in one. */
+  ageAndFlush(mm: number, start: number, end: number, action: number): number;
+  /** unmapHvaRange() and the flush that ends it, in one. */
+  unmapAndFlush(mm: number, start: number, end: number): void;
   /** Zaps the sptes of a range of hvns; 1: flush. */
   unmapHvaRange(mm: number, start: number, end: number): number;
   /** Ages a range of hvns (AGE_*); 1: some page was young. */
@@ -558,6 +564,9 @@ export interface VmscanExports {
    * says RECLAIM_NO_SWAP.
    */
   reclaimNext(pfn: number): number;
+  /** reclaimNext() and tryToUnmapOne() in one, for a page with one mapping that is not lazily freed; else
+   *  RECLAIM_NO_MAPPING and nothing is changed. */
+  reclaimUnmap(pfn: number): number;
 }
 
 /** Exports of mm/range.ts. */

@@ -30,6 +30,8 @@ export interface Core {
   readonly tracing: boolean;
   /** Sends an event of the host's side into the same stream; call it only while `tracing`. */
   readonly emit: EventSink;
+  /** Adds one to a counter (its slot); what the core's own bump() does, without a call. */
+  bump(slot: number): void;
   /** Starts the event stream, or with null ends it. Core and host share the one order. */
   trace(sink: EventSink | null): void;
 }
@@ -80,13 +82,22 @@ export function loadCore(build: CoreBuild = 'release'): Core {
       `core has ABI ${version}, the host wants ${ABI_VERSION}: rebuild with npm run build`,
     );
   }
+  const mem = new CoreMemory(x.memory);
+  const stats = (x.statsPtr() >>> 0) >>> 2;
   // Plain fields, since the host reads `tracing` on every step of a fault.
   const core = {
     x,
-    mem: new CoreMemory(x.memory),
+    mem,
     build,
     tracing: false,
     emit: ignore as EventSink,
+    bump(slot: number) {
+      const { u32 } = mem;
+      const at = stats + 2 * slot;
+      const value = (u32[at] as number) + 1;
+      u32[at] = value;
+      if (value > 0xffffffff) u32[at + 1] = (u32[at + 1] as number) + 1;
+    },
     trace(to: EventSink | null) {
       sink = to ?? ignore;
       core.emit = sink;

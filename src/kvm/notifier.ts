@@ -99,6 +99,10 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         this.#emit(EVENT_KVM_INVALIDATE_RANGE_START, start, end - start, s[at + EVENT] as number);
         this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
         if (kvm.protocol.bug !== 'seq-at-end-only') kvm.core.x.invalidateBegin(start, end);
+        if (this.#atOnce(t)) {
+          kvm.core.x.unmapAndFlush(kvm.mm.id, start, end);
+          break;
+        }
         s[at + FLUSH] = this.#zap(start, end);
         if (!kvm.pinsPages && t.preempt(at, 1, FLUSHING)) return false;
       case 1:
@@ -166,9 +170,14 @@ class KvmNotifierSteps implements MmuNotifierSteps {
 
   #age(t: Task, at: number, start: number, end: number, action: number, flush: boolean): boolean {
     const s = t.stack;
+    const { core, mm } = this.#kvm;
     switch (s[at]) {
       case 0:
         if (!t.lock(at, 0, LOCK_MMU)) return false;
+        if (flush && this.#atOnce(t)) {
+          s[at + YOUNG] = core.x.ageAndFlush(mm.id, start, end, action);
+          break;
+        }
         s[at + YOUNG] = this.#ageRange(start, end, action);
         if (flush && !this.#kvm.pinsPages && t.preempt(at, 1, FLUSHING)) return false;
       case 1:
@@ -198,6 +207,12 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         case 2:
           if (!t.lock(at, 2, LOCK_MMU)) return false;
           if (retry === 'seq-count' || retry === 'range') bumpSeq(kvm);
+          if (this.#atOnce(t)) {
+            kvm.core.x.unmapAndFlush(kvm.mm.id, start, end);
+            s[at + FLUSH] = 0;
+            s[at] = 3;
+            continue;
+          }
           s[at + FLUSH] = this.#zap(start, end);
           if (!kvm.pinsPages && t.preempt(at, 3, FLUSHING)) return false;
         case 3:
@@ -210,6 +225,12 @@ class KvmNotifierSteps implements MmuNotifierSteps {
           return t.done(at, 0);
       }
     }
+  }
+
+  /** Whether the sptes change and the TLBs are flushed in one step, which is then one call. */
+  #atOnce(t: Task): boolean {
+    const { tdp, protocol } = this.#kvm;
+    return t.straight && !tdp && protocol.bug === undefined;
   }
 
   #ageRange(start: number, end: number, action: number): number {

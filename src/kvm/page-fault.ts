@@ -66,12 +66,15 @@ const WRITE = 5;
 const STALE = 6;
 /** What the fault ends with, while a seqlock is checked. */
 const OUTCOME = 7;
+/** 1: run() has looked for the page in the host's tables already, and nothing ran since. */
+const TRIED = 8;
 /** First word of a callee's frame. */
-const CALLEE = 8;
+const CALLEE = 9;
 
 /** Words of the frame of hvaToPfn(). */
 const H_HVN = 1;
 const H_WRITE = 2;
+const H_TRIED = 3;
 const H_CALLEE = 4;
 
 /**
@@ -109,6 +112,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
           s[at] = 1;
           continue;
         }
+        s[at + TRIED] = t.straight && mem.load32(vcpu.ptr + VCPU_FAULT_WALKED) === 2 ? 1 : 0;
         const early = translate(vcpu);
         if (early !== 0) return t.done(at, early);
         s[at + HVN] = mem.load32(vcpu.ptr + VCPU_FAULT_HVN);
@@ -140,6 +144,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         s[at + CALLEE] = 0;
         s[at + CALLEE + H_HVN] = s[at + HVN] as number;
         s[at + CALLEE + H_WRITE] = s[at + WRITE] as number;
+        s[at + CALLEE + H_TRIED] = s[at + TRIED] as number;
         s[at] = 5;
       case 5:
         if (!hvaToPfn(t, at + CALLEE, vcpu)) return false;
@@ -261,7 +266,7 @@ function hvaToPfn(t: Task, at: number, vcpu: Vcpu): boolean {
     case 0:
       if (kvm.core.tracing) kvm.core.emit(EVENT_HVA_TO_PFN, hvn, 0, 0, 0);
       // A read-only slot's page is never looked up for writing.
-      if (kvm.generation.gupFast && writableOf(vcpu) !== 0) {
+      if (kvm.generation.gupFast && s[at + H_TRIED] === 0 && writableOf(vcpu) !== 0) {
         const pfn = x.hvaToPfnFast(kvm.mm.id, hvn, kvm.touch) >>> 0;
         if (pfn !== NONE) return found(t, at, kvm, pfn, 1);
       }

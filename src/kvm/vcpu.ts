@@ -189,7 +189,7 @@ export class Vcpu {
       return reached;
     }
     if (core.tracing) this.#traceFault();
-    core.x.statBump(COUNTER_SLOTS.shadow_page_faults, 1);
+    core.bump(COUNTER_SLOTS.shadow_page_faults);
     return runStraight(this.task, this.#fault);
   }
 
@@ -289,13 +289,13 @@ export class Vcpu {
 
   #inject(consumed: number): VmExit {
     const { core } = this.kvm;
-    const { x, mem } = core;
+    const { mem } = core;
     const code = mem.load32(this.ptr + VCPU_WALK_ERROR);
     this.beginInject();
     for (let i = 0; i < 8; i += 4) {
       mem.store32(this.ptr + VCPU_CR2 + i, mem.load32(this.ptr + VCPU_FAULT_GVA + i));
     }
-    x.statBump(COUNTER_SLOTS.guest_page_faults, 1);
+    core.bump(COUNTER_SLOTS.guest_page_faults);
     if (core.tracing) core.emit(EVENT_INJECT, 14, code, 0, 0);
     return this.#leave('guest_page_fault', consumed, code);
   }
@@ -328,7 +328,7 @@ export class Vcpu {
   setCr3(gfn: number, pcid = 0, noFlush = false): void {
     const { x, mem } = this.kvm.core;
     this.countExit();
-    x.statBump(COUNTER_SLOTS.cr3_switches, 1);
+    this.kvm.core.bump(COUNTER_SLOTS.cr3_switches);
     mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
     mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
     this.space = pcid;
@@ -382,7 +382,7 @@ export class Vcpu {
 
   /** Counts an instruction that exits. */
   countExit(): void {
-    this.kvm.core.x.statBump(COUNTER_SLOTS.vmexits, 1);
+    this.kvm.core.bump(COUNTER_SLOTS.vmexits);
   }
 
   /**
@@ -393,7 +393,7 @@ export class Vcpu {
     const { x, mem } = this.kvm.core;
     const page = this.#tablePage(tableGfn, true);
     const trap = x.guestTableWrite(tableGfn);
-    if (trap !== 0) x.statBump(COUNTER_SLOTS.vmexits, 1);
+    if (trap !== 0) this.countExit();
     mem.store32(page + index * 8, lo);
     mem.store32(page + index * 8 + 4, hi);
     x.guestPageWritten(tableGfn);

@@ -5,6 +5,7 @@ import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { EFAULT, EINTR, handleMmFault, mapArgs } from './fault.ts';
 import type { Mm } from './mm.ts';
+import { VM_SHARED } from './vma.ts';
 
 /** Flags of getUserPages(); see abi.ts. */
 export const FOLL_WRITE = abi.FOLL_WRITE;
@@ -80,6 +81,9 @@ function plain(t: Task, at: number, mm: Mm): boolean {
   if (vma === undefined || !mm.permits(vma, write) || host.swap.mayFail || host.disk.mayFail) {
     return false;
   }
+  // The first faults of an area are noted by the protocol.
+  const anon = write && (vma.flags & VM_SHARED) === 0;
+  if (vma.faulted !== true || (anon && vma.anon !== true)) return false;
   let args = mapArgs(mm, vma, write);
   if (host.generation.zeroPage) args |= abi.MAP_ZERO_PAGE;
   const foll = touchFlags(mm, flags);
@@ -92,6 +96,7 @@ function plain(t: Task, at: number, mm: Mm): boolean {
     t.stack[at + CALLEE] = 0;
     host.tryCharge(t, at + CALLEE);
     if (t.result !== 0) return t.done(at, t.result);
+    args |= abi.MAP_ROOM_MADE;
   }
 }
 

@@ -68,6 +68,9 @@ export class Host {
   /** Virtual time of the devices, ns. */
   now = 0;
   hooks: HostHooks = {};
+  /** Addresses of the core's count of charged frames, and of its list heads. */
+  readonly #charged: number;
+  readonly #lists: number;
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
   #ksm: Ksm | null = null;
@@ -86,6 +89,8 @@ export class Host {
     this.disk = options.disk ?? new BlockDevice(this.swap.profile);
     const resident = options.residentFrames ?? Math.max(65_536, frames >> 2);
     this.#out = core.x.mmOut() >>> 2;
+    this.#charged = core.x.framesChargedPtr() >>> 0;
+    this.#lists = core.x.lruHeads() >>> 0;
     core.x.frameInit(frames + resident);
     core.x.swapInit(options.swapPages ?? Math.max(65_536, frames * 4));
     this.policy = options.policy ?? new TwoListPolicy();
@@ -147,7 +152,12 @@ export class Host {
 
   /** Pages that count and are in use. */
   charged(): number {
-    return this.core.x.framesCharged() >>> 0;
+    return this.core.mem.load32(this.#charged);
+  }
+
+  /** Pages on a list (LRU_*). */
+  listed(list: number): number {
+    return this.core.mem.load32(this.#lists + list * abi.LRU_HEAD_SIZE + abi.LRU_HEAD_PAGES);
   }
 
   /** A read or write of a device took `ns` of the caller's time. */

@@ -76,13 +76,13 @@ export class Mm implements MmHandle {
   readonly id: number;
   readonly notifiers: NotifierChain;
   /** Where the notifier calls sit; as the aging protocol says. */
-  hooks: NotifierHooks;
+  readonly hooks: NotifierHooks;
   #vmas: readonly Vma[] = [];
   /** The mm that this one was forked from. */
   parent: Mm | null = null;
   /** False after exit. */
   alive = true;
-  readonly stateFields = ['hooks', 'vmas', 'alive'] as const;
+  readonly stateFields = ['vmas', 'alive'] as const;
   /** Index of the area that was found last: only a cache. */
   #last = 0;
 

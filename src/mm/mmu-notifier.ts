@@ -399,7 +399,7 @@ export class NotifierChain {
 
   #began(s: Int32Array, at: number, op: number): void {
     const counter = COUNTER_OF_OP[op] as number;
-    if (counter >= 0) this.#core.x.statBump(counter, 1);
+    if (counter >= 0) this.#core.bump(counter);
     if (this.#core.tracing && EVENT_OF_OP[op] !== 0) {
       const start = s[at + START] as number;
       const pages = (s[at + END] as number) - start;

@@ -22,7 +22,7 @@ export class FifoPolicy implements ReclaimPolicy {
   }
 
   begin(): void {
-    this.#left = 2 * (this.host.core.x.lruSize(LIST) >>> 0) + 1;
+    this.#left = 2 * this.host.listed(LIST) + 1;
   }
 
   next(): number {

@@ -68,6 +68,7 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
   for (;;) {
     switch (s[at]) {
       case START:
+        if (t.straight && plain(t, at, host)) return true;
         s[at + RESULT] = 0;
         traceRelatives(host, s[at + PFN] as number, abi.EVENT_TRY_TO_UNMAP_ONE);
         s[at] = LOCK;
@@ -132,6 +133,29 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
         return unlockDone(t, at, s[at + RESULT] as number);
     }
   }
+}
+
+/**
+ * A straight run for a page that is mapped once, under hooks for single pages or none: slot and pte go
+ * in one call of the core, then the notifiers hear of it, then the page is written and freed. False: it
+ * is not that plain, and nothing was done.
+ */
+function plain(t: Task, at: number, host: Host): boolean {
+  const { core, generation, policy, aging, swap, disk } = host;
+  const rechecks = generation.recheckYoung && policy.rechecks === true;
+  if (rechecks || core.tracing || aging.hooks === '6.x' || swap.mayFail || disk.mayFail)
+    return false;
+  const s = t.stack;
+  const hvn = core.x.reclaimUnmap(s[at + PFN] as number) >>> 0;
+  if (hvn === abi.RECLAIM_NO_MAPPING) return false;
+  if (hvn === abi.RECLAIM_NO_SWAP) return t.done(at, abi.RECLAIM_SWAP_FULL | RECLAIM_ACTIVATE);
+  s[at + MM] = host.out(0);
+  s[at + HVN] = hvn;
+  if (aging.hooks !== 'none') {
+    notify(s, at, MN_INVALIDATE_PAGE);
+    call(t, at, host);
+  }
+  return t.done(at, writeAndFree(s, at, host));
 }
 
 /** Prepares the next mapping that is to go; false when none is left, or it can't. */

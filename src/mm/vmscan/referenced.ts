@@ -98,6 +98,7 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
       s[at + INNER + 1] = op;
       s[at + INNER + 2] = s[at + HVN] as number;
       s[at + INNER + 3] = (s[at + HVN] as number) + 1;
+      s[at + INNER + 4] = 0;
       if (t.preempt(at, 1, 'ptep_clear_flush_young: age_page')) return false;
     }
     case 1:
