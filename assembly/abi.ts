@@ -673,8 +673,14 @@ export const EVENT_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 86;
 export const EVENT_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 87;
 /** A frame starts a new life. A: pfn. */
 export const EVENT_FRAME_ALLOC: u32 = 88;
+/** A large spte became a table. A: gfn, B: low word of the spte, C: its level, D: errno. */
+export const EVENT_SPLIT_HUGE_PAGE: u32 = 89;
+/** khugepaged or MADV_COLLAPSE worked on 512 pages. A: 1 for success, B: SCAN_*. */
+export const EVENT_MM_COLLAPSE_HUGE_PAGE: u32 = 90;
+/** A: SCAN_* * 2 + whether a pte was writable, B: referenced, C: none or zero, D: swapped ptes. */
+export const EVENT_MM_KHUGEPAGED_SCAN_PMD: u32 = 91;
 /** Number of event ids, 0 unused. */
-export const EVENT_COUNT: u32 = 89;
+export const EVENT_COUNT: u32 = 92;
 
 // Reasons of EVENT_VMEXIT.
 export const VMEXIT_PF_EXCP: u32 = 1;
@@ -923,7 +929,11 @@ export const RECLAIM_SHADOW: u32 = 16;
 /** Gather buffers of unmapped pages: one for each task id modulo this. */
 export const GATHER_BUFFERS: u32 = 16;
 /** Frames that a gather buffer holds. */
-export const GATHER_PAGES: u32 = 1020;
+export const GATHER_PAGES: u32 = 9698;
+/** Why zapRange() stopped: at the end or a full buffer, at a huge pte to split, to flush. */
+export const ZAP_FULL: u32 = 0;
+export const ZAP_SPLIT: u32 = 1;
+export const ZAP_FLUSH: u32 = 2;
 
 /** No swap slot. */
 export const NO_SLOT: u32 = 0xffffffff;

@@ -26,6 +26,7 @@ export { setTracing } from './events';
 export {
   contentCopy,
   contentFree,
+  folioOf,
   frameAlloc,
   frameCharge,
   frameChargeTables,
@@ -45,9 +46,13 @@ export {
 } from './mm/frame';
 export {
   hpmdGet,
+  hpmdNextPopulated,
+  hpmdNone,
   hpmdSet,
   hpmdSplit,
+  hpteFreeTables,
   hpteGet,
+  hpteKeepTables,
   hpteNextMapped,
   hpteOr,
   hpteSet,
@@ -57,8 +62,18 @@ export {
   mmDestroy,
   mmUsed,
 } from './mm/pte';
+export {
+  collapseHugePage,
+  doHugeAnonymousPage,
+  hugeWpReuse,
+  hugeZeroPage,
+  mapHugeZeroPage,
+  splitHugePage,
+  splitHugePmd,
+} from './mm/huge';
 export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapRemove } from './mm/rmap';
 export {
+  holdIsolated,
   lruAdd,
   lruAddDrain,
   lruAddTail,
@@ -218,6 +233,7 @@ export { tlbList } from './tlb/list';
 export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
 export { zapCollapsibleSptes } from './mmu/collapse';
+export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
 export { workingsetEviction } from './mm/workingset';
 export {
   lruCost,

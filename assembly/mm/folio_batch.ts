@@ -11,6 +11,7 @@ import {
   LRU_ACTIVE_FILE,
   PG_ACTIVE,
   PG_ANON,
+  PG_HUGE,
   PG_LRU,
   PG_REFERENCED,
   PG_SWAPBACKED,
@@ -92,7 +93,7 @@ function add(kind: usize, pfn: Pfn): void {
   const n = load<u32>(batch) + 1;
   store<u32>(batch, n);
   store<u32>(batch + ((<usize>n) << 2), pfn);
-  if (n == size) drain(kind);
+  if (n == size || load<u32>(page, FRAME_FLAGS) & PG_HUGE) drain(kind);
 }
 
 /** Empties all batches but that of new pages, which lru_add_drain() empties first. */

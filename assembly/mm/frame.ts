@@ -9,6 +9,8 @@
 // - refcount 0 exactly when the frame is free; the free list runs through the "LRU next" word.
 // - Frame 0 is the shared zero page: never on a list, never counted, never freed.
 // - A frame that holds no written bytes needs no content page; content is then 0 or a stamp.
+// - A compound page is 512 aligned frames marked PG_HUGE. References, list and folio flags are the
+//   head's; a tail has refcount 0, and its own mapcount, rmap, content and PG_ANON_EXCLUSIVE.
 
 import {
   CONTENT_PAGE,
@@ -22,9 +24,11 @@ import {
   FRAME_REFCOUNT,
   FRAME_RMAP,
   FRAME_SIZE,
+  HPAGE_PMD_NR,
   PAGE_SHIFT,
   PAGE_SIZE,
   PG_CHARGED,
+  PG_HUGE,
   PG_LRU,
   ZERO_PFN,
 } from '../abi';
@@ -44,6 +48,8 @@ let frameCount: u32 = 0;
 let frameTop: u32 = 0;
 /** First frame of the free list (0: none). */
 let freeFrames: u32 = 0;
+/** First frame of the first free block of 512 (0: none), linked as the free list is. */
+let freeBlocks: u32 = 0;
 let freeCount: u32 = 0;
 /** A word: frames charged to the limit. The host reads it before every fault that needs room. */
 const CHARGED: usize = memory.data(4, 4);
@@ -99,9 +105,11 @@ export function frameAlloc(): Pfn {
     const page = framePtr(pfn);
     freeFrames = load<u32>(page, FRAME_LRU_NEXT);
     store<u32>(page, 0, FRAME_LRU_NEXT);
-  } else {
-    if (frameTop == frameCount) return 0;
+  } else if (frameTop != frameCount) {
     pfn = frameTop++;
+  } else {
+    if (freeBlocks == 0) return 0;
+    pfn = breakBlock();
   }
   freeCount--;
   store<u32>(framePtr(pfn), 1, FRAME_REFCOUNT);
@@ -113,14 +121,59 @@ function addCharged(pages: i32): void {
   store<u32>(CHARGED, load<u32>(CHARGED) + pages);
 }
 
-/** Counts a frame against the limit until it is freed. */
+/** Gives the frames of a free block but the first to the free list; returns the first. */
+function breakBlock(): Pfn {
+  const first = freeBlocks;
+  freeBlocks = load<u32>(framePtr(first), FRAME_LRU_NEXT);
+  store<u32>(framePtr(first), 0, FRAME_LRU_NEXT);
+  for (let pfn = first + HPAGE_PMD_NR - 1; pfn != first; pfn--) listFree(pfn);
+  return first;
+}
+
+function listFree(pfn: Pfn): void {
+  store<u32>(framePtr(pfn), freeFrames, FRAME_LRU_NEXT);
+  freeFrames = pfn;
+}
+
+/** 512 zeroed frames in a row as one page with one reference: the first of them, or 0. */
+export function hugeFrameAlloc(): Pfn {
+  let head = freeBlocks;
+  if (head != 0) {
+    freeBlocks = load<u32>(framePtr(head), FRAME_LRU_NEXT);
+    store<u32>(framePtr(head), 0, FRAME_LRU_NEXT);
+  } else {
+    head = (frameTop + HPAGE_PMD_NR - 1) & ~(HPAGE_PMD_NR - 1);
+    if (head + HPAGE_PMD_NR > frameCount) return 0;
+    for (; frameTop < head; frameTop++) listFree(frameTop);
+    frameTop = head + HPAGE_PMD_NR;
+  }
+  freeCount -= HPAGE_PMD_NR;
+  store<u32>(framePtr(head), 1, FRAME_REFCOUNT);
+  for (let pfn = head; pfn < head + HPAGE_PMD_NR; pfn++) {
+    store<u32>(framePtr(pfn), PG_HUGE, FRAME_FLAGS);
+    trace(EVENT_FRAME_ALLOC, pfn);
+  }
+  return head;
+}
+
+/** The frame that stands for a page: the head of a compound one (page_folio). */
+export function folioOf(pfn: Pfn): Pfn {
+  return load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_HUGE ? pfn & ~(HPAGE_PMD_NR - 1) : pfn;
+}
+
+/** Pages of a folio with these flags. */
+export function folioPages(flags: u32): u32 {
+  return flags & PG_HUGE ? HPAGE_PMD_NR : 1;
+}
+
+/** Counts a folio against the limit until it is freed. */
 export function frameCharge(pfn: Pfn): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   if (flags & PG_CHARGED) return;
   store<u32>(page, flags | PG_CHARGED, FRAME_FLAGS);
-  addCharged(1);
-  memcgUpdated(1);
+  addCharged(folioPages(flags));
+  memcgUpdated(folioPages(flags));
 }
 
 /** Whether host page tables count against the limit, as they do in a memory cgroup. */
@@ -154,15 +207,28 @@ export function unchargeTable(): void {
 
 function frameFree(pfn: Pfn, page: usize): void {
   const flags = load<u32>(page, FRAME_FLAGS);
+  if (flags & PG_LRU) lruDel(pfn);
+  if (flags & PG_CHARGED) {
+    addCharged(-(<i32>folioPages(flags)));
+    memcgUncharged();
+  }
+  if ((flags & PG_HUGE) == 0) {
+    frameClear(page);
+    listFree(pfn);
+    freeCount++;
+    return;
+  }
+  for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) frameClear(framePtr(pfn + i));
+  store<u32>(page, freeBlocks, FRAME_LRU_NEXT);
+  freeBlocks = pfn;
+  freeCount += HPAGE_PMD_NR;
+}
+
+function frameClear(page: usize): void {
   assert(
     (load<u32>(page, FRAME_MAPCOUNT) & FRAME_MAPCOUNT_MASK) == 0,
     'a freed frame is mapped nowhere',
   );
-  if (flags & PG_LRU) lruDel(pfn);
-  if (flags & PG_CHARGED) {
-    addCharged(-1);
-    memcgUncharged();
-  }
   const content = load<u32>(page, FRAME_CONTENT);
   if (content & CONTENT_PAGE) pageFree((<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT);
   store<u32>(page, 0, FRAME_FLAGS);
@@ -170,26 +236,32 @@ function frameFree(pfn: Pfn, page: usize): void {
   store<u32>(page, 0, FRAME_CONTENT);
   store<u32>(page, 0, FRAME_PRIVATE);
   store<u32>(page, 0, FRAME_RMAP);
-  store<u32>(page, freeFrames, FRAME_LRU_NEXT);
-  freeFrames = pfn;
-  freeCount++;
 }
 
 /** Takes a reference (get_page). */
 export function getPage(pfn: Pfn): void {
   if (pfn == ZERO_PFN) return;
-  const page = framePtr(pfn);
-  const refs = load<u32>(page, FRAME_REFCOUNT);
-  assert(refs != 0, 'only a frame in use can gain a reference');
+  let page = framePtr(pfn);
+  let refs = load<u32>(page, FRAME_REFCOUNT);
+  if (refs == 0) {
+    page = framePtr(folioOf(pfn));
+    refs = load<u32>(page, FRAME_REFCOUNT);
+    assert(refs != 0, 'only a frame in use can gain a reference');
+  }
   store<u32>(page, refs + 1, FRAME_REFCOUNT);
 }
 
 /** Drops a reference and frees the frame with the last one (put_page). 1 when it was freed. */
 export function putPage(pfn: Pfn): u32 {
   if (pfn == ZERO_PFN) return 0;
-  const page = framePtr(pfn);
-  const refs = load<u32>(page, FRAME_REFCOUNT);
-  assert(refs != 0, 'a frame in use has a reference');
+  let page = framePtr(pfn);
+  let refs = load<u32>(page, FRAME_REFCOUNT);
+  if (refs == 0) {
+    pfn = folioOf(pfn);
+    page = framePtr(pfn);
+    refs = load<u32>(page, FRAME_REFCOUNT);
+    assert(refs != 0, 'a frame in use has a reference');
+  }
   store<u32>(page, refs - 1, FRAME_REFCOUNT);
   if (refs != 1) return 0;
   frameFree(pfn, page);

@@ -21,6 +21,7 @@ import {
   LRU_LISTS,
   LRU_UNEVICTABLE,
   PG_ACTIVE,
+  PG_HUGE,
   PG_ISOLATED,
   PG_LIST_MASK,
   PG_LIST_SHIFT,
@@ -44,7 +45,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioBatchDrain } from './folio_batch';
-import { framePtr, putPage } from './frame';
+import { folioOf, folioPages, framePtr, putPage } from './frame';
 import { folioMarkAccessed } from './mark_accessed';
 import { memcgEnabled, memcgUpdated } from './memcg';
 import { workingsetAge } from './workingset';
@@ -98,7 +99,7 @@ function link(pfn: Pfn, list: u32): usize {
   assert((flags & PG_LRU) == 0, 'a page is on one list at most');
   store<u32>(page, (flags & ~PG_LIST_MASK) | PG_LRU | (list << PG_LIST_SHIFT), FRAME_FLAGS);
   const head = headOf(list);
-  store<u32>(head, load<u32>(head, HEAD_PAGES) + 1, HEAD_PAGES);
+  store<u32>(head, load<u32>(head, HEAD_PAGES) + folioPages(flags), HEAD_PAGES);
   return page;
 }
 
@@ -144,10 +145,31 @@ function unlink(pfn: Pfn): void {
   else store<u32>(head, prev, HEAD_LAST);
   if (prev != 0) store<u32>(framePtr(prev), next, FRAME_LRU_NEXT);
   else store<u32>(head, next, HEAD_FIRST);
-  store<u32>(head, load<u32>(head, HEAD_PAGES) - 1, HEAD_PAGES);
+  store<u32>(head, load<u32>(head, HEAD_PAGES) - folioPages(flags), HEAD_PAGES);
   store<u32>(page, 0, FRAME_LRU_NEXT);
   store<u32>(page, 0, FRAME_LRU_PREV);
   store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
+}
+
+/** A listed compound page is split: from now on only its first frame is listed. */
+export function lruShrinkToHead(head: Pfn): void {
+  const page = framePtr(head);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const at = headOf((flags & PG_LIST_MASK) >> PG_LIST_SHIFT);
+  store<u32>(at, load<u32>(at, HEAD_PAGES) - (folioPages(flags) - 1), HEAD_PAGES);
+  store<u32>(page, flags & ~PG_HUGE, FRAME_FLAGS);
+}
+
+/** Adds a page to the list of `older`, as the next newer one. */
+export function lruAddNewer(pfn: Pfn, older: Pfn): void {
+  const list = lruListOf(older);
+  const page = link(pfn, list);
+  const newer = load<u32>(framePtr(older), FRAME_LRU_PREV);
+  store<u32>(page, older, FRAME_LRU_NEXT);
+  store<u32>(page, newer, FRAME_LRU_PREV);
+  store<u32>(framePtr(older), pfn, FRAME_LRU_PREV);
+  if (newer != 0) store<u32>(framePtr(newer), pfn, FRAME_LRU_NEXT);
+  else store<u32>(headOf(list), pfn, HEAD_FIRST);
 }
 
 /** Moves a listed page to the newest end of a list. */
@@ -213,7 +235,7 @@ export function lruCacheAdd(pfn: Pfn): void {
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
   store<u32>(BATCH + ((<usize>batchFill) << 2), pfn);
   batchFill++;
-  if (batchFill == batchSize) drainNew();
+  if (batchFill == batchSize || flags & PG_HUGE) drainNew();
 }
 
 /** Pages that a per-CPU batch holds; 0: there are none. */
@@ -311,6 +333,13 @@ function hold(pfn: Pfn): void {
   bump(PAGES_SCANNED);
 }
 
+/** Takes a page that is on no list for reclaim, with a reference. */
+export function holdIsolated(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ISOLATED, FRAME_FLAGS);
+  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
+}
+
 /** Changes flags of a page and moves it to the list that they call for, if that is another one. */
 export function lruSetFlags(pfn: Pfn, set: u32, clear: u32): void {
   const page = framePtr(pfn);
@@ -323,6 +352,7 @@ export function lruSetFlags(pfn: Pfn, set: u32, clear: u32): void {
 
 /** A second touch activates a page (mark_page_accessed); 1 when this one did. */
 export function markPageAccessed(pfn: Pfn): u32 {
+  pfn = folioOf(pfn);
   const was = load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE;
   folioMarkAccessed(pfn);
   return was == 0 && (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE) != 0 ? 1 : 0;

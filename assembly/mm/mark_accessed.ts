@@ -15,7 +15,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
-import { framePtr } from './frame';
+import { folioOf, framePtr } from './frame';
 import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
 
@@ -24,6 +24,7 @@ import { workingsetAge } from './workingset';
  * active there; one that reclaim holds only loses its referenced bit, as the zero page does.
  */
 export function folioMarkAccessed(pfn: Pfn): void {
+  pfn = folioOf(pfn);
   trace(EVENT_FOLIO_MARK_ACCESSED, pfn);
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);

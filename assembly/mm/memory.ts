@@ -53,6 +53,7 @@ import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import {
   contentCopy,
+  folioOf,
   frameAlloc,
   frameCharge,
   frameContent,
@@ -329,7 +330,7 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
 
 /** Whether nobody but this mapping (and the swap cache) holds a page that is not marked exclusive. */
 function wpMayReuse(pfn: Pfn, args: u32): bool {
-  const page = framePtr(pfn);
+  const page = framePtr(folioOf(pfn));
   const flags = load<u32>(page, FRAME_FLAGS);
   const cached: u32 = (flags & PG_SWAPCACHE) != 0 ? 1 : 0;
   if (flags & PG_LOCKED) return false;
@@ -390,7 +391,7 @@ export function tryToFreeSwapUnmapped(pfn: Pfn): void {
 /** Marks a page dirty (set_page_dirty). */
 export function setPageDirty(pfn: Pfn): void {
   if (pfn == ZERO_PFN) return;
-  const page = framePtr(pfn);
+  const page = framePtr(folioOf(pfn));
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
 }
 
@@ -400,8 +401,9 @@ export function setPageDirty(pfn: Pfn): void {
  */
 export function followPage(mm: u32, hvn: Hvn, flags: u32): u32 {
   let ptep = hptep(mm, hvn);
+  const huge = ptep == 0;
   let below: u32 = 0;
-  if (ptep == 0) {
+  if (huge) {
     ptep = hpmdp(mm, hvn);
     if (ptep == 0) return FOLLOW_NONE;
     below = hvn & (HPAGE_PMD_NR - 1);
@@ -412,11 +414,16 @@ export function followPage(mm: u32, hvn: Hvn, flags: u32): u32 {
   const pfn = (pte >> HPTE_PFN_SHIFT) + below;
   getPage(pfn);
   if (flags & FOLL_FAST) {
-    const page = framePtr(pfn);
+    const page = framePtr(folioOf(pfn));
     store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
     return pfn;
   }
   if ((flags & FOLL_TOUCH) == 0) return pfn;
+  if (huge) {
+    // touch_pmd(): x86's pmdp_set_access_flags() changes nothing for a read.
+    if (flags & FOLL_WRITE) store<u32>(ptep, pte | HPTE_YOUNG | HPTE_DIRTY);
+    return pfn;
+  }
   if (flags & FOLL_WRITE && (pte & HPTE_DIRTY) == 0) setPageDirty(pfn);
   if (flags & FOLL_YOUNG) store<u32>(ptep, pte | HPTE_YOUNG);
   else markPageAccessed(pfn);

@@ -8,7 +8,9 @@
 //              word 1 = number of ptes in the leaf that are not 0 (a huge pte: 512).
 //
 // Invariants: a leaf or pmd table without entries is freed at once, so walking what is mapped costs
-// what is mapped. The same tables serve as the page cache of a file, indexed by page offset.
+// what is mapped. With hpteKeepTables() an empty leaf stays until its area is unmapped, as the kernel's
+// do, since a huge page is only made where there is none. The same tables serve as the page cache of
+// a file, indexed by page offset.
 
 import {
   HPAGE_PMD_NR,
@@ -49,6 +51,13 @@ let freeMms: u32 = 0;
 let freeLeaves: usize = 0;
 /** Leaf tables in use. */
 let leavesInUse: u32 = 0;
+/** Empty leaf tables stay until hpteFreeTables(). */
+let keepTables: bool = false;
+
+/** Whether empty leaf tables stay (1) until hpteFreeTables(). */
+export function hpteKeepTables(keep: u32): void {
+  keepTables = keep != 0;
+}
 
 /** A new address space (of a process, or the page cache of a file): its id, or 0 when all are used. */
 export function mmCreate(): u32 {
@@ -69,6 +78,7 @@ export function mmCreate(): u32 {
 export function mmDestroy(id: u32): void {
   const mm = mmPtr(id);
   assert(load<u32>(mm, MM_USED) == 0, 'an mm is destroyed after its ptes');
+  hpteFreeTables(id, 0, HVN_LIMIT);
   store<u32>(mm, freeMms, MM_LINK);
   freeMms = id;
 }
@@ -200,8 +210,18 @@ function usedSub(mm: usize, hvn: Hvn, pmdp: usize, n: u32): void {
   const used = load<u32>(pmdp, PMD_USED) - n;
   store<u32>(pmdp, used, PMD_USED);
   if (used != 0) return;
-  const leaf: usize = load<u32>(pmdp);
-  if ((leaf & (<usize>HPTE_PRESENT)) == 0) leafFree(leaf);
+  const huge = (load<u32>(pmdp) & HPTE_PRESENT) != 0;
+  if (huge) pmdClear(mm, hvn, pmdp);
+  else if (!keepTables) leafDrop(mm, hvn, pmdp);
+}
+
+/** Frees an empty leaf table. */
+function leafDrop(mm: usize, hvn: Hvn, pmdp: usize): void {
+  leafFree(load<u32>(pmdp));
+  pmdClear(mm, hvn, pmdp);
+}
+
+function pmdClear(mm: usize, hvn: Hvn, pmdp: usize): void {
   store<u32>(pmdp, 0);
   const pmds = pmdp & ~(<usize>PAGE_SIZE - 1);
   for (let at = pmds; at < pmds + <usize>PAGE_SIZE; at += 8) {
@@ -217,15 +237,53 @@ export function hpmdSet(id: u32, hvn: Hvn, pte: Hpte): void {
   assert((hvn & PTE_MASK) == 0, 'a huge mapping is aligned');
   const mm = mmPtr(id);
   const pmdp = pmdpAlloc(mm, hvn);
-  const old = load<u32>(pmdp);
-  assert(old == 0 || old & HPTE_PRESENT, 'a huge pte takes an empty place');
+  let old = load<u32>(pmdp);
+  if (old != 0 && (old & HPTE_PRESENT) == 0) {
+    assert(load<u32>(pmdp, PMD_USED) == 0, 'a huge pte takes an empty place');
+    leafFree(old);
+    old = 0;
+    store<u32>(pmdp, 0);
+  }
   if (pte == 0) {
-    if (old == 0) return;
-    usedSub(mm, hvn, pmdp, HPAGE_PMD_NR);
+    if (old != 0) usedSub(mm, hvn, pmdp, HPAGE_PMD_NR);
+    else pmdClear(mm, hvn, pmdp);
     return;
   }
   store<u32>(pmdp, pte);
   if (old == 0) usedAdd(mm, pmdp, HPAGE_PMD_NR);
+}
+
+/** 1 when neither a table nor a huge pte is at a page's place in the pmd (pmd_none). */
+export function hpmdNone(id: u32, hvn: Hvn): u32 {
+  assert(hvn < HVN_LIMIT, 'an hvn is below 2^30');
+  const pmdp = pmdpOf(mmPtr(id), hvn);
+  return pmdp == 0 || load<u32>(pmdp) == 0 ? 1 : 0;
+}
+
+/** The first page in [hvn, end) at whose place in the pmd there is a table or a huge pte, or `end`. */
+export function hpmdNextPopulated(id: u32, hvn: Hvn, end: Hvn): Hvn {
+  const mm = mmPtr(id);
+  while (hvn < end) {
+    const pmdp = pmdpOf(mm, hvn);
+    if (pmdp == 0) {
+      hvn = ((hvn >> PGD_SHIFT) + 1) << PGD_SHIFT;
+      continue;
+    }
+    if (load<u32>(pmdp) != 0) return hvn;
+    hvn = ((hvn >> PMD_SHIFT) + 1) << PMD_SHIFT;
+  }
+  return end;
+}
+
+/** Frees the empty leaf tables of the 512 pages around each page of [hvn, end) (free_pgtables). */
+export function hpteFreeTables(id: u32, hvn: Hvn, end: Hvn): void {
+  const mm = mmPtr(id);
+  for (hvn = hpmdNextPopulated(id, hvn, end); hvn < end; hvn = hpmdNextPopulated(id, hvn, end)) {
+    const pmdp = pmdpOf(mm, hvn);
+    const empty = load<u32>(pmdp, PMD_USED) == 0;
+    if (empty) leafDrop(mm, hvn, pmdp);
+    hvn = ((hvn >> PMD_SHIFT) + 1) << PMD_SHIFT;
+  }
 }
 
 /** Replaces a huge pte by 512 ptes with the same bits (__split_huge_pmd). */

@@ -3,7 +3,7 @@
 // afterwards (cf. struct mmu_gather), since the TLB flush and the notifiers stand between.
 //
 //   gather buffer (one a task): ┌───────┬──────────────────────────────┐
-//                               │ count │ pfn × GATHER_PAGES, 3 spare  │  one page
+//                               │ count │ pfn × GATHER_PAGES           │
 //                               └───────┴──────────────────────────────┘
 
 import {
@@ -26,14 +26,18 @@ import {
   PG_LOCKED,
   PG_REFERENCED,
   PG_SWAPCACHE,
+  ZAP_FLUSH,
+  ZAP_FULL,
+  ZAP_SPLIT,
 } from '../abi';
-import { pageAlloc } from '../layout';
+import { arenaAlloc } from '../layout';
 import { Hpte, Hvn, Pfn } from '../types';
-import { framePtr, getPage, putPage } from './frame';
+import { folioOf, framePtr, getPage, putPage } from './frame';
+import { copyHugePmd, moveHugePmd, zapHugePmd } from './huge';
 import { lruAddDrain, markPageAccessed } from './lru';
 import { memcgGather } from './memcg';
 import { mmOut, outWord, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
-import { hpmdGet, hpmdSet, hpmdSplit, hpteGet, hpteNextMapped, hpteSet } from './pte';
+import { hpmdGet, hpmdp, hpteGet, hpteNextMapped, hpteSet, hpteTestAndClearYoung } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import { swapCacheLookup, swapCount, swapDuplicate, swapFree } from './swap';
 
@@ -42,7 +46,7 @@ if (GATHER_BUFFERS * 4 != 64) ERROR('abi: GATHER_BUFFERS');
 
 function gatherOf(task: u32): usize {
   const at = GATHERS + ((<usize>(task & (GATHER_BUFFERS - 1))) << 2);
-  if (load<u32>(at) == 0) store<u32>(at, <u32>pageAlloc());
+  if (load<u32>(at) == 0) store<u32>(at, <u32>arenaAlloc((<usize>GATHER_PAGES + 1) << 2));
   return load<u32>(at);
 }
 
@@ -70,15 +74,19 @@ export function gatherFree(task: u32): u32 {
   return freed;
 }
 
-function zapPresent(mm: u32, hvn: Hvn, pte: Hpte, gather: usize): void {
-  if (pte & HPTE_SWAP) return;
+/** A present pte is gone; true when it made a page of a file dirty. */
+function zapPresent(mm: u32, hvn: Hvn, pte: Hpte, gather: usize): bool {
+  if (pte & HPTE_SWAP) return false;
   const pfn = pte >> HPTE_PFN_SHIFT;
+  let dirty = false;
   if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ANON) == 0) {
-    if (pte & HPTE_DIRTY) setPageDirty(pfn);
+    dirty = (pte & HPTE_DIRTY) != 0;
+    if (dirty) setPageDirty(pfn);
     if (pte & HPTE_YOUNG) markPageAccessed(pfn);
   }
   rmapRemove(pfn, mm, hvn);
   gatherAdd(gather, pfn);
+  return dirty;
 }
 
 /** A swap entry goes; its page leaves the swap cache when nobody else needs it or has it locked. */
@@ -97,44 +105,44 @@ function zapped(from: Hvn, to: Hvn): void {
 /**
  * Clears the ptes of [hvn, end) until the task's gather buffer is full; returns where it stopped
  * (`end`: all done). The caller frees the gathered pages with gatherFree(). MM_OUT words 0 and 1 are
- * the first present page and the page after the last one that were cleared (0, 0: none).
+ * the first present page and the page after the last one that were cleared (0, 0: none), word 2 is why
+ * it stopped: ZAP_SPLIT: a huge pte there reaches out of the range and must be split; ZAP_FLUSH
+ * (only with `eager`): dirty pages of a file are to be flushed at the end of their table.
  */
-export function zapRange(mm: u32, hvn: Hvn, end: Hvn, task: u32): Hvn {
+export function zapRange(mm: u32, hvn: Hvn, end: Hvn, task: u32, eager: u32): Hvn {
   const gather = gatherOf(task);
   outWord(0, 0);
   outWord(1, 0);
+  outWord(2, ZAP_FULL);
+  let dirty = false;
+  let tableEnd: Hvn = 0;
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
-    if (load<u32>(gather) + HPAGE_PMD_NR > GATHER_PAGES) return hvn;
+    if (dirty && hvn >= tableEnd) break;
+    if (load<u32>(gather) >= GATHER_PAGES) return hvn;
+    tableEnd = (hvn | (HPAGE_PMD_NR - 1)) + 1;
     if (hpmdGet(mm, hvn) != 0) {
-      const whole = (hvn & (HPAGE_PMD_NR - 1)) == 0 && end - hvn >= HPAGE_PMD_NR;
-      if (!whole) {
-        splitAt(mm, hvn);
-        continue;
+      if ((hvn & (HPAGE_PMD_NR - 1)) != 0 || end - hvn < HPAGE_PMD_NR) {
+        outWord(2, ZAP_SPLIT);
+        return hvn;
       }
-      const pmd = hpmdGet(mm, hvn);
       zapped(hvn, hvn + HPAGE_PMD_NR);
-      hpmdSet(mm, hvn, 0);
-      for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) {
-        zapPresent(mm, hvn + i, pmd + (i << HPTE_PFN_SHIFT), gather);
-      }
+      const head = zapHugePmd(mm, hvn);
+      if (head != 0) gatherAdd(gather, head);
       hvn = hpteNextMapped(mm, hvn + HPAGE_PMD_NR, end);
       continue;
     }
     const pte = hpteSet(mm, hvn, 0);
     if (pte & HPTE_PRESENT) {
       zapped(hvn, hvn + 1);
-      zapPresent(mm, hvn, pte, gather);
+      if (zapPresent(mm, hvn, pte, gather) && eager != 0) dirty = true;
     } else {
       zapSwap(pte);
     }
     hvn = hpteNextMapped(mm, hvn + 1, end);
   }
-  return end;
-}
-
-function splitAt(mm: u32, hvn: Hvn): void {
-  if (hpmdGet(mm, hvn) != 0) hpmdSplit(mm, hvn & ~(HPAGE_PMD_NR - 1));
+  if (dirty) outWord(2, ZAP_FLUSH);
+  return hvn;
 }
 
 /**
@@ -146,7 +154,12 @@ export function copyRange(from: u32, to: u32, hvn: Hvn, end: Hvn): u32 {
   let copied: u32 = 0;
   hvn = hpteNextMapped(from, hvn, end);
   while (hvn < end) {
-    splitAt(from, hvn);
+    if (hpmdGet(from, hvn) != 0) {
+      copyHugePmd(from, to, hvn);
+      copied += HPAGE_PMD_NR;
+      hvn = hpteNextMapped(from, hvn + HPAGE_PMD_NR, end);
+      continue;
+    }
     let pte = hpteGet(from, hvn);
     if ((pte & HPTE_PRESENT) == 0) {
       // A shared slot is nobody's own any more.
@@ -187,7 +200,17 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade
   let changed: u32 = 0;
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
-    splitAt(mm, hvn);
+    const pmdp = hpmdp(mm, hvn);
+    if (pmdp != 0) {
+      const pmd = load<u32>(pmdp);
+      // change_huge_pmd() never makes a huge pte writable.
+      if (!writable && pmd & HPTE_WRITE) {
+        store<u32>(pmdp, pmd & ~HPTE_WRITE);
+        changed++;
+      }
+      hvn = hpteNextMapped(mm, hvn + HPAGE_PMD_NR, end);
+      continue;
+    }
     const pte = hpteGet(mm, hvn);
     let to = pte;
     if (pte & HPTE_PRESENT) {
@@ -206,13 +229,22 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade
   return changed;
 }
 
-/** Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). */
-export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): u32 {
+/**
+ * Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). MM_OUT word 0 is how
+ * many. It stops at a huge pte that can't move whole, which must be split; returns where (`end`: done).
+ */
+export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): Hvn {
   const shift = target - hvn;
   let moved: u32 = 0;
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
-    splitAt(mm, hvn);
+    if (hpmdGet(mm, hvn) != 0) {
+      if (((hvn | shift) & (HPAGE_PMD_NR - 1)) != 0 || end - hvn < HPAGE_PMD_NR) break;
+      moveHugePmd(mm, hvn, hvn + shift);
+      moved += HPAGE_PMD_NR;
+      hvn = hpteNextMapped(mm, hvn + HPAGE_PMD_NR, end);
+      continue;
+    }
     let pte = hpteSet(mm, hvn, 0);
     if (pte & HPTE_PRESENT) pte &= ~HPTE_AUX;
     hpteSet(mm, hvn + shift, pte);
@@ -224,7 +256,8 @@ export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): u32 {
     moved++;
     hvn = hpteNextMapped(mm, hvn + 1, end);
   }
-  return moved;
+  outWord(0, moved);
+  return hvn;
 }
 
 /**
@@ -234,7 +267,12 @@ export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): u32 {
 export function clearSoftDirtyRange(mm: u32, hvn: Hvn, end: Hvn): void {
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
-    splitAt(mm, hvn);
+    const pmdp = hpmdp(mm, hvn);
+    if (pmdp != 0) {
+      store<u32>(pmdp, (load<u32>(pmdp) & ~HPTE_WRITE) | HPTE_AUX);
+      hvn = hpteNextMapped(mm, (hvn | (HPAGE_PMD_NR - 1)) + 1, end);
+      continue;
+    }
     const pte = hpteGet(mm, hvn);
     if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
       hpteSet(mm, hvn, (pte & ~HPTE_WRITE) | HPTE_AUX);
@@ -248,15 +286,15 @@ export function clearRefsRange(mm: u32, hvn: Hvn, end: Hvn): u32 {
   let seen: u32 = 0;
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
-    splitAt(mm, hvn);
     const pte = hpteGet(mm, hvn);
+    const huge = hpmdGet(mm, hvn) != 0;
     if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
-      hpteSet(mm, hvn, pte & ~HPTE_YOUNG);
-      const page = framePtr(pte >> HPTE_PFN_SHIFT);
+      hpteTestAndClearYoung(mm, hvn);
+      const page = framePtr(folioOf(pte >> HPTE_PFN_SHIFT));
       store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_REFERENCED, FRAME_FLAGS);
       seen++;
     }
-    hvn = hpteNextMapped(mm, hvn + 1, end);
+    hvn = hpteNextMapped(mm, huge ? (hvn | (HPAGE_PMD_NR - 1)) + 1 : hvn + 1, end);
   }
   return seen;
 }
@@ -267,7 +305,6 @@ export function clearRefsRange(mm: u32, hvn: Hvn, end: Hvn): u32 {
  * LAZYFREE_PTE when its pte was young or dirty.
  */
 export function lazyFreeOne(mm: u32, hvn: Hvn): u32 {
-  splitAt(mm, hvn);
   const pte = hpteGet(mm, hvn);
   if (pte == 0) return 0;
   if ((pte & HPTE_PRESENT) == 0) {

@@ -13,6 +13,7 @@ import { Gfn, Pfn, Spte } from '../types';
 import { markPageDirty } from './memslot';
 import { spLevel } from './shadow_page';
 import {
+  isLastSpte,
   isWritablePte,
   markSpteForAccessTrack,
   PT64_NX,
@@ -62,8 +63,8 @@ export function makeSpte(
   else access &= ~ACC_WRITE_MASK;
   if ((access & ACC_WRITE_MASK) != 0) {
     spte |= PT_WRITABLE | SPTE_MMU_WRITABLE;
-    // A spte that was writable is no shadowed table's; its D bit is not set anew.
-    if (!isWritablePte(old)) {
+    // A leaf that was writable is no shadowed table's; its D bit is not set anew.
+    if (!isLastSpte(old, spLevel(sp)) || !isWritablePte(old)) {
       if (tryToUnsyncPages(slot, gfn, canUnsync, prefetch)) {
         wrprot = true;
         spte &= ~(PT_WRITABLE | SPTE_MMU_WRITABLE);

@@ -13,7 +13,7 @@ import {
   TOUCH_PTE_YOUNG,
   ZERO_PFN,
 } from '../abi';
-import { framePtr, getPage, putPage } from '../mm/frame';
+import { folioOf, framePtr, getPage, putPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { hpteGet, hpteOr } from '../mm/pte';
 import { Hvn, Pfn } from '../types';
@@ -33,8 +33,7 @@ export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
   if (touch == TOUCH_PTE_YOUNG) {
     if ((hpte & HPTE_YOUNG) == 0) hpteOr(mm, hvn, HPTE_YOUNG);
   } else if (touch == TOUCH_FOLIO_REFERENCED) {
-    const page = framePtr(pfn);
-    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
+    folioSetReferenced(pfn);
   } else {
     folioMarkAccessed(pfn);
   }
@@ -50,6 +49,6 @@ export function releasePfn(pfn: Pfn, markAccessed: u32): void {
 
 /** folio_set_referenced: what get_user_pages_fast does to the page it finds. */
 export function folioSetReferenced(pfn: Pfn): void {
-  const page = framePtr(pfn);
+  const page = framePtr(folioOf(pfn));
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
 }

@@ -9,6 +9,7 @@ import {
   ACC_ALL,
   EFER_NXE,
   EVENT_FAST_PAGE_FAULT,
+  EVENT_FLUSH_REMOTE_TLBS_RANGE,
   EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_REQUESTED,
   EVENT_SPTE_SET,
@@ -80,11 +81,12 @@ import {
   spteAdEnabled,
   spteToPfn,
 } from './spte';
+import { zapSpteAtomic } from './tdp_huge';
 import { kvmSetPfnAccessed, kvmSetPfnDirty } from './zap';
 
 /** REMOVED_SPTE: no walk may install anything in a table that goes. */
-const REMOVED_SPTE: u64 = 0x5a0;
-const ROOT_LEVEL: u32 = 4;
+export const REMOVED_SPTE: u64 = 0x5a0;
+export const ROOT_LEVEL: u32 = 4;
 
 /** Role of every table of the VM: direct, all rights. */
 function tdpRole(level: u32, efer: u32): u32 {
@@ -134,7 +136,7 @@ function handleRemovedTable(sp: usize, shared: bool): void {
 
 /** __handle_changed_spte: writes an entry and does what follows from the change. `tracked`: an A bit
  *  that is lost is handed to the mm. */
-function changeTdpSpte(sptep: Sptep, spte: Spte, tracked: bool, shared: bool): void {
+export function changeTdpSpte(sptep: Sptep, spte: Spte, tracked: bool, shared: bool): void {
   const old = load<u64>(sptep);
   if (old == spte) return;
   const sp = sptepToSp(sptep);
@@ -192,9 +194,8 @@ function fetchTdp(vcpu: usize, gfn: Gfn, goal: u32): Sptep {
     if (level == goal) return sptep;
     let spte = load<u64>(sptep);
     if (isShadowPresentPte(spte) && isLargePte(spte)) {
-      // A large mapping gives way to a table (tdp_mmu_zap_spte_atomic).
-      changeTdpSpte(sptep, 0, true, true);
-      flushRemoteTlbs();
+      // A large mapping gives way to a table.
+      zapSpteAtomic(sptep, gfn & ~(pagesPerHpage(level) - 1));
       spte = 0;
     }
     if (!isShadowPresentPte(spte)) {
@@ -236,7 +237,11 @@ export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 
   if (spte == old) result = RET_PF_SPURIOUS;
   else {
     changeTdpSpte(sptep, spte, true, true);
-    if (wasTable) flushRemoteTlbs();
+    if (wasTable) {
+      const sp = sptepToSp(sptep);
+      trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, load<u32>(sp, SP_GFN), pagesPerHpage(goal + 1));
+      flushRemoteTlbs();
+    }
   }
   if (refused && write) result = RET_PF_EMULATE;
   trace(EVENT_SPTE_SET, gfn - within, <u32>spte, <u32>(spte >> 32), goal);

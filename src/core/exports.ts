@@ -64,6 +64,8 @@ export interface FrameExports {
   contentCopy(content: number): number;
   /** Gives back the content page that a content word owns. */
   contentFree(content: number): void;
+  /** The frame that stands for a page: the head of a compound one. */
+  folioOf(pfn: number): number;
 }
 
 /** Exports of mm/pte.ts: host page tables by mm id and host virtual page number (hvn). */
@@ -92,6 +94,32 @@ export interface PteExports {
   hpmdSet(mm: number, hvn: number, pte: number): void;
   /** Replaces a huge pte by 512 ptes. */
   hpmdSplit(mm: number, hvn: number): void;
+  /** 1 when neither a leaf table nor a huge pte is at the page's place (pmd_none). */
+  hpmdNone(mm: number, hvn: number): number;
+  /** First page in [hvn, end) at whose place there is one, or `end`. */
+  hpmdNextPopulated(mm: number, hvn: number, end: number): number;
+  /** Whether empty leaf tables stay (1) until hpteFreeTables(). */
+  hpteKeepTables(keep: number): void;
+  /** Frees the empty leaf tables that serve pages of [hvn, end). */
+  hpteFreeTables(mm: number, hvn: number, end: number): void;
+}
+
+/** Exports of mm/huge.ts: transparent huge pages. `hvn` is aligned to 512 where a pte is huge. */
+export interface HugeExports {
+  /** Maps a new huge page (MAP_* in `args`): its head, or 0 when there is no room. */
+  doHugeAnonymousPage(mm: number, hvn: number, args: number): number;
+  /** Maps the huge zero page read-only: its head, or 0 when there is no room. */
+  mapHugeZeroPage(mm: number, hvn: number): number;
+  /** Head of the huge zero page, or 0. */
+  hugeZeroPage(): number;
+  /** A write to a read-only huge pte: 1 when it is writable now, 0 when it must be split. */
+  hugeWpReuse(mm: number, hvn: number): number;
+  /** 512 ptes in place of the huge one around `hvn`; `keep` 1: they keep its dirty bit. */
+  splitHugePmd(mm: number, hvn: number, keep: number): void;
+  /** Makes the frames of a compound page, which only small ptes map, pages of their own. */
+  splitHugePage(head: number): void;
+  /** Moves 512 small, isolated pages to a new huge page in their place: its head, or 0. */
+  collapseHugePage(mm: number, hvn: number, args: number): number;
 }
 
 /** Exports of mm/rmap.ts: from a frame to the host ptes that map it. */
@@ -353,6 +381,8 @@ export interface ShadowExports {
 
 /** Exports of mm/lru.ts. */
 export interface LruExports {
+  /** Marks a page on no list as isolated, with a reference. */
+  holdIsolated(pfn: number): void;
   /** Address of the list heads, for the host's audit. */
   lruHeads(): number;
   /** Pages on a list. */
@@ -577,7 +607,7 @@ export interface RangeExports {
    * Clears the ptes of [hvn, end) until the task's gather buffer is full; returns where it stopped
    * (`end`: all done). The caller frees the gathered pages with gatherFree().
    */
-  zapRange(mm: number, hvn: number, end: number, task: number): number;
+  zapRange(mm: number, hvn: number, end: number, task: number, eager: number): number;
   /**
    * Copies what a child of fork() needs of [hvn, end): anonymous pages, shared read-only from now on in
    * both; swap entries; zero-page ptes. File pages are left to the child's own faults. Returns how many
@@ -589,7 +619,10 @@ export interface RangeExports {
    * become writable at once, else at their next write fault. Returns how many ptes changed.
    */
   protectRange(mm: number, hvn: number, end: number, writable: number, upgrade: number): number;
-  /** Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). */
+  /**
+   * Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables); returns where it
+   * stopped: `end`, or at a huge pte that must be split first. MM_OUT word 0: how many moved.
+   */
   moveRange(mm: number, hvn: number, end: number, target: number): number;
   /**
    * Write-protects what is mapped in [hvn, end) and notes that it was not written since
@@ -652,6 +685,10 @@ export interface TdpExports {
   tdpAgeHvaRange(mm: number, start: number, end: number, action: number): number;
   /** Write-protects a gfn range for dirty logging; 1: TLBs must be flushed. */
   tdpWriteProtect(first: number, npages: number): number;
+  /** Splits the large sptes of a gfn range before dirty logging write-protects it. */
+  tdpSplitHugePages(first: number, npages: number): void;
+  /** Zaps the tables of a slot that a large spte could stand for. */
+  tdpZapCollapsible(slot: number): void;
   /** Zaps everything below the root; 1: other CPUs may be in it. */
   tdpZapAll(shared: number): void;
 }
@@ -664,6 +701,7 @@ export interface CoreExports
     BaseExports,
     FrameExports,
     PteExports,
+    HugeExports,
     RmapExports,
     LockstepExports,
     GuestMapExports,

@@ -38,6 +38,14 @@ export interface Core {
 
 function ignore(): void {}
 
+/** Runs `body` without events. */
+export function untraced(core: Core, body: () => void): void {
+  const sink = core.tracing ? core.emit : null;
+  core.trace(null);
+  body();
+  core.trace(sink);
+}
+
 const modules = new Map<CoreBuild, WebAssembly.Module>();
 
 /** Bytes of a core, as they were compiled. */

@@ -214,7 +214,7 @@ export class Kvm {
       throw new KvmError('EEXIST', `memslot ${slot} overlaps memslot ${clash.slot}`);
     }
     if (old !== undefined && old.npages === npages && old.gfn === gfn && old.hvn === hvn) {
-      this.#changeFlags(region);
+      this.#changeFlags(region, old.flags ?? 0);
       this.regions = [...others, { slot, gfn, npages, hvn, flags }];
       this.memslotGeneration += 2;
       return;
@@ -270,14 +270,16 @@ export class Kvm {
   }
 
   /** Starts or stops dirty logging of a slot without making it anew (kvm_mmu_slot_apply_flags). */
-  #changeFlags(region: MemoryRegion): void {
+  #changeFlags(region: MemoryRegion, was: number): void {
     const flags = region.flags ?? 0;
     this.core.x.memslotSetFlags(region.slot, flags);
+    if (((flags ^ was) & KVM_MEM_LOG_DIRTY_PAGES) === 0) return;
     if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) {
-      // Under TDP, large pages come back as the range is faulted in anew.
-      if (!this.tdp && this.core.x.zapCollapsibleSptes(region.slot) !== 0) this.core.x.flushTlbs();
+      if (this.tdp) this.core.x.tdpZapCollapsible(region.slot);
+      else if (this.core.x.zapCollapsibleSptes(region.slot) !== 0) this.core.x.flushTlbs();
       return;
     }
+    if (this.tdp) this.core.x.tdpSplitHugePages(region.gfn, region.npages);
     if (this.#writeProtect(region.gfn, region.npages)) this.core.x.flushTlbs();
   }
 

@@ -5,6 +5,7 @@ import * as abi from '../../assembly/abi.ts';
 import { lockPage, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { COUNTER_SLOTS } from '../stats/stats.ts';
+import { faultsHuge, hugeAlign, splitHugePmd } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_CHANGE_PTE,
@@ -47,6 +48,8 @@ const WP_INSTALLED = 15;
 const WP_END = 16;
 const CHARGE = 17;
 const RETURN = 18;
+const HUGE = 19;
+const HUGE_SPLIT = 20;
 
 /** -EFAULT: no vma, or it forbids the access. */
 export const EFAULT = -14;
@@ -87,7 +90,9 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         host.emit(abi.EVENT_HOST_FAULT, s[at + HVN], s[at + FLAGS]);
         s[at + ARGS] = mapArgs(mm, vma, write);
         {
-          const anon = write && (vma.flags & VM_SHARED) === 0;
+          // A huge page of zeros prepares the area for anonymous ones, too.
+          const makes = write || (vma.anon !== true && faultsHuge(mm, vma, s[at + HVN] as number));
+          const anon = makes && (vma.flags & VM_SHARED) === 0;
           if (vma.faulted !== true || (anon && vma.anon !== true)) mm.noteFault(vma, anon);
         }
         s[at + RESULT] = 0;
@@ -102,6 +107,15 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         if (!t.lock(at, ANON, lockPte(mm.id))) return false;
         anonymous(t, at, mm);
         t.unlock(lockPte(mm.id));
+        continue;
+      case HUGE:
+        if (!t.lock(at, HUGE, lockPte(mm.id))) return false;
+        anonymousHuge(t, at, mm);
+        t.unlock(lockPte(mm.id));
+        continue;
+      case HUGE_SPLIT:
+        if (!splitHugePmd(t, at + CALLEE, mm)) return false;
+        s[at] = CLASSIFY;
         continue;
       case SWAP:
         swapin(s, at, mm);
@@ -228,6 +242,10 @@ function present(s: Int32Array, at: number, mm: Mm): void {
     s[at] = met === abi.FAULT_PRESENT ? RETURN : CLASSIFY;
     return;
   }
+  if (mm.host.thp !== 'never' && x.hpmdGet(mm.id, hvn) !== 0) {
+    writeHuge(s, at, mm);
+    return;
+  }
   if (x.wpReuse(mm.id, hvn, args) !== 0) {
     s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
     s[at] = RETURN;
@@ -243,6 +261,10 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
   const file = mm.fileOf(hvn);
   const write = (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT;
   if (file === 0) {
+    if (mm.host.thp !== 'never' && faultsHuge(mm, mm.findVma(hvn), hvn)) {
+      s[at] = HUGE;
+      return;
+    }
     if (mm.host.generation.zeroPage && write === 0) s[at] = ANON;
     else charge(s, at, mm, ANON, mm.host.out(1));
     return;
@@ -293,6 +315,43 @@ function lockSwapPage(t: Task, at: number, mm: Mm): boolean {
   s[at + RESULT] = EINTR;
   s[at] = RETURN;
   return true;
+}
+
+/** do_huge_pmd_anonymous_page: without room for 512 pages the fault makes a small one. */
+function anonymousHuge(t: Task, at: number, mm: Mm): void {
+  const s = t.stack;
+  const { host } = mm;
+  const { x } = host.core;
+  const first = hugeAlign(s[at + HVN] as number);
+  const args = s[at + ARGS] as number;
+  s[at] = RETURN;
+  if (t.preemptive && x.hpmdNone(mm.id, first) === 0) {
+    s[at] = CLASSIFY;
+    return;
+  }
+  const zero = (args & abi.MAP_WRITE_FAULT) === 0;
+  const charged = (args & abi.MAP_CHARGED) !== 0;
+  const room = zero || !charged || host.charged() + abi.HPAGE_PMD_NR <= host.limit;
+  if (room) {
+    const made = zero ? x.mapHugeZeroPage(mm.id, first) : x.doHugeAnonymousPage(mm.id, first, args);
+    if (made !== 0) return;
+  }
+  if (zero) s[at] = ANON;
+  else charge(s, at, mm, ANON);
+}
+
+/** do_huge_pmd_wp_page: the huge page is reused, or its pte is split for a copy of one page. */
+function writeHuge(s: Int32Array, at: number, mm: Mm): void {
+  const hvn = s[at + HVN] as number;
+  if (mm.host.core.x.hugeWpReuse(mm.id, hvn) !== 0) {
+    s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
+    s[at] = RETURN;
+    return;
+  }
+  s[at + CALLEE] = 0;
+  s[at + CALLEE + 1] = hvn;
+  s[at + CALLEE + 2] = 0;
+  s[at] = HUGE_SPLIT;
 }
 
 function swapin(s: Int32Array, at: number, mm: Mm): void {

@@ -8,6 +8,7 @@ import { COUNTER_SLOTS } from '../stats/stats.ts';
 import { AGING_PRESETS, type AgingPreset } from './aging.ts';
 import { MM_GENERATIONS, type MmGeneration } from './generation.ts';
 import { Ksm } from './ksm.ts';
+import type { TransparentHugepage } from './huge-memory.ts';
 import { Mm } from './mm.ts';
 import { BlockDevice, DEVICES } from './swap-device.ts';
 import type { ReclaimPolicy } from './vmscan/policy.ts';
@@ -37,6 +38,8 @@ export interface HostOptions {
   readonly policy?: ReclaimPolicy;
   /** Default: NVMe. */
   readonly swap?: BlockDevice;
+  /** Transparent huge pages of anonymous memory. Default: 'never'. */
+  readonly thp?: TransparentHugepage;
   /** Device of the backing files. Default: one like `swap`'s profile. */
   readonly disk?: BlockDevice;
 }
@@ -57,8 +60,11 @@ export class Host {
   readonly policy: ReclaimPolicy;
   readonly swap: BlockDevice;
   readonly disk: BlockDevice;
+  readonly thp: TransparentHugepage;
   /** Task of host operations that no vCPU makes. */
   readonly task = new Task(15);
+  /** Task of what such an operation does in between. */
+  readonly nested = new Task(14);
   /** Address spaces by id. Replaced, never changed in place. */
   mms: readonly (Mm | null)[] = [null];
   /** Most pages that count. */
@@ -87,6 +93,8 @@ export class Host {
     this.aging = options.aging ?? AGING_PRESETS.v3;
     this.swap = options.swap ?? new BlockDevice(DEVICES.nvme);
     this.disk = options.disk ?? new BlockDevice(this.swap.profile);
+    this.thp = options.thp ?? 'never';
+    if (this.thp !== 'never') core.x.hpteKeepTables(1);
     const resident = options.residentFrames ?? Math.max(65_536, frames >> 2);
     this.#out = core.x.mmOut() >>> 2;
     this.#charged = core.x.framesChargedPtr() >>> 0;

@@ -4,6 +4,9 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
+import { cutAreas } from './huge-memory.ts';
+import { coldHuge, freeHuge, splitForSmall } from './huge-reclaim.ts';
+import { madviseCollapse } from './khugepaged.ts';
 import { breakKsm } from './ksm.ts';
 import type { Mm } from './mm.ts';
 import {
@@ -15,9 +18,11 @@ import { populate, willneed } from './populate.ts';
 import { notifyRange } from './unmap.ts';
 import {
   VM_DONTCOPY,
+  VM_HUGEPAGE,
   VM_HUGETLB,
   VM_LOCKED,
   VM_MERGEABLE,
+  VM_NOHUGEPAGE,
   VM_SHARED,
   type Vma,
   vmasFlagged,
@@ -39,7 +44,10 @@ export type Advice =
   | 'dontfork'
   | 'dofork'
   | 'mergeable'
-  | 'unmergeable';
+  | 'unmergeable'
+  | 'hugepage'
+  | 'nohugepage'
+  | 'collapse';
 
 /** Advice that only changes flags of areas: which it sets and clears. */
 const FLAG_ADVICE: Readonly<Partial<Record<Advice, readonly [set: number, clear: number]>>> = {
@@ -47,6 +55,8 @@ const FLAG_ADVICE: Readonly<Partial<Record<Advice, readonly [set: number, clear:
   dofork: [0, VM_DONTCOPY],
   mergeable: [VM_MERGEABLE, 0],
   unmergeable: [0, VM_MERGEABLE],
+  hugepage: [VM_HUGEPAGE, VM_NOHUGEPAGE],
+  nohugepage: [VM_NOHUGEPAGE, VM_HUGEPAGE],
 };
 
 /** Applies an advice to the mapped parts of [start, end). Result: 0, or -ENOMEM if there were holes. */
@@ -54,6 +64,7 @@ export function madvise(mm: Mm, start: number, end: number, advice: Advice): num
   if (advice === 'populate_read' || advice === 'populate_write') {
     return populate(mm, start, end, advice === 'populate_write');
   }
+  if (advice === 'collapse') return madviseCollapse(mm, start, end);
   const parts = vmasWithin(mm.vmas, start, end);
   let covered = 0;
   for (const part of parts) {
@@ -86,6 +97,8 @@ function adviseFlags(
   if (advice === 'unmergeable' && (part.flags & VM_MERGEABLE) !== 0 && part.anon === true) {
     for (let hvn = part.start; hvn < part.end; hvn++) breakKsm(mm, hvn);
   }
+  if (((part.flags | set) & ~clear) === part.flags) return;
+  cutAreas(mm, mm.vmas, part.start, part.end);
   mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, set, clear);
 }
 
@@ -132,15 +145,12 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
       s[at + FIRST] = end;
       s[at + LAST] = 0;
       while (hvn < end) {
-        const done = x.lazyFreeOne(mm.id, hvn);
-        if ((done & abi.LAZYFREE_PAGE) !== 0) {
-          x.markPageLazyfree(x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT);
-        }
-        if ((done & abi.LAZYFREE_PTE) !== 0) {
+        const [next, changed] = lazyFreeAt(mm, hvn, end);
+        if (changed) {
           s[at + FIRST] = Math.min(s[at + FIRST] as number, hvn);
-          s[at + LAST] = hvn + 1;
+          s[at + LAST] = next;
         }
-        hvn = x.hpteNextMapped(mm.id, hvn + 1, end) >>> 0;
+        hvn = x.hpteNextMapped(mm.id, next, end) >>> 0;
       }
       const op = ranged ? MN_INVALIDATE_RANGE_END : MN_INVALIDATE_RANGE;
       notifyRange(s, at + CALLEE, op, start, end, abi.MMU_NOTIFY_CLEAR);
@@ -161,6 +171,29 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
   return t.done(at, 0);
 }
 
+/** MADV_FREE at one mapped page: where to go on, and whether the ptes up to there changed. */
+function lazyFreeAt(mm: Mm, hvn: number, end: number): [next: number, changed: boolean] {
+  const { x } = mm.host.core;
+  const tableEnd = Math.min(end, (hvn | (abi.HPAGE_PMD_NR - 1)) + 1);
+  if (mm.host.thp !== 'never') {
+    if (x.hpmdGet(mm.id, hvn) !== 0) {
+      const huge = freeHuge(mm, hvn, tableEnd);
+      if (huge.kind === 'done') return [tableEnd, huge.changed];
+      if (huge.kind === 'skip') return [tableEnd, false];
+    }
+    const pte = x.hpteGet(mm.id, hvn) >>> 0;
+    const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    const small = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+    const part = small && (x.pageFlags(pfn) & abi.PG_HUGE) !== 0;
+    if (part && splitForSmall(mm, pfn).kind === 'skip') return [tableEnd, false];
+  }
+  const done = x.lazyFreeOne(mm.id, hvn);
+  if ((done & abi.LAZYFREE_PAGE) !== 0) {
+    x.markPageLazyfree(x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT);
+  }
+  return [hvn + 1, (done & abi.LAZYFREE_PTE) !== 0];
+}
+
 /**
  * MADV_COLD and MADV_PAGEOUT (madvise_cold_or_pageout_pte_range): pages that only this pte maps lose
  * young and referenced; cold ones are deactivated, the others are reclaimed in order of address.
@@ -168,32 +201,58 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
 function coldOrPageout(mm: Mm, part: Vma, pageout: boolean): void {
   const { host } = mm;
   const { x } = host.core;
-  const isolated: number[] = [];
-  let first = 0;
-  let last = 0;
+  const flush = { first: 0, last: 0 };
+  const changed = (from: number, to: number): void => {
+    if (flush.last === 0) flush.first = from;
+    flush.last = to;
+  };
   let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
-  for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
+  while (hvn < part.end) {
+    const end = Math.min(part.end, (hvn | (abi.HPAGE_PMD_NR - 1)) + 1);
+    const isolated: number[] = [];
+    const huge =
+      host.thp === 'never' || x.hpmdGet(mm.id, hvn) === 0 ? null : coldHuge(mm, hvn, end, pageout);
+    if (huge === null || huge.kind === 'small') coldTable(mm, hvn, end, pageout, isolated, changed);
+    else if (huge.kind === 'done') {
+      if (huge.changed) changed(hvn, end);
+      if (huge.isolated !== 0) isolated.push(huge.isolated);
+    }
+    if (isolated.length > 0) pageoutList(host, isolated);
+    hvn = x.hpteNextMapped(mm.id, end, part.end) >>> 0;
+  }
+  if (mm.hooks === '6.x' && flush.last > 0) {
+    const { task } = host;
+    const { first, last } = flush;
+    notifyRange(task.stack, 0, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
+    mm.notifiers.call(task, 0);
+  }
+}
+
+/** The small ptes of one table; isolates what is to be reclaimed. */
+function coldTable(
+  mm: Mm,
+  start: number,
+  end: number,
+  pageout: boolean,
+  isolated: number[],
+  changed: (from: number, to: number) => void,
+): void {
+  const { x } = mm.host.core;
+  let hvn = start;
+  for (; hvn < end; hvn = x.hpteNextMapped(mm.id, hvn + 1, end) >>> 0) {
     const pte = x.hpteGet(mm.id, hvn);
     if ((pte & abi.HPTE_PRESENT) === 0 || (pte & abi.HPTE_SWAP) !== 0) continue;
     const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    if ((x.pageFlags(pfn) & abi.PG_HUGE) !== 0 && splitForSmall(mm, pfn).kind === 'skip') return;
     if (x.pageMapcount(pfn) !== 1) continue;
     const flags = x.pageFlags(pfn);
     if ((flags & abi.PG_LRU) === 0) continue;
-    if (x.hpteTestAndClearYoung(mm.id, hvn) === 1) {
-      if (last === 0) first = hvn;
-      last = hvn + 1;
-    }
+    if (x.hpteTestAndClearYoung(mm.id, hvn) === 1) changed(hvn, hvn + 1);
     x.lruSetFlags(pfn, 0, abi.PG_REFERENCED);
     if (!pageout) x.deactivatePage(pfn);
     if (!pageout || (flags & abi.PG_UNEVICTABLE) !== 0) continue;
     x.lruIsolate(pfn);
     isolated.push(pfn);
-  }
-  if (isolated.length > 0) pageoutList(host, isolated);
-  if (mm.hooks === '6.x' && last > 0) {
-    const { task } = host;
-    notifyRange(task.stack, 0, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
-    mm.notifiers.call(task, 0);
   }
 }
 

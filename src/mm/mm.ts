@@ -126,7 +126,8 @@ export class Mm implements MmHandle {
     for (const vma of vmasWithin(this.#vmas, start, end)) {
       if (vma.faulted !== true) continue;
       for (let at = vma.start & ~(PAGES_OF_TABLE - 1); at < vma.end; at += PAGES_OF_TABLE) {
-        if (first < 0 && vmasWithin(others, at, at + PAGES_OF_TABLE).length === 0) first = at;
+        if (first >= 0 || vmasWithin(others, at, at + PAGES_OF_TABLE).length > 0) continue;
+        if (this.host.thp === 'never' || this.host.core.x.hpmdNone(this.id, at) === 0) first = at;
       }
     }
     return first;
@@ -188,6 +189,13 @@ export class Mm implements MmHandle {
   /** Runs a protocol on the host's own task with arguments. */
   run(protocol: Protocol, ...args: number[]): number {
     const t = this.host.task;
+    for (let i = 0; i < args.length; i++) t.stack[1 + i] = args[i] as number;
+    return runStraight(t, protocol);
+  }
+
+  /** The same from within a protocol: on a task of its own, never preempted. */
+  runNested(protocol: Protocol, ...args: number[]): number {
+    const t = this.host.nested;
     for (let i = 0; i < args.length; i++) t.stack[1 + i] = args[i] as number;
     return runStraight(t, protocol);
   }

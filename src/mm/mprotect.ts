@@ -3,6 +3,7 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
+import { cutAreas, splitHugePmd } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_PAGE,
@@ -11,7 +12,7 @@ import {
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
 import { notifyRange, unmapAreas } from './unmap.ts';
-import { VM_READ, VM_WRITE, vmasJoined, vmasWithin, vmasWithout } from './vma.ts';
+import { VM_READ, VM_WRITE, type Vma, vmasJoined, vmasWithin, vmasWithout } from './vma.ts';
 
 // Arguments and locals.
 const START = 1;
@@ -23,6 +24,9 @@ const BEFORE = 4;
 const CURSOR = 4;
 const CHANGED = 5;
 const CALLEE = 6;
+
+/** Program counter of movePageTables(): a huge pte is being split. */
+const SPLIT = 5;
 
 /**
  * change_protection: the ptes of [s[at + 1], s[at + 2]) get the rights s[at + 3] = VM_READ | VM_WRITE, in
@@ -96,12 +100,17 @@ export function movePageTables(t: Task, at: number, mm: Mm): boolean {
         s[at] = move(s, at, mm);
         if (s[at] === 3) continue;
         t.unlock(lockPte(mm.id));
+        if (s[at] === SPLIT) continue;
         notify(s, at, MN_INVALIDATE_RANGE_END, event);
         if (t.preempt(at, 4, 'move_page_tables: the ptes are moved')) return false;
         continue;
       case 3:
         if (!mm.notifiers.call(t, at + CALLEE)) return false;
         t.unlock(lockPte(mm.id));
+        s[at] = 2;
+        continue;
+      case SPLIT:
+        if (!splitHugePmd(t, at + CALLEE, mm)) return false;
         s[at] = 2;
         continue;
       case 4:
@@ -111,14 +120,22 @@ export function movePageTables(t: Task, at: number, mm: Mm): boolean {
   }
 }
 
-/** Moves all ptes, or with v3's hooks the next one; case 3: a notifier is to hear of it first. */
+/**
+ * Moves all ptes, or with v3's hooks the next one. Case 3: a notifier is to hear of it first; SPLIT: a huge
+ * pte can't move whole.
+ */
 function move(s: Int32Array, at: number, mm: Mm): number {
   const { x } = mm.host.core;
   const end = s[at + END] as number;
   const shift = (s[at + ARGUMENT] as number) - (s[at + START] as number);
   if (mm.hooks !== 'v3') {
-    x.moveRange(mm.id, s[at + START] as number, end, s[at + ARGUMENT] as number);
-    return 4;
+    const from = s[at + CURSOR] as number;
+    const stop = x.moveRange(mm.id, from, end, from + shift) >>> 0;
+    s[at + CURSOR] = stop;
+    s[at + CALLEE] = 0;
+    s[at + CALLEE + 1] = stop;
+    s[at + CALLEE + 2] = 0;
+    return stop < end ? SPLIT : 4;
   }
   const hvn = x.hpteNextMapped(mm.id, s[at + CURSOR] as number, end) >>> 0;
   if (hvn >= end) return 4;
@@ -130,6 +147,12 @@ function move(s: Int32Array, at: number, mm: Mm): number {
 
 function notify(s: Int32Array, at: number, op: number, event: number): void {
   notifyRange(s, at + CALLEE, op, s[at + START] as number, s[at + END] as number, event);
+}
+
+/** change_pmd_range() of 6.x tells the notifiers from the first place on that has a table. */
+function firstWithTable(mm: Mm, part: Vma): number {
+  if (mm.hooks !== '6.x') return part.start;
+  return mm.host.core.x.hpmdNextPopulated(mm.id, part.start, part.end) >>> 0;
 }
 
 /** mprotect of [s[at + 1], s[at + 2]) to s[at + 3] = VM_READ | VM_WRITE. */
@@ -152,10 +175,13 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         s[at + CURSOR] = part.end;
         const flags = (part.flags & ~(VM_READ | VM_WRITE)) | rights;
         if (flags === part.flags) continue;
+        cutAreas(mm, mm.vmas, part.start, part.end);
         const rest = vmasWithout(mm.vmas, part.start, part.end);
         mm.vmas = vmasJoined(rest, [{ ...part, flags }]);
+        const first = firstWithTable(mm, part);
+        if (first === part.end) continue;
         s[at + CALLEE] = 0;
-        s[at + CALLEE + START] = part.start;
+        s[at + CALLEE + START] = first;
         s[at + CALLEE + END] = part.end;
         s[at + CALLEE + ARGUMENT] = rights;
         s[at + CALLEE + BEFORE] = part.flags;

@@ -5,6 +5,7 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO } from '../core/errors.ts';
 import { handleMmFault } from './fault.ts';
 import { followPage } from './gup.ts';
+import { cutAreas } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   VM_LOCKED,
@@ -59,7 +60,11 @@ function lockPages(mm: Mm, part: Vma, locked: boolean): void {
   for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
     if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) continue;
-    const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    // A huge page is locked as one; one that small ptes map is left alone.
+    const huge = mm.host.thp !== 'never' && x.hpmdGet(mm.id, hvn) !== 0;
+    const pfn = huge ? x.folioOf(pte >>> abi.HPTE_PFN_SHIFT) : pte >>> abi.HPTE_PFN_SHIFT;
+    if (huge) hvn |= abi.HPAGE_PMD_NR - 1;
+    else if ((x.pageFlags(pfn) & abi.PG_HUGE) !== 0) continue;
     if (locked) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
     else x.lruSetFlags(pfn, 0, abi.PG_UNEVICTABLE);
   }
@@ -74,6 +79,7 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
     covered += part.end - part.start;
     if (((part.flags & VM_LOCKED) !== 0) === locked) continue;
     const flags = part.flags ^ VM_LOCKED;
+    cutAreas(mm, mm.vmas, part.start, part.end);
     mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, flags & VM_LOCKED, ~flags & VM_LOCKED);
     lockPages(mm, part, locked);
   }

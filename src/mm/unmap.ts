@@ -9,6 +9,7 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
+import { cutAreas, hugeAlign, splitHugePmd } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
@@ -27,7 +28,13 @@ const CURSOR = 5;
 /** The range of ptes that were present (tlb->start, tlb->end). */
 const FIRST = 6;
 const LAST = 7;
-const CALLEE = 8;
+/** ZAP_*: why zapRange() stopped. */
+const WHY = 8;
+const CALLEE = 9;
+
+// Program counters beside the plain sequence.
+const SPLIT = 6;
+const FLUSH = 7;
 
 /** Writes the arguments of a notifier call for a range. */
 export function notifyRange(
@@ -73,6 +80,8 @@ export function zapPageRange(t: Task, at: number, mm: Mm): boolean {
         if (!t.lock(at, 2, lockPte(mm.id))) return false;
         zapSome(t, at, mm);
         t.unlock(lockPte(mm.id));
+        s[at] = goesOn(s, at, mm);
+        if (s[at] !== 3) continue;
         notify(s, at, mm.hooks === 'v3' ? MN_INVALIDATE_RANGE : MN_INVALIDATE_RANGE_END);
         if (t.preempt(at, 3, 'zap_page_range: the ptes are cleared')) return false;
       case 3:
@@ -99,8 +108,35 @@ export function zapPageRange(t: Task, at: number, mm: Mm): boolean {
       case 5:
         if (!early && mm.hooks !== 'none' && !mm.notifiers.call(t, at + CALLEE)) return false;
         return t.done(at, 0);
+      case SPLIT:
+        if (!splitHugePmd(t, at + CALLEE, mm)) return false;
+        s[at] = 2;
+        continue;
+      case FLUSH:
+        // tlb_flush_mmu() inside the walk.
+        if ((s[at + LAST] as number) > 0 && !mm.notifiers.call(t, at + CALLEE)) return false;
+        x.gatherFree(t.id);
+        s[at + LAST] = 0;
+        s[at] = 2;
+        continue;
     }
   }
+}
+
+/** Where the walk goes on after zapSome(): 3 when it is done, or when a generation ends it here. */
+function goesOn(s: Int32Array, at: number, mm: Mm): number {
+  if (s[at + WHY] === abi.ZAP_SPLIT) {
+    s[at + CALLEE] = 0;
+    s[at + CALLEE + 1] = s[at + CURSOR] as number;
+    s[at + CALLEE + 2] = 0;
+    return SPLIT;
+  }
+  const done = (s[at + CURSOR] as number) >= (s[at + END] as number);
+  if (mm.hooks !== '6.x' || (done && s[at + WHY] !== abi.ZAP_FLUSH)) return 3;
+  notify(s, at, MN_INVALIDATE_RANGE);
+  s[at + CALLEE + 2] = s[at + FIRST] as number;
+  s[at + CALLEE + 3] = s[at + LAST] as number;
+  return FLUSH;
 }
 
 /** Clears ptes until the gather is full, and notes which were present. */
@@ -108,7 +144,9 @@ function zapSome(t: Task, at: number, mm: Mm): void {
   const s = t.stack;
   const { host } = mm;
   const end = s[at + END] as number;
-  s[at + CURSOR] = host.core.x.zapRange(mm.id, s[at + CURSOR] as number, end, t.id);
+  const eager = mm.hooks === '6.x' ? 1 : 0;
+  s[at + CURSOR] = host.core.x.zapRange(mm.id, s[at + CURSOR] as number, end, t.id, eager);
+  s[at + WHY] = host.out(2);
   if (host.out(1) === 0) return;
   if (s[at + LAST] === 0) s[at + FIRST] = host.out(0);
   s[at + LAST] = host.out(1);
@@ -151,6 +189,7 @@ export function unmapAreas(t: Task, at: number, mm: Mm): boolean {
   for (;;) {
     switch (s[at]) {
       case 0:
+        cutAreas(mm, mm.vmas, s[at + START] as number, end);
         s[at + CURSOR] = s[at + START] as number;
         s[at] = 1;
       case 1: {
@@ -159,6 +198,7 @@ export function unmapAreas(t: Task, at: number, mm: Mm): boolean {
         const [part] = parts;
         if (part === undefined) {
           mm.vmas = vmasWithout(mm.vmas, s[at + START] as number, end);
+          freeTables(mm, s[at + START] as number, end);
           return t.done(at, 0);
         }
         const huge = parts.some(({ flags }) => (flags & VM_HUGETLB) !== 0);
@@ -175,6 +215,16 @@ export function unmapAreas(t: Task, at: number, mm: Mm): boolean {
         s[at] = 1;
     }
   }
+}
+
+/** free_pgtables(): empty tables go that serve no other area. */
+function freeTables(mm: Mm, start: number, end: number): void {
+  if (mm.host.thp === 'never') return;
+  const before = mm.vmas.findLast((vma) => vma.end <= start)?.end ?? 0;
+  const after = mm.vmas.find((vma) => vma.start >= end)?.start ?? abi.HVN_LIMIT;
+  const floor = Math.max(hugeAlign(start), hugeAlign(before + abi.HPAGE_PMD_NR - 1));
+  const ceiling = Math.min(hugeAlign(end + abi.HPAGE_PMD_NR - 1), hugeAlign(after));
+  if (floor < ceiling) mm.host.core.x.hpteFreeTables(mm.id, floor, ceiling);
 }
 
 /** Ends an mm: all of it is unmapped, then the notifiers are released (exit_mmap). */
@@ -195,7 +245,7 @@ export function exitMmap(t: Task, at: number, mm: Mm): boolean {
         s[at] = 2;
       case 2:
         if (!t.lock(at, 2, lockPte(mm.id))) return false;
-        s[at + CURSOR] = x.zapRange(mm.id, s[at + CURSOR] as number, abi.HVN_LIMIT, t.id);
+        s[at + CURSOR] = x.zapRange(mm.id, s[at + CURSOR] as number, abi.HVN_LIMIT, t.id, 0);
         t.unlock(lockPte(mm.id));
         x.gatherFree(t.id);
         if ((s[at + CURSOR] as number) < abi.HVN_LIMIT) continue;

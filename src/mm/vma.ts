@@ -15,10 +15,12 @@ export const VM_HUGETLB = 0x400000;
 export const VM_NORESERVE = 0x200000;
 /** MADV_HUGEPAGE. */
 export const VM_HUGEPAGE = 0x20000000;
+/** MADV_NOHUGEPAGE. */
+export const VM_NOHUGEPAGE = 0x40000000;
 /** MADV_MERGEABLE. */
 export const VM_MERGEABLE = 0x08000000;
 /** Resident and outside the host's limit: pages of the guest's own tables, when asked for. */
-export const VM_RESIDENT = 0x40000000;
+export const VM_RESIDENT = 0x100;
 
 /** One area: pages [start, end). */
 export interface Vma {

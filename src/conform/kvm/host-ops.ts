@@ -11,6 +11,7 @@ import {
 import { DataError } from '../../core/errors.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Host } from '../../mm/host.ts';
+import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/notifier-ops.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
@@ -28,6 +29,9 @@ const MAX_RECLAIM_RETRIES = 16;
 const KSM_PASSES = 20;
 /** Two pages of the driver's own. */
 const DRIVER_HVN = DATA_HVN + 0x100000;
+
+/** 14 ticks of 4 ms: msecs_to_jiffies(50) and the tick under way. */
+const KHUGEPAGED_PERIOD_MS = 56;
 
 /** What an operation came to. */
 export interface HostResult {
@@ -116,9 +120,14 @@ export class RecordedHost {
       case 'dontfork':
       case 'mergeable':
       case 'unmergeable':
+      case 'hugepage':
+      case 'nohugepage':
+      case 'collapse':
         return mm.madvise(hvn, n, op);
       case 'clear_refs':
         return mm.clearRefs(i);
+      case 'khugepaged':
+        return this.#khugepaged(i);
       case 'drain':
         this.#host.core.x.lruAddDrain();
         return 0;
@@ -186,13 +195,9 @@ export class RecordedHost {
         return 0;
       case 'remove':
         return this.#punchHole(words);
-      case 'hugepage':
-      case 'collapse':
-      case 'khugepaged':
       case 'lru_gen':
       case 'nop':
       case 'sleep':
-      case 'nohugepage':
         return 0;
       case 'idle':
       case 'isidle':
@@ -207,6 +212,12 @@ export class RecordedHost {
     this.byOthers = true;
     work();
     this.byOthers = false;
+  }
+
+  /** khugepaged is woken and scans every 50 ms, which its timer makes 56. */
+  #khugepaged(ms: number): number {
+    for (let at = 0; at < ms; at += KHUGEPAGED_PERIOD_MS) khugepagedPass(this.#host);
+    return 0;
   }
 
   /** MADV_REMOVE: the pages of the file go, and what maps them. */

@@ -39,7 +39,7 @@ import { TwoListPolicy } from '../../mm/vmscan/two-list.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
-import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NORESERVE } from '../../mm/vma.ts';
+import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, VM_NORESERVE } from '../../mm/vma.ts';
 import { NOTHING, type Seen, type StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
 import { RecordedGuest } from './guest.ts';
@@ -72,8 +72,10 @@ const FLAG_NAMES: readonly [name: string, bit: number][] = [
   ['anon', abi.PG_ANON],
   ['swapcache', abi.PG_SWAPCACHE],
   ['swapbacked', abi.PG_SWAPBACKED],
+  ['compound_head', abi.PG_HUGE],
   ['unevictable', abi.PG_UNEVICTABLE],
   ['ksm', abi.PG_KSM],
+  ['thp', abi.PG_HUGE],
   ['mlocked', abi.PG_UNEVICTABLE],
   ['mappedtodisk', abi.PG_ANON_EXCLUSIVE],
 ];
@@ -141,6 +143,7 @@ export class RecordedMachine implements StepRunner {
       swapPages: 1 << 17,
       generation: MM_GENERATIONS['6.1'],
       swap: new BlockDevice(DEVICES.zram),
+      thp: 'madvise',
       aging,
       policy: new TwoListPolicy({ cluster: 32 }),
     });
@@ -288,7 +291,7 @@ export class RecordedMachine implements StepRunner {
       npages: pages,
       file,
       shared: backing === 'shmem',
-      flags: VM_NORESERVE | (thp ? VM_HUGEPAGE : 0),
+      flags: VM_NORESERVE | (thp ? VM_HUGEPAGE : VM_NOHUGEPAGE),
     });
   }
 
@@ -313,8 +316,13 @@ export class RecordedMachine implements StepRunner {
   // ---- snapshots -------------------------------------------------------------------------------
 
   #frameName(pfn: number): string {
-    if (pfn === 0) return 'zero';
+    if (pfn === 0 || this.#isHugeZero(pfn)) return 'zero';
     return `#${pfn}.${this.#generation.get(pfn) ?? 0}`;
+  }
+
+  #isHugeZero(pfn: number): boolean {
+    const head = this.core.x.hugeZeroPage() >>> 0;
+    return head !== 0 && this.core.x.folioOf(pfn) === head;
   }
 
   #pages(): PageState[] {
@@ -343,8 +351,8 @@ export class RecordedMachine implements StepRunner {
       return { state, mincore };
     }
     const pfn = pte >>> HPTE_PFN_SHIFT;
-    const zero = pfn === 0;
-    const flags = zero ? x.pageFlags(0) & abi.PG_REFERENCED : x.pageFlags(pfn);
+    const zero = pfn === 0 || this.#isHugeZero(pfn);
+    const flags = x.pageFlags(pfn);
     let lo = 1 | 4;
     if (pte & HPTE_WRITE) lo |= 2;
     if (pte & HPTE_YOUNG) lo |= 0x20;
@@ -358,14 +366,10 @@ export class RecordedMachine implements StepRunner {
       // The bit of /proc/pid/pagemap: mapped once.
       exclusive: mapcount === 1 ? 1 : 0,
       mapcount,
-      flags: zero ? this.#zeroFlags(flags) : flagNames(flags),
+      flags: zero ? zeroFlags(pfn, flags) : flagNames(pfn, flags),
       mincore: whole ? 1 : null,
       ...(huge ? { huge: true } : {}),
     };
-  }
-
-  #zeroFlags(flags: number): string[] {
-    return flags & abi.PG_REFERENCED ? ['referenced', 'zero_page'] : ['zero_page'];
   }
 
   /** mincore() of an absent page: in the swap cache, or not. */
@@ -505,7 +509,26 @@ function largeSptes(u32: Uint32Array, table: number): number {
   return n;
 }
 
-function flagNames(flags: number): string[] {
+/** Whether a frame is part of a compound page but not its head. */
+function isTail(pfn: number, flags: number): boolean {
+  return (flags & abi.PG_HUGE) !== 0 && pfn % abi.HPAGE_PMD_NR !== 0;
+}
+
+function zeroFlags(pfn: number, flags: number): string[] {
+  const compound = isTail(pfn, flags) ? 'compound_tail' : 'compound_head';
+  return [
+    ...(flags & abi.PG_REFERENCED ? ['referenced'] : []),
+    ...(flags & abi.PG_HUGE ? [compound, 'thp'] : []),
+    'zero_page',
+  ];
+}
+
+/** Flags as /proc/kpageflags tells them: of a tail it knows little. */
+function flagNames(pfn: number, flags: number): string[] {
+  if (isTail(pfn, flags)) {
+    const exclusive = (flags & abi.PG_ANON_EXCLUSIVE) !== 0;
+    return ['anon', 'compound_tail', 'thp', ...(exclusive ? ['mappedtodisk'] : [])];
+  }
   const anon = (flags & abi.PG_ANON) !== 0;
   return FLAG_NAMES.filter(([name, bit]) => name === 'uptodate' || (flags & bit) !== 0)
     .map(([name]) => name)

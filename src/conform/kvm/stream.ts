@@ -2,6 +2,7 @@
 // and host pages relative to the slots.
 
 import * as abi from '../../../assembly/abi.ts';
+import { SCAN_STATUS } from '../../mm/khugepaged.ts';
 import { EVENT_NAMES } from '../../events/names.ts';
 import { gfnName, gpteGfn, gpteText, gvaName, hvnName, pfecText, spteText } from './layout.ts';
 import { reclaimEvent } from './reclaim-events.ts';
@@ -310,6 +311,10 @@ export class EventWriter {
         return { t, table: gfnName(a), index: b };
       case abi.EVENT_FLUSH_REMOTE_TLBS_RANGE:
         return { t, gfn: gfnName(a), pages: b };
+      case abi.EVENT_SPLIT_HUGE_PAGE: {
+        const spte = b.toString(16);
+        return { t, info: `gfn ${a.toString(16)} spte ${spte} level ${c} errno ${d}` };
+      }
       case abi.EVENT_FAST_PAGE_FAULT: {
         const result = `spurious ${d} fixed ${c}`;
         return { t, old: spteText(a, 0), new: spteText(b, 0), result };
@@ -373,8 +378,18 @@ export class EventWriter {
       case abi.EVENT_KVM_TEST_YOUNG_RET:
         return this.#mine.get(t.slice(0, -4)) === false ? null : { t, ret: a };
       default:
-        return this.#mm(id, t, a, b, c, d);
+        return this.#huge(id, t, a, b, c, d) ?? this.#mm(id, t, a, b, c, d);
     }
+  }
+
+  #huge(id: number, t: string, a: number, b: number, c: number, d: number): KvmEvent | undefined {
+    if (id === abi.EVENT_MM_COLLAPSE_HUGE_PAGE) {
+      return { t, info: `isolated=${a}, status=${SCAN_STATUS[b] ?? b}` };
+    }
+    if (id !== abi.EVENT_MM_KHUGEPAGED_SCAN_PMD) return undefined;
+    const status = `status=${SCAN_STATUS[a >> 1] ?? a >> 1}`;
+    const info = `writable=${a & 1}, referenced=${b}, none_or_zero=${c}, ${status}, unmapped=${d}`;
+    return { t, info };
   }
 
   #mm(id: number, t: string, a: number, b: number, c: number, d: number): KvmEvent | null {

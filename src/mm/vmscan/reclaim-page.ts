@@ -9,6 +9,7 @@ import { lockPage, lockPte, lockRmap } from '../../sched/locks.ts';
 import type { Task } from '../../sched/task.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
+import { reclaimHuge } from '../huge-reclaim.ts';
 import {
   MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
@@ -68,6 +69,9 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
   for (;;) {
     switch (s[at]) {
       case START:
+        if (host.thp !== 'never' && isHuge(host, s[at + PFN] as number)) {
+          return t.done(at, reclaimHuge(host, s[at + PFN] as number));
+        }
         if (t.straight && plain(t, at, host)) return true;
         s[at + RESULT] = 0;
         traceRelatives(host, s[at + PFN] as number, abi.EVENT_TRY_TO_UNMAP_ONE);
@@ -156,6 +160,10 @@ function plain(t: Task, at: number, host: Host): boolean {
     call(t, at, host);
   }
   return t.done(at, writeAndFree(s, at, host));
+}
+
+function isHuge(host: Host, pfn: number): boolean {
+  return (host.core.x.pageFlags(pfn) & abi.PG_HUGE) !== 0;
 }
 
 /** Prepares the next mapping that is to go; false when none is left, or it can't. */

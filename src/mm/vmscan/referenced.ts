@@ -73,6 +73,11 @@ export function traceRelatives(host: Host, pfn: number, event: number): void {
   for (const { hvn } of anonWalk(host, pfn).slice(mapped)) host.emit(event, hvn);
 }
 
+/** Pages that the pte maps: pmdp_clear_flush_young_notify() asks about all of a huge one. */
+function span(host: Host, mm: number, hvn: number): number {
+  return host.thp !== 'never' && host.core.x.hpmdGet(mm, hvn) !== 0 ? abi.HPAGE_PMD_NR : 1;
+}
+
 /**
  * ptep_clear_flush_young of the mapping number s[at + 2] of the page s[at + 1]. v3: only if the pte was
  * young is the TLB flushed and age_page called, and the pte's bit is the answer. v4 and later: always
@@ -97,7 +102,8 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
       s[at + INNER] = 0;
       s[at + INNER + 1] = op;
       s[at + INNER + 2] = s[at + HVN] as number;
-      s[at + INNER + 3] = (s[at + HVN] as number) + 1;
+      s[at + INNER + 3] =
+        (s[at + HVN] as number) + span(host, s[at + MM] as number, s[at + HVN] as number);
       s[at + INNER + 4] = 0;
       if (t.preempt(at, 1, 'ptep_clear_flush_young: age_page')) return false;
     }

@@ -1,0 +1,172 @@
+// Transparent huge pages of anonymous memory (cf. mm/huge_memory.c, 6.1): when a fault makes one, and
+// how a huge pte or the page behind it is split, with the notifier calls of that. What happens to ptes
+// and frames is assembly/mm/huge.ts.
+
+import * as abi from '../../assembly/abi.ts';
+import { lockPte } from '../sched/locks.ts';
+import type { Task } from '../sched/task.ts';
+import type { Host } from './host.ts';
+import type { Mm } from './mm.ts';
+import {
+  MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_ONLY_END,
+  MN_INVALIDATE_RANGE_START,
+} from './mmu-notifier.ts';
+import { notifyRange } from './unmap.ts';
+import { VM_HUGEPAGE, VM_NOHUGEPAGE, type Vma, vmasWithin } from './vma.ts';
+
+/** /sys/kernel/mm/transparent_hugepage/enabled. */
+export type TransparentHugepage = 'never' | 'madvise' | 'always';
+
+const HPAGE_MASK = ~(abi.HPAGE_PMD_NR - 1);
+
+/** First of the 512 aligned pages around one. */
+export function hugeAlign(hvn: number): number {
+  return hvn & HPAGE_MASK;
+}
+
+/** transhuge_vma_suitable(): whether the 512 aligned pages around a page lie in the area. */
+export function hugeFits(vma: Vma, hvn: number): boolean {
+  const first = hugeAlign(hvn);
+  return first >= vma.start && first + abi.HPAGE_PMD_NR <= vma.end;
+}
+
+/** hugepage_vma_check(): whether the settings let the area have huge pages. */
+export function hugepageAllowed(host: Host, vma: Vma): boolean {
+  if (host.thp === 'never' || vma.file !== 0 || (vma.flags & VM_NOHUGEPAGE) !== 0) return false;
+  return host.thp === 'always' || (vma.flags & VM_HUGEPAGE) !== 0;
+}
+
+/** Whether a fault at a page that no pte maps makes a huge page (create_huge_pmd). */
+export function faultsHuge(mm: Mm, vma: Vma | undefined, hvn: number): boolean {
+  if (vma === undefined || !hugepageAllowed(mm.host, vma) || !hugeFits(vma, hvn)) return false;
+  return mm.host.core.x.hpmdNone(mm.id, hvn) === 1;
+}
+
+// Arguments and locals of splitHugePmd().
+const HVN = 1;
+const KEEP = 2;
+const CALLEE = 3;
+
+/**
+ * __split_huge_pmd: 512 ptes in place of the huge one around s[at + 1], if there is one; s[at + 2] = 1
+ * when the page itself is split next. The notifiers hear of it whether or not there was one.
+ */
+export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
+  const s = t.stack;
+  const { x } = mm.host.core;
+  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  switch (s[at]) {
+    case 0:
+      notify(s, at, MN_INVALIDATE_RANGE_START);
+      s[at] = 1;
+    case 1:
+      if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
+      s[at] = 2;
+    case 2:
+      if (!t.lock(at, 2, lockPte(mm.id))) return false;
+      if (x.hpmdGet(mm.id, s[at + HVN] as number) !== 0) {
+        x.splitHugePmd(mm.id, s[at + HVN] as number, s[at + KEEP] as number);
+      }
+      t.unlock(lockPte(mm.id));
+      notify(s, at, MN_INVALIDATE_RANGE_ONLY_END);
+      s[at] = 3;
+    case 3:
+      if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
+  }
+  return t.done(at, 0);
+}
+
+function notify(s: Int32Array, at: number, op: number): void {
+  const first = hugeAlign(s[at + HVN] as number);
+  notifyRange(s, at + CALLEE, op, first, first + abi.HPAGE_PMD_NR, abi.MMU_NOTIFY_CLEAR);
+}
+
+/**
+ * vma_adjust_trans_huge(): an area that is cut inside 512 aligned pages of its own has no huge pte there
+ * any more. The split is made, and notified, whether or not there is a huge pte. `vmas`: the areas
+ * before they are cut to [start, end).
+ */
+export function cutAreas(mm: Mm, vmas: readonly Vma[], start: number, end: number): void {
+  if (mm.host.thp === 'never') return;
+  const first = vmas.find((vma) => vma.start < start && start < vma.end);
+  if (first !== undefined) cutAt(mm, first, start);
+  const last = vmas.find((vma) => vma.start < end && end < vma.end);
+  if (last === undefined) return;
+  cutAt(mm, { ...last, start: Math.max(last.start, start) }, end);
+}
+
+function cutAt(mm: Mm, vma: Vma, hvn: number): void {
+  if (hugeAlign(hvn) === hvn || !hugeFits(vma, hvn)) return;
+  // Without a pmd table around the place there is nothing to look at.
+  const { x } = mm.host.core;
+  const end = (hvn & PUD_MASK) + PUD_PAGES;
+  if (x.hpmdNextPopulated(mm.id, hvn & PUD_MASK, end) >>> 0 === end) return;
+  mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
+}
+
+/** Pages of a pud entry: 1 GiB. */
+const PUD_PAGES = abi.HPAGE_PMD_NR * abi.HPAGE_PMD_NR;
+const PUD_MASK = ~(PUD_PAGES - 1);
+
+/**
+ * split_huge_page() on a page that its caller holds: every mapping becomes small, then the frames
+ * become pages of their own. unmap_folio() is notified once for the huge pte and once more around
+ * the walk that finds it split. False: somebody else holds the page.
+ */
+export function splitFolio(host: Host, head: number, pins: number): boolean {
+  const { x, mem } = host.core;
+  const places = folioMappings(host, head);
+  let mapped = 0;
+  for (const { mm, hvn } of places) {
+    mapped += x.hpmdGet(mm.id, hvn) !== 0 ? 1 : mappedPages(mm, hvn, head);
+  }
+  const refs = mem.load32((x.framePtr(head) >>> 0) + abi.FRAME_REFCOUNT);
+  if (refs !== mapped + pins) return false;
+  for (const { mm, hvn } of places) {
+    for (const vma of vmasWithin(mm.vmas, hvn, hvn + abi.HPAGE_PMD_NR)) {
+      mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 1);
+      notifyClear(mm, MN_INVALIDATE_RANGE_START, vma.start, vma.end);
+      notifyClear(mm, MN_INVALIDATE_RANGE_END, vma.start, vma.end);
+    }
+  }
+  x.splitHugePage(head);
+  return true;
+}
+
+function notifyClear(mm: Mm, op: number, start: number, end: number): void {
+  if (mm.hooks !== '6.x') return;
+  mm.runNested((t, at) => mm.notifiers.call(t, at), op, start, end, abi.MMU_NOTIFY_CLEAR);
+}
+
+/** Tells the notifiers of a 6.x kernel that 512 pages are cleared: MN_INVALIDATE_RANGE_START or _END. */
+export function notifyHuge(mm: Mm, op: number, hvn: number): void {
+  notifyClear(mm, op, hvn, hvn + abi.HPAGE_PMD_NR);
+}
+
+/** Small ptes of [hvn, hvn + 512) that map pages of a folio. */
+function mappedPages(mm: Mm, hvn: number, head: number): number {
+  const { x } = mm.host.core;
+  let n = 0;
+  for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
+    const pte = x.hpteGet(mm.id, hvn + i) >>> 0;
+    const small = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+    if (small && pte >>> abi.HPTE_PFN_SHIFT === head + i) n++;
+  }
+  return n;
+}
+
+/** Where a compound page is mapped: an address space and the page at which its head would be. */
+export function folioMappings(host: Host, head: number): { mm: Mm; hvn: number }[] {
+  const { x } = host.core;
+  const places: { mm: Mm; hvn: number }[] = [];
+  for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
+    const maps = x.pageMapcount(head + i);
+    for (let j = 0; j < maps; j++) {
+      const mm = host.mm(x.rmapMm(head + i, j));
+      const hvn = x.rmapHvn(head + i, j) - i;
+      if (!places.some((place) => place.mm === mm && place.hvn === hvn)) places.push({ mm, hvn });
+    }
+  }
+  return places;
+}

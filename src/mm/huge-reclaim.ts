@@ -1,0 +1,129 @@
+// Huge pages under MADV_COLD, MADV_PAGEOUT, MADV_FREE and reclaim (cf. mm/madvise.c, mm/vmscan.c, 6.1): a
+// whole huge page is judged, aged and swapped out as one; a part of it makes it small pages first.
+
+import * as abi from '../../assembly/abi.ts';
+import { untraced } from '../core/load.ts';
+import type { Host } from './host.ts';
+import { folioMappings, hugeAlign, notifyHuge, splitFolio, splitHugePmd } from './huge-memory.ts';
+import type { Mm } from './mm.ts';
+import {
+  MN_INVALIDATE_RANGE,
+  MN_INVALIDATE_RANGE_END,
+  MN_INVALIDATE_RANGE_START,
+} from './mmu-notifier.ts';
+
+/** What a huge pte or a part of a huge page came to under an advice. */
+export type HugeAdvice =
+  /** All 512 pages are dealt with. */
+  | { readonly kind: 'done'; readonly isolated: number; readonly changed: boolean }
+  /** They are left alone. */
+  | { readonly kind: 'skip' }
+  /** Small pages by now: go on one by one. */
+  | { readonly kind: 'small' };
+
+const SKIP: HugeAdvice = { kind: 'skip' };
+const SMALL: HugeAdvice = { kind: 'small' };
+
+/** split_huge_page() of a page that nobody else holds; the caller's reference comes and goes here. */
+function splitForAdvice(host: Host, pfn: number): boolean {
+  const { x } = host.core;
+  const head = x.folioOf(pfn) >>> 0;
+  x.getPage(head);
+  const split = splitFolio(host, head, 1);
+  x.putPage(head);
+  return split;
+}
+
+/** A huge pte at `hvn` whose part up to `end` is advised cold (or, `pageout`, to be reclaimed). */
+export function coldHuge(mm: Mm, hvn: number, end: number, pageout: boolean): HugeAdvice {
+  const { host } = mm;
+  const { x } = host.core;
+  const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
+  const pfn = x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT;
+  if ((pmd & abi.HPTE_SWAP) !== 0 || x.pageMapcount(pfn) !== 1) return SKIP;
+  if (!isWhole(hvn, end)) return splitForAdvice(host, pfn) ? SMALL : SKIP;
+  const changed = x.hpteTestAndClearYoung(mm.id, hvn) === 1;
+  x.lruSetFlags(pfn, 0, abi.PG_REFERENCED);
+  if (!pageout) x.deactivatePage(pfn);
+  const flags = x.pageFlags(pfn);
+  const takes = pageout && (flags & abi.PG_LRU) !== 0 && (flags & abi.PG_UNEVICTABLE) === 0;
+  if (takes) x.lruIsolate(pfn);
+  return { kind: 'done', isolated: takes ? pfn : 0, changed };
+}
+
+/** The same for MADV_FREE (madvise_free_huge_pmd). */
+export function freeHuge(mm: Mm, hvn: number, end: number): HugeAdvice {
+  const { host } = mm;
+  const { x } = host.core;
+  const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
+  const head = pmd >>> abi.HPTE_PFN_SHIFT;
+  const shared = (pmd & abi.HPTE_SWAP) !== 0 || x.pageMapcount(head) !== 1;
+  if (shared) return SKIP;
+  if (!isWhole(hvn, end)) return splitForAdvice(host, head) ? SMALL : SKIP;
+  const changed = (pmd & (abi.HPTE_YOUNG | abi.HPTE_DIRTY)) !== 0;
+  x.lruSetFlags(head, 0, abi.PG_DIRTY);
+  if (changed) x.hpmdSet(mm.id, hvn, pmd & ~(abi.HPTE_YOUNG | abi.HPTE_DIRTY));
+  x.markPageLazyfree(head);
+  return { kind: 'done', isolated: 0, changed };
+}
+
+/** A small pte that maps a part of a huge page: 'small' when the page could be split. */
+export function splitForSmall(mm: Mm, pfn: number): HugeAdvice {
+  const { x } = mm.host.core;
+  if (x.pageMapcount(pfn) !== 1) return SKIP;
+  return splitForAdvice(mm.host, pfn) ? SMALL : SKIP;
+}
+
+function isWhole(hvn: number, end: number): boolean {
+  return hugeAlign(hvn) === hvn && end - hvn >= abi.HPAGE_PMD_NR;
+}
+
+/**
+ * Reclaims an isolated huge page as one (THP_SWAP): every mapping is split, its ptes become swap entries
+ * under one notifier call, and the whole is written and freed. RECLAIM_* bits.
+ */
+export function reclaimHuge(host: Host, head: number): number {
+  const { x } = host.core;
+  const places = folioMappings(host, head);
+  if (x.swapTotal() - x.swapUsed() < abi.HPAGE_PMD_NR) return abi.RECLAIM_SWAP_FULL;
+  const lazy = (x.pageFlags(head) & abi.PG_SWAPBACKED) === 0;
+  const whole = places.some(({ mm, hvn }) => x.hpmdGet(mm.id, hvn) !== 0);
+  if (!whole && !lazy) return splitAndReclaim(host, head);
+  for (const { mm, hvn } of places) {
+    host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, hvn);
+    mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
+    notifyHuge(mm, MN_INVALIDATE_RANGE_START, hvn);
+    if (x.pageFlags(head) & abi.PG_HUGE) takeApart(host, head);
+    for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
+      if (x.tryToUnmapOne(head + i) === 3 || mm.hooks !== '6.x') continue;
+      mm.runNested((t, at) => mm.notifiers.call(t, at), MN_INVALIDATE_RANGE, hvn + i, hvn + i + 1);
+    }
+    notifyHuge(mm, MN_INVALIDATE_RANGE_END, hvn);
+  }
+  let result = x.pageoutFree(head, 1);
+  untraced(host.core, () => {
+    for (let i = 1; i < abi.HPAGE_PMD_NR; i++) result |= x.pageoutFree(head + i, 1);
+  });
+  if ((result & abi.RECLAIM_WROTE) !== 0) host.wait(host.swap.write(host.now, host.out(0)));
+  return result;
+}
+
+/** The frames of an isolated huge page as isolated pages of their own, each with a swap slot. */
+function takeApart(host: Host, head: number): void {
+  const { x } = host.core;
+  x.splitHugePage(head);
+  for (let i = 1; i < abi.HPAGE_PMD_NR; i++) x.holdIsolated(head + i);
+  for (let i = 0; i < abi.HPAGE_PMD_NR; i++) x.addToSwap(head + i);
+}
+
+/** A huge page that only small ptes map is split, and goes back as small pages. */
+function splitAndReclaim(host: Host, head: number): number {
+  if (!splitFolio(host, head, 1)) return abi.RECLAIM_PINNED;
+  const { x } = host.core;
+  for (let i = 1; i < abi.HPAGE_PMD_NR; i++) {
+    if (x.pageMapcount(head + i) === 0) continue;
+    x.holdIsolated(head + i);
+    x.lruPutbackBatched(head + i);
+  }
+  return 0;
+}
