@@ -1129,6 +1129,8 @@ export const VERDICT_RECLAIM: u32 = 3;
 export const VERDICT_KEEP: u32 = 4;
 /** In struct kvm: most sptes that an rmap held before one was added (max_mmu_rmap_size). */
 export const KVM_MAX_RMAP: u32 = 48;
+/** kvm_memslots(kvm)->generation: what MMIO sptes are checked against. */
+export const KVM_MEMSLOT_GENERATION: u32 = 52;
 /** lazyFreeOne(): the page may be marked lazily freeable. */
 export const LAZYFREE_PAGE: u32 = 1;
 /** lazyFreeOne(): its pte was young or dirty. */

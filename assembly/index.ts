@@ -213,7 +213,13 @@ export {
 export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './mmu/shadow_page';
 export { getRoot, rootRole, shadowMapMmio, guestTableWrite } from './mmu/fault';
 export { folioSetReferenced, hvaToPfnFast } from './mmu/pfn';
-export { mmuPteWrite, syncRoot, gfnShadowed, writeProtectRange } from './mmu/sync';
+export {
+  mmuUnprotectPage,
+  mmuPteWrite,
+  syncRoot,
+  gfnShadowed,
+  writeProtectRange,
+} from './mmu/sync';
 export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap';
 export { ageAndFlush, unmapAndFlush, unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva } from './mmu/invlpg';
@@ -234,7 +240,7 @@ export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
 export { zapCollapsibleSptes } from './mmu/collapse';
 export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
-export { workingsetEviction } from './mm/workingset';
+export { workingsetEviction, workingsetSetOutside } from './mm/workingset';
 export {
   lruCost,
   lruNoteCost,

@@ -259,7 +259,8 @@ function drainNew(): u32 {
     const page = framePtr(pfn);
     const flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
     store<u32>(page, flags, FRAME_FLAGS);
-    trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
+    // New mlocked pages take a way of their own to their list (mlock_new_page), without this event.
+    if ((flags & PG_UNEVICTABLE) == 0) trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
     lruAdd(pfn, lruTarget(flags));
     // The last reference may be the batch's: the page was unmapped meanwhile.
     putPage(pfn);

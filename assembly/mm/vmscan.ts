@@ -220,7 +220,8 @@ export function removeMapping(pfn: Pfn, shadow: u32): u32 {
 /**
  * Write-back and freeing of an unmapped page in one call, for reclaim that nothing can interrupt.
  * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop. MM_OUT word 0 is the slot
- * or file offset that the page had, word 1 its flags. `workingset`: leave a shadow (1) or none (0).
+ * or file offset that the page had, word 1 its flags. `workingset`: leave a shadow (1,
+ * with 2: one that the whole host's lists will judge) or none (0).
  */
 export function pageoutFree(pfn: Pfn, workingset: u32): u32 {
   const page = framePtr(pfn);
@@ -229,7 +230,8 @@ export function pageoutFree(pfn: Pfn, workingset: u32): u32 {
   outWord(1, flags);
   const wrote = pageout(pfn);
   if (wrote & (RECLAIM_PINNED | RECLAIM_SWAP_FULL)) return wrote;
-  const shadow: u32 = workingset && flags & PG_SWAPCACHE ? workingsetEviction(pfn) : 0;
+  const shadow: u32 =
+    workingset && flags & PG_SWAPCACHE ? workingsetEviction(pfn, workingset >> 1) : 0;
   const freed = removeMapping(pfn, shadow);
   if (freed == RECLAIM_FREED && wrote == 0) bump(CLEAN_DROPS);
   return wrote | freed;

@@ -21,8 +21,15 @@ import { Pfn } from '../types';
 import { framePtr } from './frame';
 import { lruNoteCost, memcgActivated, memcgStat, memcgUpdated } from './memcg';
 
-/** A swap slot keeps 24 bits of a shadow: 22 of the age. */
-const AGE_MASK: u32 = 0x3fffff;
+/** A swap slot keeps 24 bits of a shadow: 21 of the age. */
+const AGE_MASK: u32 = 0x1fffff;
+const SHADOW_AGE_SHIFT: u32 = 3;
+/** The page was evicted for the whole host's sake (MADV_PAGEOUT), not by its group's limit. */
+const SHADOW_ROOT: u32 = 4;
+const SHADOW_WORKINGSET: u32 = 2;
+const SHADOW_VALID: u32 = 1;
+/** Pages on the lists of the rest of the host, which the emulator does not have. */
+let outsidePages: u32 = 0;
 
 /** lruvec->nonresident_age: evictions and activations so far. */
 let nonresidentAge: u32 = 0;
@@ -32,11 +39,20 @@ export function workingsetAge(pages: u32): void {
   nonresidentAge += pages;
 }
 
-/** workingset_eviction: the shadow of a page that is evicted now; never 0. */
-export function workingsetEviction(pfn: Pfn): u32 {
+/** Sets how many pages the rest of the host has on its lists (0 at first). */
+export function workingsetSetOutside(pages: u32): void {
+  outsidePages = pages;
+}
+
+/**
+ * workingset_eviction: the shadow of a page that is evicted now; never 0. `root`: not for a group's
+ * limit, so a refault will be judged by the lists of the whole host.
+ */
+export function workingsetEviction(pfn: Pfn, root: u32): u32 {
   trace(EVENT_WORKINGSET_EVICTION, pfn);
-  const was = load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_WORKINGSET ? 1 : 0;
-  const shadow = ((nonresidentAge & AGE_MASK) << 2) | ((<u32>was) << 1) | 1;
+  let shadow = ((nonresidentAge & AGE_MASK) << SHADOW_AGE_SHIFT) | SHADOW_VALID;
+  if (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_WORKINGSET) shadow |= SHADOW_WORKINGSET;
+  if (root != 0) shadow |= SHADOW_ROOT;
   nonresidentAge++;
   return shadow;
 }
@@ -50,17 +66,18 @@ export function workingsetRefault(pfn: Pfn, shadow: u32): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const file = (flags & PG_SWAPBACKED) == 0;
-  const distance = (nonresidentAge - (shadow >> 2)) & AGE_MASK;
+  const distance = (nonresidentAge - (shadow >> SHADOW_AGE_SHIFT)) & AGE_MASK;
   // By the statistics of the last flush: how many pages could stay if the lists gave way.
   let size = memcgStat(LRU_ACTIVE_FILE) + memcgStat(LRU_ACTIVE_ANON);
   size += memcgStat(file ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE);
+  if ((shadow & SHADOW_ROOT) != 0) size += outsidePages;
   if (distance > size) return;
   workingsetAge(1);
   memcgActivated(file ? 1 : 0);
-  if ((shadow & 2) != 0) {
+  if ((shadow & SHADOW_WORKINGSET) != 0) {
     lruNoteCost(file ? 1 : 0, 1);
     memcgUpdated(1);
   }
-  const again: u32 = (shadow & 2) != 0 ? PG_WORKINGSET : 0;
+  const again: u32 = (shadow & SHADOW_WORKINGSET) != 0 ? PG_WORKINGSET : 0;
   store<u32>(page, flags | PG_ACTIVE | again, FRAME_FLAGS);
 }

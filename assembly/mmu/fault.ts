@@ -106,6 +106,7 @@ import {
   gfnToRmap,
   gfnTrack,
   guestPagePtr,
+  guestTablePtr,
   lpageInfo,
   pagesPerHpage,
   slotReadonly,
@@ -486,7 +487,7 @@ function ptePrefetch(vcpu: usize, sptep: Sptep): void {
 /** invlpg's and a guest fault's second look at one entry. */
 export function prefetchOne(vcpu: usize, sptep: Sptep): void {
   const sp = sptepToSp(sptep);
-  const gptes = guestPagePtr(load<u32>(sp, SP_GFN));
+  const gptes = guestTablePtr(load<u32>(sp, SP_GFN));
   if (gptes == 0) return;
   prefetchGpte(vcpu, sp, sptep, load<u64>(gptes + ((<usize>spteIndex(sptep)) << 3)));
 }

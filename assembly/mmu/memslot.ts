@@ -148,14 +148,21 @@ export function gfnToMemslot(gfn: Gfn): usize {
   return 0;
 }
 
-/** First slot after `from` (0: the first) that maps hvns of `mm`, or 0. */
+/**
+ * The slot after `from` (0: the first) that maps hvns of `mm`, in order of hvn and then of id, or 0: the
+ * order of kvm_for_each_memslot_in_hva_range().
+ */
 export function nextSlotOfMm(from: usize, mm: u32): usize {
   const end = slotPtr(slotEnd);
-  let slot = from == 0 ? SLOTS : from + <usize>SLOT_SIZE;
-  for (; slot < end; slot += <usize>SLOT_SIZE) {
-    if (load<u32>(slot, SLOT_NPAGES) != 0 && load<u32>(slot, SLOT_MM) == mm) return slot;
+  const after: u32 = from == 0 ? 0 : load<u32>(from, SLOT_HVN);
+  let best: usize = 0;
+  for (let slot = SLOTS; slot < end; slot += <usize>SLOT_SIZE) {
+    if (load<u32>(slot, SLOT_NPAGES) == 0 || load<u32>(slot, SLOT_MM) != mm) continue;
+    const hvn = load<u32>(slot, SLOT_HVN);
+    if (from != 0 && (hvn < after || (hvn == after && slot <= from))) continue;
+    if (best == 0 || hvn < load<u32>(best, SLOT_HVN)) best = slot;
   }
-  return 0;
+  return best;
 }
 
 /** Id of the slot of `gfn`, or 0xffffffff. */
@@ -245,6 +252,17 @@ export function guestPagePtr(gfn: Gfn): usize {
   const hpte = hpteOfGfn(gfn);
   if ((hpte & HPTE_PRESENT) == 0) return 0;
   return frameContentPtr(hpte >> HPTE_PFN_SHIFT);
+}
+
+/** Content of a guest table that KVM reads through the VMM's mapping, whose pte becomes young by that
+ *  (kvm_vcpu_read_guest_atomic); 0 as for guestPagePtr(). */
+export function guestTablePtr(gfn: Gfn): usize {
+  const table = guestPagePtr(gfn);
+  if (table == 0) return 0;
+  const slot = gfnToMemslot(gfn);
+  const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
+  hpteOr(load<u32>(slot, SLOT_MM), hvn, HPTE_YOUNG);
+  return table;
 }
 
 /** Same for writing: 0 as well when the host page is not writable. */

@@ -11,6 +11,7 @@ import {
   ACC_PKEY_SHIFT,
   ACC_WRITE_MASK,
   EVENT_KVM_MMU_PTE_WRITE,
+  EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_UPDATE,
   EVENT_SP_UNSYNC,
   KVM_FEATURE_FLOOD_PER_PAGE,
@@ -18,6 +19,7 @@ import {
   KVM_INDIRECT_SHADOW_PAGES,
   KVM_LAST_PT_WRITE_COUNT,
   KVM_LAST_PT_WRITE_GFN,
+  KVM_MEMSLOT_GENERATION,
   ROLE_ACCESS_SHIFT,
   ROLE_LEVEL_MASK,
   ROLE_QUADRANT_SHIFT,
@@ -52,7 +54,14 @@ import {
   reservedGpteBits,
 } from './guest_pte';
 import { hasFeature, KVM } from './kvm';
-import { gfnToMemslot, gfnToRmap, gfnTrack, guestPagePtr, slotPages } from './memslot';
+import {
+  gfnToMemslot,
+  gfnToRmap,
+  gfnTrack,
+  guestPagePtr,
+  guestTablePtr,
+  slotPages,
+} from './memslot';
 import { makeSpte } from './make_spte';
 import { rmapIterFirst, rmapIterNext } from './rmap';
 import {
@@ -74,6 +83,7 @@ import {
   isMmioSpte,
   isShadowPresentPte,
   isWritablePte,
+  makeMmioSpte,
   PT_ACCESSED,
   PT_DIRTY,
   PT_PRESENT,
@@ -85,6 +95,7 @@ import {
 import {
   clearUnsyncChild,
   dropSpte,
+  commitZapPage,
   kvmSetPfnAccessed,
   kvmSetPfnDirty,
   nextUnsyncChild,
@@ -211,6 +222,28 @@ export function prefetchInvalidGpte(vcpu: usize, sptep: Sptep, gpte: u64): bool 
   return true;
 }
 
+/** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
+export function mmuUnprotectPage(gfn: Gfn): void {
+  let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
+  while (sp != 0) {
+    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
+    prepareZapPage(sp);
+    sp = nextValidSpWithGptes(next, gfn);
+  }
+  commitZapPage();
+}
+
+/** sync_mmio_spte: still outside all slots with the rights of today, or another gfn. */
+function syncMmioSpte(sptep: Sptep, spte: Spte, gfn: Gfn, access: u32): void {
+  if (spteToPfn(spte) != gfn) {
+    store<u64>(sptep, 0);
+    return;
+  }
+  const generation = load<u32>(KVM, KVM_MEMSLOT_GENERATION);
+  store<u64>(sptep, makeMmioSpte(gfn, access, generation));
+  trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
+}
+
 /** sync_page: brings every spte of a leaf table up to date. -1: it can't be, zap the page. */
 function syncPageSptes(vcpu: usize, sp: usize): i32 {
   const rootTable = <usize>load<u32>(vcpu, VCPU_ROOT);
@@ -223,10 +256,15 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
   const table = spTable(sp);
   const rootLevel = pagingRootLevel(vcpu);
   let flush: i32 = 0;
+  let read = false;
   for (let i: u32 = 0; i < 512; i++) {
     const sptep = table + ((<usize>i) << 3);
     const spte = load<u64>(sptep);
     if (spte == 0) continue;
+    if (!read) {
+      guestTablePtr(load<u32>(sp, SP_GFN));
+      read = true;
+    }
     const gpte = load<u64>(gptes + ((<usize>i) << 3));
     if (prefetchInvalidGpte(vcpu, sptep, gpte)) {
       flush = 1;
@@ -235,8 +273,7 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
     const gfn = <u32>gpteToFrame(rootLevel, 1, gpte, isLastGpte(vcpu, rootLevel, 1, gpte));
     const access = syncedAccess(sp, gpte);
     if (isMmioSpte(spte)) {
-      // The next access finds out anew whether a slot is there.
-      store<u64>(sptep, 0);
+      syncMmioSpte(sptep, spte, gfn, access);
       continue;
     }
     if (gfn != spGfnOf(sp, i)) {

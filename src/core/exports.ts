@@ -321,6 +321,8 @@ export interface ShadowExports {
   hvaToPfnFast(mm: number, hvn: number, touch: number): number;
   /** What get_user_pages_fast does to the page it finds. */
   folioSetReferenced(pfn: number): void;
+  /** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
+  mmuUnprotectPage(gfn: number): void;
   /** An emulated write of `bytes` at entry `index` of a shadowed table. */
   mmuPteWrite(gfn: number, index: number, bytes: number): void;
   /** Syncs the unsync tables below a root. */
@@ -664,7 +666,9 @@ export interface FolioBatchExports {
   /** Makes an anonymous page lazily freeable (MADV_FREE), likewise. */
   markPageLazyfree(pfn: number): void;
   /** The shadow that an evicted page leaves (not 0). */
-  workingsetEviction(pfn: number): number;
+  workingsetEviction(pfn: number, root: number): number;
+  /** Sets how many pages the rest of the host has on its lists (0 at first). */
+  workingsetSetOutside(pages: number): void;
   /** Tells the LRU that a page was used. */
   folioMarkAccessed(pfn: number): void;
 }

@@ -10,6 +10,8 @@ import {
   KVM_FEATURE_PREFETCH,
   KVM_FEATURE_SPTE_PINS,
   KVM_MEM_LOG_DIRTY_PAGES,
+  KVM_MEM_READONLY,
+  KVM_MEMSLOT_GENERATION,
   REQ_MMU_FREE_OBSOLETE_ROOTS,
   SLOT_BASE_GFN,
   SLOT_DIRTY,
@@ -206,28 +208,42 @@ export class Kvm {
       if (old === undefined) throw new KvmError('EINVAL', `memslot ${slot} does not exist`);
       this.#deleteSlot(old);
       this.regions = others;
-      this.memslotGeneration += 2;
+      this.#newGeneration();
       return;
     }
     const clash = others.find((r) => gfn < r.gfn + r.npages && r.gfn < gfn + npages);
     if (clash !== undefined) {
       throw new KvmError('EEXIST', `memslot ${slot} overlaps memslot ${clash.slot}`);
     }
+    const readonly = (region: MemoryRegion): number => (region.flags ?? 0) & KVM_MEM_READONLY;
     if (old !== undefined && old.npages === npages && old.gfn === gfn && old.hvn === hvn) {
+      if (readonly(old) !== readonly(region)) {
+        throw new KvmError('EINVAL', `memslot ${slot} can't become read-only or writable in place`);
+      }
+      if ((old.flags ?? 0) === flags) return;
       this.#changeFlags(region, old.flags ?? 0);
       this.regions = [...others, { slot, gfn, npages, hvn, flags }];
-      this.memslotGeneration += 2;
+      this.#newGeneration();
       return;
+    }
+    if (old !== undefined && (old.npages !== npages || readonly(old) !== readonly(region))) {
+      throw new KvmError('EINVAL', `memslot ${slot} can't change its size or KVM_MEM_READONLY`);
     }
     if (old !== undefined) this.#deleteSlot(old);
     this.core.x.memslotSet(slot, gfn, npages, hvn, this.mm.id, flags);
     this.regions = [...others, { slot, gfn, npages, hvn, flags }];
+    this.#newGeneration();
+  }
+
+  /** The memslots changed: what MMIO sptes say is out of date. */
+  #newGeneration(): void {
     this.memslotGeneration += 2;
+    this.core.mem.store32(this.ptr + KVM_MEMSLOT_GENERATION, this.memslotGeneration);
   }
 
   /** A slot goes: since 4.x the whole VM's shadow pages do (kvm_arch_flush_shadow_memslot). */
   #deleteSlot(region: MemoryRegion): void {
-    this.memslotGeneration += 2;
+    this.#newGeneration();
     if (this.tdp) this.#zapNested();
     else this.core.x.zapAllFast();
     this.core.x.memslotSet(region.slot, region.gfn, 0, region.hvn, this.mm.id, 0);
@@ -249,7 +265,7 @@ export class Kvm {
     const npages = mem.load32(slot + SLOT_NPAGES);
     const pages: number[] = [];
     const logged = (mem.load32(slot + SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) !== 0;
-    if (bitmap === 0 || !logged) return pages;
+    if (bitmap === 0 || !logged) throw new KvmError('ENOENT', `memslot ${id} is not logged`);
     for (let i = 0; i < npages; i++) {
       if ((mem.load32(bitmap + (i >>> 5) * 4) >>> (i & 31)) & 1) pages.push(i);
     }

@@ -71,6 +71,9 @@ export class Host {
   limit: number;
   /** Pages of kernel objects that count and that reclaim frees when it tries hard. */
   slabPages = 0;
+  /** The reclaim that runs is not for the limit's sake but for the whole host's (sc->target_mem_cgroup
+   *  is not set): MADV_PAGEOUT. */
+  reclaimsForAll = false;
   /** Virtual time of the devices, ns. */
   now = 0;
   hooks: HostHooks = {};

@@ -259,10 +259,12 @@ function coldTable(
 /** Reclaims isolated pages in order unless they are referenced; the rest goes back (reclaim_pages). */
 export function pageoutList(host: Host, pfns: readonly number[]): void {
   const kept: [pfn: number, verdict: number][] = [];
+  host.reclaimsForAll = true;
   for (const pfn of pfns) {
     const verdict = pageoutOne(host, pfn);
     if (verdict >= 0) kept.push([pfn, verdict]);
   }
+  host.reclaimsForAll = false;
   const { x } = host.core;
   for (const [pfn, verdict] of kept) {
     if (verdict === abi.VERDICT_ACTIVATE) x.lruSetFlags(pfn, abi.PG_ACTIVE, 0);

@@ -16,7 +16,7 @@ import type { Gva, Pte } from './script.ts';
 
 /** How one access ended. */
 export type AccessOutcome =
-  | { readonly kind: 'done' }
+  | { readonly kind: 'done'; readonly emulated?: true }
   | { readonly kind: 'fault'; readonly code: number }
   | { readonly kind: 'mmio'; readonly gpa: number; readonly value: number; readonly write: boolean }
   | { readonly kind: 'error'; readonly errno: string };
@@ -133,6 +133,7 @@ class StubRun {
       return;
     }
     this.#check(outcome, gva, 1, true);
+    if (outcome.kind === 'done' && outcome.emulated) return;
     const old = this.#port.loaded(1).lo;
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });
   }

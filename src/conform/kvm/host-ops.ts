@@ -8,7 +8,7 @@ import {
   KVM_MEM_READONLY,
   MMU_NOTIFY_CLEAR,
 } from '../../../assembly/abi.ts';
-import { DataError } from '../../core/errors.ts';
+import { DataError, ERRNO, KvmError } from '../../core/errors.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Host } from '../../mm/host.ts';
 import { khugepagedPass } from '../../mm/khugepaged.ts';
@@ -44,6 +44,16 @@ const NO_LIMIT = 1 << 20;
 
 function rc(value: number): JsonObject {
   return value < 0 ? { rc: String(value), errno: errnoName(-value) } : { rc: String(value) };
+}
+
+/** A call's result, or the errno with which it fails. */
+function errnoOf(call: () => number): number {
+  try {
+    return call();
+  } catch (error) {
+    if (!(error instanceof KvmError)) throw error;
+    return -ERRNO[error.code];
+  }
 }
 
 /** Runs host operations. */
@@ -94,7 +104,10 @@ export class RecordedHost {
     const [op] = words as [string];
     if (op === 'age') return this.#age(words);
     if (op === 'getdirty') return this.#getDirty();
-    return { result: rc(this.#memory(op, words) ?? this.#other(op, words)), extra: {} };
+    return {
+      result: rc(errnoOf(() => this.#memory(op, words) ?? this.#other(op, words))),
+      extra: {},
+    };
   }
 
   /** Operations on the mapping; undefined: not one of them. */
@@ -327,6 +340,11 @@ export class RecordedHost {
   }
 
   #getDirty(): HostResult {
-    return { result: rc(0), extra: { dirty: this.#kvm.getDirtyLog(1) } };
+    let dirty: number[] = [];
+    const result = errnoOf(() => {
+      dirty = this.#kvm.getDirtyLog(1);
+      return 0;
+    });
+    return { result: rc(result), extra: { dirty } };
   }
 }

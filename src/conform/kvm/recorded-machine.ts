@@ -99,6 +99,9 @@ const PAGE_EVENTS = new Set<number>([
   abi.EVENT_HANDLE_MMIO_PAGE_FAULT,
 ]);
 
+/** Pages on the lists of the rest of the recorded machine: more than any script evicts. */
+const OUTSIDE_PAGES = 1 << 14;
+
 /** SPTE_MMIO in an entry's high word. */
 const MMIO_HIGH = 1 << 19;
 
@@ -150,6 +153,8 @@ export class RecordedMachine implements StepRunner {
     this.host.slabPages = options.slabPages ?? 0;
     this.core.x.lruSetBatch(15);
     this.core.x.frameChargeTables(1);
+    // The recorded machine's other processes and files.
+    this.core.x.workingsetSetOutside(OUTSIDE_PAGES);
     this.mm = this.host.createMm();
     this.#mapInfra();
     this.#mapData();

@@ -76,6 +76,10 @@ export class RecordedVcpu implements GuestPort {
   readonly stats = { pf_taken: 0, pf_fixed: 0, pf_spurious: 0, pf_emulate: 0 };
   #place = { pfn: 0, offset: 0 };
   #mmio = false;
+  /** The instruction that runs is `lock inc`. */
+  #locked = false;
+  /** Where an instruction was last tried again (vcpu->arch.last_retry_eip and _addr). */
+  #lastRetry = '';
 
   constructor(core: Core, vcpu: Vcpu, npt: boolean) {
     this.#core = core;
@@ -116,7 +120,9 @@ export class RecordedVcpu implements GuestPort {
       const loaded = this.#once(vpn, offset, read, 1, null);
       if (loaded === null) continue;
       if (loaded.kind !== 'done') return loaded;
+      this.#locked = true;
       const stored = this.#once(vpn, offset, flags, 1, null);
+      this.#locked = false;
       if (stored !== null) return stored;
     }
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);
@@ -200,10 +206,14 @@ export class RecordedVcpu implements GuestPort {
     bytes: number,
     store: Store | null,
     mmio: boolean,
-  ): AccessOutcome {
+  ): AccessOutcome | null {
     const { x, mem } = this.#core;
     const { ptr } = this.#vcpu;
+    const lastRetry = this.#lastRetry;
     this.#fetchInstruction();
+    const here = `${this.#rip} ${vpn} ${offset}`;
+    if (this.#locked && here !== lastRetry) return this.#retry(here, vpn, offset, flags);
+    if (this.#locked) this.#exchangeWalks(vpn, offset, flags);
     const cached = mmio && this.#vcpu.mmioCached(vpn, (flags & ACCESS_KIND_MASK) === ACCESS_WRITE);
     if (this.#npt) this.#nestedEmulation();
     else if (!cached && !this.#walk(vpn, offset, flags, pferrOf(flags))) {
@@ -223,9 +233,30 @@ export class RecordedVcpu implements GuestPort {
       return { kind: 'mmio', gpa: gfn * 4096 + offset, value: MMIO_READ, write };
     }
     const page = x.guestPagePtrForWrite(gfn) >>> 0;
+    if (this.#locked) mem.u8[page + offset] = ((mem.u8[page + offset] as number) + 1) & 0xff;
     if (store !== null) writeBytes(mem.u8, page + offset, store);
     x.mmuPteWrite(gfn, offset >>> 3, bytes);
-    return { kind: 'done' };
+    return { kind: 'done', emulated: true };
+  }
+
+  /**
+   * retry_instruction: an instruction that is not a usual one for writing page tables is not emulated at
+   * first; its page is shadowed no more, and it runs again.
+   */
+  #retry(here: string, vpn: number, offset: number, flags: number): null {
+    const { x, mem } = this.#core;
+    this.#lastRetry = here;
+    if (this.#npt) this.#nestedEmulation();
+    else this.#walk(vpn, offset, flags, pferrOf(flags));
+    x.mmuUnprotectPage(mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN));
+    return null;
+  }
+
+  /** The translations of an emulated exchange: to load (known under TDP), and for the exchange. */
+  #exchangeWalks(vpn: number, offset: number, flags: number): void {
+    const read = flags & ~ACCESS_KIND_MASK;
+    if (!this.#npt) this.#walk(vpn, offset, read, pferrOf(read));
+    this.#walk(vpn, offset, flags, pferrOf(flags));
   }
 
   /** Under TDP the exit gives the gpa, and the emulator need not translate. */
@@ -238,6 +269,7 @@ export class RecordedVcpu implements GuestPort {
   #fetchInstruction(): void {
     const cpl = this.#user ? 0 : ACCESS_SUPERVISOR;
     const flags = ACCESS_FETCH | cpl;
+    this.#lastRetry = '';
     this.#walk(CODE_GFN, this.#rip, flags, pferrOf(flags));
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }

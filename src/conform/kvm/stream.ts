@@ -346,9 +346,10 @@ export class EventWriter {
       }
       case abi.EVENT_MN_INVALIDATE_RANGE:
       case abi.EVENT_KVM_INVALIDATE_RANGE:
+        return range(t, a, b);
       case abi.EVENT_TP_KVM_UNMAP_HVA_RANGE:
       case abi.EVENT_TP_KVM_AGE_HVA:
-        return range(t, a, b);
+        return hvnName(a) === undefined ? null : range(t, a, b);
       case abi.EVENT_MN_CLEAR_FLUSH_YOUNG:
       case abi.EVENT_KVM_CLEAR_FLUSH_YOUNG:
       case abi.EVENT_MN_CLEAR_YOUNG:

@@ -225,6 +225,12 @@ function call(t: Task, at: number, host: Host): boolean {
   return host.mm(t.stack[at + MM] as number).notifiers.call(t, at + CALLEE);
 }
 
+/** Which shadow an evicted page leaves (pageoutFree). */
+function shadowKind(host: Host): number {
+  if (!host.generation.workingset) return 0;
+  return host.reclaimsForAll ? 3 : 1;
+}
+
 /** Writes the page if it is dirty, and frees it if nobody else holds it. RECLAIM_* bits. */
 function writeAndFree(s: Int32Array, at: number, host: Host): number {
   const pfn = s[at + PFN] as number;
@@ -232,7 +238,7 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
     const error = failWrite(host, pfn);
     if (error !== 0) return error;
   }
-  const done = host.core.x.pageoutFree(pfn, host.generation.workingset ? 1 : 0);
+  const done = host.core.x.pageoutFree(pfn, shadowKind(host));
   if (done & abi.RECLAIM_WROTE) {
     const anon = (host.out(1) & abi.PG_ANON) !== 0;
     const wait = (anon ? host.swap : host.disk).write(host.now, host.out(0));
