@@ -434,14 +434,16 @@ function fetchDirect(vcpu: usize, gva: u64, sptep: Sptep, gfn: Gfn, goal: u32, a
   return sptep;
 }
 
-/** prefetch_gpte: maps one neighbour if that is free of cost; false: stop looking. */
-function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64): bool {
+/** prefetch_gpte: maps one neighbour if that is free of cost (`noDirtyLog`: not writable where dirty
+ *  pages are logged); false: stop looking. */
+function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64, noDirtyLog: bool): bool {
   if (prefetchInvalidGpte(vcpu, sptep, gpte)) return false;
   const gfn = <u32>gpteToFrame(pagingRootLevel(vcpu), 1, gpte, true);
   const access = syncedAccess(sp, gpte);
   const slot = gfnToMemslot(gfn);
   if (slot == 0) return false;
   if (
+    noDirtyLog &&
     (access & ACC_WRITE_MASK) != 0 &&
     (load<u32>(slot, SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) != 0
   ) {
@@ -480,7 +482,7 @@ function ptePrefetch(vcpu: usize, sptep: Sptep): void {
   for (let i = first; i < first + PTE_PREFETCH_NUM; i++) {
     const at = spTable(sp) + ((<usize>i) << 3);
     if (at == sptep || isShadowPresentPte(load<u64>(at))) continue;
-    if (!prefetchGpte(vcpu, sp, at, load<u64>(gptes + ((<usize>i) << 3)))) break;
+    if (!prefetchGpte(vcpu, sp, at, load<u64>(gptes + ((<usize>i) << 3)), true)) break;
   }
 }
 
@@ -489,7 +491,7 @@ export function prefetchOne(vcpu: usize, sptep: Sptep): void {
   const sp = sptepToSp(sptep);
   const gptes = guestTablePtr(load<u32>(sp, SP_GFN));
   if (gptes == 0) return;
-  prefetchGpte(vcpu, sp, sptep, load<u64>(gptes + ((<usize>spteIndex(sptep)) << 3)));
+  prefetchGpte(vcpu, sp, sptep, load<u64>(gptes + ((<usize>spteIndex(sptep)) << 3)), false);
 }
 
 /**
@@ -533,15 +535,17 @@ export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
 
 /** mark_mmio_spte: an access outside all slots; the next one is recognised by the spte. */
 export function shadowMapMmio(vcpu: usize, generation: u32): u32 {
-  const sptep = fetchTables(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA));
+  const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
+  let sptep = fetchTables(vcpu, gva);
   if (sptep == 0) return RET_PF_REWALK;
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
+  const access = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
   trace(EVENT_SPTE_REQUESTED, gfn, 1);
-  if (load<u32>(vcpu, VCPU_WALK_LEVEL) == 1 && !isShadowPresentPte(load<u64>(sptep))) {
-    const access = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
-    store<u64>(sptep, makeMmioSpte(gfn, access, generation));
-    trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
-  }
+  sptep = fetchDirect(vcpu, gva, sptep, gfn, 1, access);
+  if (isShadowPresentPte(load<u64>(sptep))) return RET_PF_EMULATE;
+  store<u64>(sptep, makeMmioSpte(gfn, access, generation));
+  trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
+  ptePrefetch(vcpu, sptep);
   return RET_PF_EMULATE;
 }
 

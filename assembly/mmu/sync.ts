@@ -13,6 +13,7 @@ import {
   EVENT_KVM_MMU_PTE_WRITE,
   EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_UPDATE,
+  EVENT_SPTE_ZAP,
   EVENT_SP_UNSYNC,
   KVM_FEATURE_FLOOD_PER_PAGE,
   KVM_FEATURE_UNSYNC,
@@ -23,6 +24,7 @@ import {
   ROLE_ACCESS_SHIFT,
   ROLE_LEVEL_MASK,
   ROLE_QUADRANT_SHIFT,
+  SPTE_BY_DROP_SPTE,
   SPTE_BY_PAGING64_SYNC_PAGE,
   SPTE_BY_RMAP_WRITE_PROTECT,
   SP_GFN,
@@ -218,7 +220,11 @@ export function prefetchInvalidGpte(vcpu: usize, sptep: Sptep, gpte: u64): bool 
   if ((gpte & present) == present && (gpte & reservedGpteBits(vcpu, root, 1, gpte)) == 0)
     return false;
   dropSpte(sptep);
-  if (isMmioSpte(load<u64>(sptep))) store<u64>(sptep, 0);
+  const spte = load<u64>(sptep);
+  if (isMmioSpte(spte)) {
+    trace(EVENT_SPTE_ZAP, <u32>spte, <u32>(spte >> 32), SPTE_BY_DROP_SPTE);
+    store<u64>(sptep, 0);
+  }
   return true;
 }
 

@@ -296,7 +296,9 @@ export class Kvm {
       return;
     }
     if (this.tdp) this.core.x.tdpSplitHugePages(region.gfn, region.npages);
-    if (this.#writeProtect(region.gfn, region.npages)) this.core.x.flushTlbs();
+    // The flush is unconditional, lest another one that is still to come be overtaken.
+    this.#writeProtect(region.gfn, region.npages);
+    this.core.x.flushTlbs();
   }
 
   /** The VM goes (kvm_destroy_vm): the notifier is released, then the vCPUs' roots. */

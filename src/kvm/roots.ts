@@ -182,6 +182,8 @@ export class Roots {
   enter(cr3: number): void {
     this.honour();
     this.load(cr3);
+    // What the load itself asked for (kvm_vcpu_exit_request).
+    this.honour();
   }
 
   /** The requests of vcpu_enter_guest. */

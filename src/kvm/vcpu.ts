@@ -3,6 +3,7 @@
 
 import {
   ACC_USER_MASK,
+  CR0_WP,
   ACC_WRITE_MASK,
   EVENT_CHECK_MMIO_SPTE,
   EVENT_HANDLE_MMIO_PAGE_FAULT,
@@ -353,9 +354,11 @@ export class Vcpu {
 
   /** Whether the emulator knows that an access to `vpn` is outside all slots and permitted, so that it
    *  need not walk the guest's tables (vcpu_mmio_gva_to_gpa). */
-  mmioCached(vpn: number, write: boolean): boolean {
+  mmioCached(vpn: number, write: boolean, user: boolean): boolean {
     const { gva, access, generation } = this.mmioCache;
-    if (write && (access & ACC_WRITE_MASK) === 0) return false;
+    if (user && (access & ACC_USER_MASK) === 0) return false;
+    const readonly = user || (this.cr0 & CR0_WP) !== 0;
+    if (write && readonly && (access & ACC_WRITE_MASK) === 0) return false;
     return gva === vpn && generation === this.kvm.memslotGeneration;
   }
 

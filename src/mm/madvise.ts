@@ -61,14 +61,16 @@ const FLAG_ADVICE: Readonly<Partial<Record<Advice, readonly [set: number, clear:
 
 /** Applies an advice to the mapped parts of [start, end). Result: 0, or -ENOMEM if there were holes. */
 export function madvise(mm: Mm, start: number, end: number, advice: Advice): number {
-  if (advice === 'populate_read' || advice === 'populate_write') {
-    return populate(mm, start, end, advice === 'populate_write');
-  }
   if (advice === 'collapse') return madviseCollapse(mm, start, end);
   const parts = vmasWithin(mm.vmas, start, end);
   let covered = 0;
   for (const part of parts) {
     covered += part.end - part.start;
+    if (advice === 'populate_read' || advice === 'populate_write') {
+      const result = populate(mm, part, advice === 'populate_write');
+      if (result < 0) return result;
+      continue;
+    }
     const flags = FLAG_ADVICE[advice];
     if (flags !== undefined) {
       adviseFlags(mm, part, advice, flags);

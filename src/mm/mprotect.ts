@@ -11,8 +11,18 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { faultIn } from './populate.ts';
 import { notifyRange, unmapAreas } from './unmap.ts';
-import { VM_READ, VM_WRITE, type Vma, vmasJoined, vmasWithin, vmasWithout } from './vma.ts';
+import {
+  VM_LOCKED,
+  VM_READ,
+  VM_SHARED,
+  VM_WRITE,
+  type Vma,
+  vmasJoined,
+  vmasWithin,
+  vmasWithout,
+} from './vma.ts';
 
 // Arguments and locals.
 const START = 1;
@@ -27,6 +37,8 @@ const CALLEE = 6;
 
 /** Program counter of movePageTables(): a huge pte is being split. */
 const SPLIT = 5;
+/** VM_LOCKED alone of these: private locked memory that can't be written. */
+const LOCKED_READONLY = VM_LOCKED | VM_WRITE | VM_SHARED;
 
 /**
  * change_protection: the ptes of [s[at + 1], s[at + 2]) get the rights s[at + 3] = VM_READ | VM_WRITE, in
@@ -74,7 +86,7 @@ function protect(s: Int32Array, at: number, mm: Mm): number {
   // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
   if (((s[at + BEFORE] as number) & VM_READ) === 0) return 0;
   if (rights & VM_READ) return changes;
-  return x.hpteNextMapped(mm.id, start, end) < end ? 1 : 0;
+  return presentIn(mm, start, end);
 }
 
 /**
@@ -249,7 +261,22 @@ export function mprotect(
   prot: { readonly read: boolean; readonly write: boolean },
 ): void {
   const rights = (prot.read ? VM_READ : 0) | (prot.write ? VM_WRITE : 0);
+  const locked = prot.write
+    ? vmasWithin(mm.vmas, start, end).filter((vma) => (vma.flags & LOCKED_READONLY) === VM_LOCKED)
+    : [];
   mm.run((t, at) => mprotectRange(t, at, mm), start, end, rights);
+  // Locked private memory that becomes writable is copied now, so that no access faults for it.
+  for (const part of locked) faultIn(mm, part, true, 0);
+}
+
+/** 1 when a page of [start, end) is present, else 0. */
+function presentIn(mm: Mm, start: number, end: number): number {
+  const { x } = mm.host.core;
+  let hvn = x.hpteNextMapped(mm.id, start, end) >>> 0;
+  for (; hvn < end; hvn = x.hpteNextMapped(mm.id, hvn + 1, end) >>> 0) {
+    if ((x.hpteGet(mm.id, hvn) & abi.HPTE_PRESENT) !== 0) return 1;
+  }
+  return 0;
 }
 
 /** Moves [start, end) to `target`, unmapping what is there; returns `target`. */

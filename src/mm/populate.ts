@@ -20,11 +20,11 @@ import {
 /** Flags of the faults of get_user_pages() without FOLL_NOWAIT. */
 const POPULATE_FAULT = abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_KILLABLE;
 
-/** __get_user_pages(FOLL_TOUCH) over an area. Result: 0 or a negative errno. */
-function faultIn(mm: Mm, area: Vma, write: boolean): number {
+/** __get_user_pages(FOLL_TOUCH) over an area, by faults with `flags`. Result: 0 or a negative errno. */
+export function faultIn(mm: Mm, area: Vma, write: boolean, faultFlags = POPULATE_FAULT): number {
   const { x } = mm.host.core;
   const foll = abi.FOLL_TOUCH | (write ? abi.FOLL_WRITE : 0);
-  const flags = POPULATE_FAULT | (write ? abi.FAULT_FLAG_WRITE : 0);
+  const flags = faultFlags | (write ? abi.FAULT_FLAG_WRITE : 0);
   for (let hvn = area.start; hvn < area.end;) {
     const pfn = followPage(mm, hvn, foll);
     if (pfn >= 0) {
@@ -39,17 +39,9 @@ function faultIn(mm: Mm, area: Vma, write: boolean): number {
   return 0;
 }
 
-/** MADV_POPULATE_READ and _WRITE. -EINVAL: an area forbids the access; -ENOMEM: a hole. */
-export function populate(mm: Mm, start: number, end: number, write: boolean): number {
-  for (let at = start; at < end;) {
-    const area = vmasWithin(mm.vmas, at, end)[0];
-    if (area === undefined || area.start !== at) return -ERRNO.ENOMEM;
-    if (!mm.permits(area, write)) return -ERRNO.EINVAL;
-    const result = faultIn(mm, area, write);
-    if (result < 0) return result;
-    at = area.end;
-  }
-  return 0;
+/** MADV_POPULATE_READ and _WRITE of one area; -EINVAL: it forbids the access. */
+export function populate(mm: Mm, area: Vma, write: boolean): number {
+  return mm.permits(area, write) ? faultIn(mm, area, write) : -ERRNO.EINVAL;
 }
 
 /** mlock_pte_range over a part whose flags just changed. */

@@ -41,7 +41,7 @@ export interface GuestPort {
   /** One locked access that reads and writes. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
   /** The second half of a read-modify-write outside all slots: the emulator goes on to its store. */
-  mmioWrite(gpa: number, bytes: number): void;
+  mmioWrite(vpn: number, offset: number, flags: number, gpa: number, bytes: number): void;
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): Pte;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
@@ -112,7 +112,7 @@ class StubRun {
   load(gva: Gva, bytes: number): void {
     const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_READ | this.#cpl, bytes, null);
     this.#check(outcome, gva, bytes, false);
-    if (outcome.kind === 'mmio') this.#rax = { lo: outcome.value, hi: 0 };
+    if (outcome.kind === 'mmio') this.#rax = filled(outcome.value, bytes);
     else this.#rax = this.#port.loaded(bytes);
   }
 
@@ -128,7 +128,7 @@ class StubRun {
     if (outcome.kind === 'mmio') {
       this.#check(outcome, gva, 1, outcome.write);
       if (outcome.write) return;
-      this.#port.mmioWrite(outcome.gpa, 1);
+      this.#port.mmioWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl, outcome.gpa, 1);
       this.#check({ ...outcome, write: true }, gva, 1, true);
       return;
     }
@@ -179,6 +179,13 @@ class StubRun {
     this.#port.ioExit();
     this.results.push({ ok: true, rax: hex(this.#rax.lo, this.#rax.hi) });
   }
+}
+
+/** A value whose bytes are all the same. */
+function filled(value: number, bytes: number): Pte {
+  if (bytes === 1) return { lo: value, hi: 0 };
+  const word = (value * 0x01010101) >>> 0;
+  return { lo: word, hi: word };
 }
 
 function table(gfn: number, index: number): Gva {

@@ -326,7 +326,9 @@ export class RecordedHost {
       const pte = x.hpteGet(this.#mm.id, hvn) >>> 0;
       const clears = what === 'clear' || what === 'flush';
       let young = -1;
-      if ((pte & HPTE_PRESENT) !== 0 && !what.startsWith('kvm')) {
+      // Under PROT_NONE the processor's present bit is clear.
+      const present = (pte & HPTE_PRESENT) !== 0 && this.isReadable(i);
+      if (present && !what.startsWith('kvm')) {
         young = clears ? x.hpteTestAndClearYoung(this.#mm.id, hvn) : x.hpteYoung(this.#mm.id, hvn);
       }
       const op = what.endsWith('flush')

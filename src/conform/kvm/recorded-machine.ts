@@ -84,7 +84,6 @@ const FLAG_NAMES: readonly [name: string, bit: number][] = [
 const COUNTED_EVENTS: Readonly<Record<string, string>> = {
   flush_remote_tlbs: 'remote_tlb_flush_requests',
   emulate_insn: 'insn_emulation',
-  mark_mmio_spte: 'pf_mmio_spte_created',
 };
 const COUNTED_SHADOW_EVENTS: Readonly<Record<string, string>> = {
   sp_zap: 'mmu_shadow_zapped',

@@ -9,6 +9,7 @@ import {
   CR0_WP,
   EVENT_EMULATE_INSN,
   EVENT_GUEST_WALK,
+  EVENT_GUEST_WALK_ERROR,
   EVENT_INJECT,
   EVENT_KVM_PAGE_FAULT,
   EVENT_MMIO,
@@ -73,7 +74,13 @@ export class RecordedVcpu implements GuestPort {
   /** Error code of the exception that is being delivered, null: none. */
   #pending: number | null = null;
   #reinject = false;
-  readonly stats = { pf_taken: 0, pf_fixed: 0, pf_spurious: 0, pf_emulate: 0 };
+  readonly stats = {
+    pf_taken: 0,
+    pf_fixed: 0,
+    pf_spurious: 0,
+    pf_emulate: 0,
+    pf_mmio_spte_created: 0,
+  };
   #place = { pfn: 0, offset: 0 };
   #mmio = false;
   /** The instruction that runs is `lock inc`. */
@@ -157,6 +164,7 @@ export class RecordedVcpu implements GuestPort {
       const code = mem.load32(ptr + VCPU_FAULT_CODE);
       this.#emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, vpn, offset, code);
       this.#emit(EVENT_KVM_PAGE_FAULT, vpn, offset, code, 0);
+      if (this.#pending !== null) this.#unprotectVirtual(vpn, offset);
     } else if (reason === EXIT_NPF) {
       this.#emitNpf();
     } else throw new CoreBugError(`an access of a recording ended with exit ${reason}`);
@@ -181,6 +189,7 @@ export class RecordedVcpu implements GuestPort {
     if (this.#vcpu.mmioKnown) return;
     stats.pf_taken++;
     if (result === RET_PF_FIXED) stats.pf_fixed++;
+    if (result === FAULT_MMIO) stats.pf_mmio_spte_created++;
     if (result === RET_PF_SPURIOUS) stats.pf_spurious++;
     const emulated =
       result === RET_PF_EMULATE || result === FAULT_MMIO || result === FAULT_READONLY;
@@ -214,9 +223,10 @@ export class RecordedVcpu implements GuestPort {
     const here = `${this.#rip} ${vpn} ${offset}`;
     if (this.#locked && here !== lastRetry) return this.#retry(here, vpn, offset, flags);
     if (this.#locked) this.#exchangeWalks(vpn, offset, flags);
-    const cached = mmio && this.#vcpu.mmioCached(vpn, (flags & ACCESS_KIND_MASK) === ACCESS_WRITE);
+    const cached = mmio && this.#mmioCached(vpn, flags);
     if (this.#npt) this.#nestedEmulation();
     else if (!cached && !this.#walk(vpn, offset, flags, pferrOf(flags))) {
+      this.#emit(EVENT_GUEST_WALK_ERROR, mem.load32(ptr + VCPU_WALK_ERROR), 0, 0, 0);
       this.#vcpu.beginInject();
       return { kind: 'fault', code: mem.load32(ptr + VCPU_WALK_ERROR) };
     }
@@ -237,6 +247,26 @@ export class RecordedVcpu implements GuestPort {
     if (store !== null) writeBytes(mem.u8, page + offset, store);
     x.mmuPteWrite(gfn, offset >>> 3, bytes);
     return { kind: 'done', emulated: true };
+  }
+
+  /** kvm_mmu_unprotect_page_virt: the fault hit the delivery of an exception, whose page is shadowed no
+   *  more, lest it be a guest table that is written for ever. */
+  #unprotectVirtual(vpn: number, offset: number): void {
+    const { x, mem } = this.#core;
+    const { ptr } = this.#vcpu;
+    const code = mem.load32(ptr + VCPU_FAULT_CODE);
+    const flags = mem.load32(ptr + VCPU_FAULT_FLAGS);
+    const read = this.#user ? 0 : ACCESS_SUPERVISOR;
+    if (this.#walk(vpn, offset, read, pferrOf(read))) {
+      x.mmuUnprotectPage(mem.load32(ptr + VCPU_WALK_GFN));
+    }
+    mem.store32(ptr + VCPU_FAULT_CODE, code);
+    mem.store32(ptr + VCPU_FAULT_FLAGS, flags);
+  }
+
+  #mmioCached(vpn: number, flags: number): boolean {
+    const write = (flags & ACCESS_KIND_MASK) === ACCESS_WRITE;
+    return this.#vcpu.mmioCached(vpn, write, (flags & ACCESS_SUPERVISOR) === 0);
   }
 
   /**
@@ -288,7 +318,10 @@ export class RecordedVcpu implements GuestPort {
     return walk !== WALK_FAULT;
   }
 
-  mmioWrite(gpa: number, bytes: number): void {
+  mmioWrite(vpn: number, offset: number, flags: number, gpa: number, bytes: number): void {
+    this.#walk(vpn, offset, flags, pferrOf(flags));
+    const known = this.#npt || this.#mmioCached(vpn, flags);
+    if (!known) this.#walk(vpn, offset, flags, pferrOf(flags));
     this.#emit(EVENT_MMIO, Math.floor(gpa / 4096), gpa % 4096, 2, bytes);
   }
 
@@ -327,6 +360,8 @@ export class RecordedVcpu implements GuestPort {
     }
     if (this.#pending === null) this.#injected = false;
     roots.load(this.#vcpu.cr3);
+    // What the load itself asked for comes before the guest runs.
+    roots.honour();
   }
 
   #injected = false;

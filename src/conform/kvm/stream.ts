@@ -99,6 +99,9 @@ function permText(lo: number, hi: number): string {
   return `r${lo & 2 ? 'w' : '-'}${hi >>> 31 ? '-' : 'x'}${lo & 4 ? 'u' : '-'}`;
 }
 
+/** Bit 51 of an spte, in its high word: an access outside all slots. */
+const MMIO_HIGH = 1 << 19;
+
 /** pfn of an spte's two words. */
 function sptePfn(lo: number, hi: number): number {
   return ((lo >>> 12) | ((hi & 0xfff) << 20)) >>> 0;
@@ -218,8 +221,8 @@ export class EventWriter {
         return { t, gva: gvaName(a, b), pferr: c.toString(16), ptes: this.#walk };
       }
       case abi.EVENT_GUEST_PTE: {
-        // A walk that had to fault a table in starts again from the top.
-        if (a === 4 && this.#walk !== null) this.#walk.length = 0;
+        // A walk of ours that had to fault a table in starts again from the top; KVM's goes on.
+        if (this.#walk?.some((entry) => entry.startsWith(`L${a}:`)) === true) return null;
         this.#walk?.push(`L${a}:${gfnName(gpteGfn(b, c))}:${gpteText(b, c)}`);
         return null;
       }
@@ -281,7 +284,7 @@ export class EventWriter {
         return {
           t,
           old: spteText(a, b),
-          pfn: a & 1 ? this.#frame(sptePfn(a, b)) : null,
+          pfn: b & MMIO_HIGH ? `#mmio${sptePfn(a, b)}` : a & 1 ? this.#frame(sptePfn(a, b)) : null,
           by: SPTE_BY[c] ?? '',
         };
       case abi.EVENT_SPTE_UPDATE: {
@@ -291,7 +294,7 @@ export class EventWriter {
       }
       case abi.EVENT_TDP_SPTE_NEW: {
         const event = { gfn: gfnName(a), level: b, old: oldTdp, new: spteText(c, d) };
-        const mmio = (d & (1 << 19)) !== 0;
+        const mmio = (d & MMIO_HIGH) !== 0;
         const leaf = mmio || ((c & 1) !== 0 && isLeaf(b, c));
         return {
           t: 'tdp_spte',
