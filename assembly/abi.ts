@@ -1108,6 +1108,10 @@ export const TLB_LIST_PFN: u32 = 8;
 export const TLB_LIST_LEVEL: u32 = 12;
 /** Tag; that of the vCPU's current space is VCPU_TLB_TAG. */
 export const TLB_LIST_TAG: u32 = 16;
+/** TLB_LIST_NOT_*: what the entry does not let pass. */
+export const TLB_LIST_DENIES: u32 = 20;
+export const TLB_LIST_NOT_WRITABLE: u32 = 0x200;
+export const TLB_LIST_NOT_DIRTY: u32 = 0x400;
 // ---- follow_page / get_user_pages flags (include/linux/mm.h; FOLL_YOUNG and FOLL_FAST are ours) --
 export const FOLL_WRITE: u32 = 1;
 export const FOLL_TOUCH: u32 = 2;

@@ -47,6 +47,11 @@ export class HostOps {
     return this.#vm.hvnOf(this.#vm.data.base + page);
   }
 
+  /** A file's pages are one and the same in every process. */
+  get #shared(): boolean {
+    return this.#vm.backing === 'file';
+  }
+
   #expect(page: number, value: number): void {
     if (this.#vm.verify) this.#vm.core.x.verifySet(this.#vm.data.base + page, value);
   }
@@ -75,12 +80,16 @@ export class HostOps {
     this.#vm.mm.mprotect(this.#hvn(range.page), range.count, prot);
   }
 
-  /** munmap() of a range and a fresh anonymous mapping in its place. */
+  /** munmap() of a range, and in its place fresh anonymous memory, or the same pages of the file. */
   remapFresh(page: number, count: number): void {
     const range = this.#clip(page, count);
     const { mm } = this.#vm;
-    mm.munmap(this.#hvn(range.page), range.count);
-    mm.mmap({ hvn: this.#hvn(range.page), npages: range.count });
+    const hvn = this.#hvn(range.page);
+    const file = mm.fileOf(hvn);
+    const pgoff = mm.pgoffOf(hvn);
+    mm.munmap(hvn, range.count);
+    mm.mmap({ hvn, npages: range.count, ...(file === 0 ? {} : { file, pgoff }) });
+    if (file !== 0) return;
     for (let p = range.page; p < range.page + range.count; p++) this.#expect(p, 0);
   }
 
@@ -110,6 +119,11 @@ export class HostOps {
     return [...this.#children.keys()];
   }
 
+  /** Address space of a child. */
+  childMm(child: number): Mm {
+    return this.#child(child).mm;
+  }
+
   #child(child: number): Child {
     const found = this.#children.get(child);
     if (!found) throw new KvmError('ENOENT', `child ${child} does not live`);
@@ -129,7 +143,7 @@ export class HostOps {
     const [pfn] = space.pin(this.#hvn(page), 1, false);
     if (pfn === undefined) return true;
     let ok = true;
-    if (this.#vm.verify && child === undefined) {
+    if (this.#vm.verify && (child === undefined || this.#shared)) {
       ok = core.x.verifyRead(data.base + page, pfn) === 1;
     } else if (this.#vm.verify && child !== undefined) {
       const want = this.#child(child).expected[page] as number;
@@ -153,7 +167,7 @@ export class HostOps {
   #fill(page: number, pfn: number, child: number | undefined): void {
     const { x } = this.#vm.core;
     if (!this.#vm.verify) return;
-    if (child === undefined) {
+    if (child === undefined || this.#shared) {
       x.verifyWrite(this.#vm.data.base + page, pfn);
       return;
     }

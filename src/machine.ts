@@ -40,7 +40,13 @@ import { AGING_PRESETS, type AgingPreset, agingPreset } from './mm/aging.ts';
 import { MM_GENERATIONS, type MmGeneration } from './mm/generation.ts';
 import { Host } from './mm/host.ts';
 import type { Mm } from './mm/mm.ts';
-import { BlockDevice, type BlockDeviceState, DEVICES, type DeviceName } from './mm/swap-device.ts';
+import {
+  BlockDevice,
+  type BlockDeviceState,
+  DEVICES,
+  type DeviceErrors,
+  type DeviceName,
+} from './mm/swap-device.ts';
 import type { ReclaimPolicy } from './mm/vmscan/policy.ts';
 import { Random } from './random.ts';
 import { type DeviceTime, PROFILES, type ProfileName, referenceNs } from './stats/profiles.ts';
@@ -73,6 +79,8 @@ export interface VmOptions {
   readonly backing?: 'anon' | 'file';
   /** Swap device and the disk of files. Default: the profile's. */
   readonly swap?: DeviceName;
+  /** Which requests of the swap device and the disk of files fail. Default: none. */
+  readonly deviceErrors?: DeviceErrors;
   /** Swap slots. Default: the host's. */
   readonly swapPages?: number;
   /** Cost profile. Default `2026`. */
@@ -304,7 +312,8 @@ export class Vm {
       residentFrames: this.#tablesResident ? this.tables.count : 0,
       aging,
       generation,
-      swap: new BlockDevice(DEVICES[this.device]),
+      swap: new BlockDevice(DEVICES[this.device], options.deviceErrors),
+      disk: new BlockDevice(DEVICES[this.device], options.deviceErrors),
       ...(options.policy === undefined ? {} : { policy: options.policy }),
       ...(options.swapPages === undefined ? {} : { swapPages: options.swapPages }),
     });
@@ -388,23 +397,30 @@ export class Vm {
   #copyPage(from: number, to: number): void {
     const { x } = this.core;
     const source = this.#pin(from, false);
-    const content = x.frameContent(source) >>> 0;
-    const target = this.#pin(to, true);
-    x.frameSetContent(target, x.contentCopy(content) >>> 0);
-    x.putPage(source);
-    x.putPage(target);
+    try {
+      const target = this.#pin(to, true);
+      x.frameSetContent(target, x.contentCopy(x.frameContent(source) >>> 0) >>> 0);
+      this.#wrote(to, target, this.verify ? x.verifyGet(from) >>> 0 : 0);
+    } finally {
+      x.putPage(source);
+    }
     x.lockstepTouch(from, 0);
     x.lockstepTouch(to, 1);
-    if (this.verify) x.verifySet(to, x.verifyGet(from) >>> 0);
   }
 
   /** The guest kernel clears a page through its direct map. */
   #clearPage(gfn: number): void {
-    const { x } = this.core;
     const pfn = this.#pin(gfn, true);
-    x.frameSetContent(pfn, 0);
-    this.mm.unpin([pfn], true);
-    if (this.verify) x.verifySet(gfn, 0);
+    this.core.x.frameSetContent(pfn, 0);
+    this.#wrote(gfn, pfn, 0);
+  }
+
+  /** A pinned page has new content: it is dirty, for the host and in the dirty log. */
+  #wrote(gfn: number, pfn: number, holds: number): void {
+    const { x } = this.core;
+    x.guestPageWritten(gfn);
+    x.putPage(pfn);
+    if (this.verify) x.verifySet(gfn, holds);
   }
 
   /** pfn behind a gfn, with a reference held, as the host's own access would get it. */

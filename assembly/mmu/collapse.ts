@@ -23,6 +23,7 @@ export function zapCollapsibleSptes(id: u32): u32 {
   const slot = slotPtr(id);
   const base = load<u32>(slot, SLOT_BASE_GFN);
   const npages = load<u32>(slot, SLOT_NPAGES);
+  gatherMany();
   let flush: u32 = 0;
   for (let i: u32 = 0; i < npages; i++) {
     const head = gfnToRmap(slot, base + i, 1);

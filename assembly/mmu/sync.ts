@@ -405,6 +405,7 @@ export function gfnShadowed(gfn: Gfn): u32 {
 
 /** Write-protects a gfn range for dirty logging (kvm_mmu_slot_remove_write_access); 1: flush. */
 export function writeProtectRange(gfn: Gfn, npages: u32): u32 {
+  gatherMany();
   let flush: u32 = 0;
   for (let i: u32 = 0; i < npages; i++) {
     const slot = gfnToMemslot(gfn + i);

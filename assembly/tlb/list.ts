@@ -1,6 +1,15 @@
 // Lists what a vCPU's TLB translates, for the audit and for people. Not on any path of a run.
 
-import { TLB_LIST_ENTRY, TLB_LIST_LEVEL, TLB_LIST_PFN, TLB_LIST_TAG, VCPU_TLB } from '../abi';
+import {
+  TLB_LIST_DENIES,
+  TLB_LIST_ENTRY,
+  TLB_LIST_LEVEL,
+  TLB_LIST_NOT_DIRTY,
+  TLB_LIST_NOT_WRITABLE,
+  TLB_LIST_PFN,
+  TLB_LIST_TAG,
+  VCPU_TLB,
+} from '../abi';
 import {
   ARRAY_AGES,
   ARRAY_BASE,
@@ -12,10 +21,16 @@ import {
   TLB_L1,
   TLB_L2,
   TLB_LARGE,
+  TLB_ND,
+  TLB_NW,
   TLB_PAGE_MASK,
   TLB_TAG_MASK,
 } from './block';
 import { isDead } from './sets';
+
+if (TLB_NW != <u64>TLB_LIST_NOT_WRITABLE) ERROR('abi: TLB_LIST_NOT_WRITABLE');
+if (TLB_ND != <u64>TLB_LIST_NOT_DIRTY) ERROR('abi: TLB_LIST_NOT_DIRTY');
+const DENIES: u64 = TLB_NW | TLB_ND;
 
 /** Writes up to `max` live entries (TLB_LIST_*) to `out`; returns how many there are. */
 export function tlbList(vcpu: usize, out: usize, max: u32): u32 {
@@ -45,6 +60,7 @@ function listArray(tlb: usize, array: usize, level: u32, out: usize, n: u32, max
         store<u32>(entry, <u32>(value & FRAME_BITS), TLB_LIST_PFN);
         store<u32>(entry, size, TLB_LIST_LEVEL);
         store<u32>(entry, <u32>(key & TLB_TAG_MASK), TLB_LIST_TAG);
+        store<u32>(entry, <u32>(key & DENIES), TLB_LIST_DENIES);
       }
       n++;
     }

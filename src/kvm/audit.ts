@@ -8,14 +8,16 @@
 // - A spte maps the frame that the host's page table maps, and is writable only if that is.
 // - No spte lets the guest write a table that is shadowed and in sync.
 // - The way from the root to each unsync page is marked.
-// - What a TLB translates in the current space is what the shadow tables say; what it translates in
-//   any space is still mapped by some spte.
+// - What a TLB translates in the current space is what the shadow tables say, with no more rights,
+//   and it is marked dirty only if its spte is; what it translates in any space is still mapped by
+//   some spte, and by a writable one if it may be written.
 
 import {
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   HPTE_WRITE,
   KVM_N_USED_MMU_PAGES,
+  PT_DIRTY_BIT,
   PT_PAGE_SIZE_BIT,
   PT_WRITABLE_BIT,
   ROLE_DIRECT,
@@ -27,6 +29,7 @@ import {
   SLOT_MM,
   SLOT_NPAGES,
   SLOT_RMAP,
+  SPTE_AD_DISABLED_BIT,
   SPTE_MMU_PRESENT_BIT,
   SP_GFN,
   SP_LINK_NEXT,
@@ -38,20 +41,26 @@ import {
   SP_UNSYNC,
   SP_UNSYNC_BITMAP,
   SP_UNSYNC_CHILDREN,
+  TLB_LIST_DENIES,
   TLB_LIST_ENTRY,
   TLB_LIST_LEVEL,
+  TLB_LIST_NOT_DIRTY,
+  TLB_LIST_NOT_WRITABLE,
   TLB_LIST_PFN,
   TLB_LIST_TAG,
   VCPU_REQUESTS,
   VCPU_ROOT,
   VCPU_ROOT_LEVEL,
   VCPU_TLB_TAG,
+  ZERO_PFN,
 } from '../../assembly/abi.ts';
 import type { Kvm } from './kvm.ts';
 
 const W = 1 << PT_WRITABLE_BIT;
+const D = 1 << PT_DIRTY_BIT;
 const PS = 1 << PT_PAGE_SIZE_BIT;
 const MMU_PRESENT = 1 << SPTE_MMU_PRESENT_BIT;
+const AD_DISABLED = 1n << BigInt(SPTE_AD_DISABLED_BIT);
 
 interface Leaf {
   readonly sptep: number;
@@ -61,16 +70,39 @@ interface Leaf {
   readonly writable: boolean;
 }
 
+/** What the audit counted, beside what it found wrong. */
+export interface KvmAuditResult {
+  /** Broken invariants in words; empty when all hold. */
+  readonly problems: readonly string[];
+  /** References on pages that the sptes hold (KVM until notifiers for ranges). */
+  readonly pins: number;
+}
+
 /** Checks everything; one line for each violation, none when all is well. */
 export function auditKvm(kvm: Kvm): string[] {
   return new KvmAudit(kvm).run();
+}
+
+/** As auditKvm(), with what the host's audit (auditHost()) must be told. */
+export function auditKvmPins(kvm: Kvm): KvmAuditResult {
+  const audit = new KvmAudit(kvm);
+  const problems = audit.run();
+  return { problems, pins: kvm.pinsPages ? audit.mappings : 0 };
+}
+
+/** What a walk of the shadow tables gives. */
+interface Walked {
+  readonly pfn: number;
+  readonly writable: boolean;
+  readonly dirty: boolean;
 }
 
 class KvmAudit {
   readonly #kvm: Kvm;
   readonly #violations: string[] = [];
   readonly #leaves: Leaf[] = [];
-  readonly #mappedFrames = new Set<number>();
+  /** Frames that leaf sptes map; true if one of them is writable. */
+  readonly #mappedFrames = new Map<number, boolean>();
 
   constructor(kvm: Kvm) {
     this.#kvm = kvm;
@@ -88,6 +120,11 @@ class KvmAudit {
     for (const leaf of this.#leaves) this.#checkLeaf(leaf, pages);
     for (const vcpu of this.#kvm.vcpus) this.#checkTlb(vcpu.ptr, vcpu.id);
     return this.#violations;
+  }
+
+  /** Leaf sptes of pages that are counted. */
+  get mappings(): number {
+    return this.#leaves.filter(({ pfn }) => pfn !== ZERO_PFN).length;
   }
 
   #must(holds: boolean, violation: string): void {
@@ -161,8 +198,11 @@ class KvmAudit {
     const gfn = direct
       ? this.#load(sp + SP_GFN) + i * 512 ** (level - 1)
       : this.#load(translations + i * 4) >>> 3;
-    this.#leaves.push({ sptep, gfn, level, pfn, writable: (lo & W) !== 0 });
-    for (let page = 0; page < 512 ** (level - 1); page++) this.#mappedFrames.add(pfn + page);
+    const writable = (lo & W) !== 0;
+    this.#leaves.push({ sptep, gfn, level, pfn, writable });
+    for (let page = pfn; page < pfn + 512 ** (level - 1); page++) {
+      this.#mappedFrames.set(page, writable || this.#mappedFrames.get(page) === true);
+    }
   }
 
   #checkChild(sp: number, name: string, i: number, sptep: number, tablePage: number): void {
@@ -260,35 +300,55 @@ class KvmAudit {
     const tag = this.#load(vcpu + VCPU_TLB_TAG);
     for (let i = 0; i < count; i++) {
       const entry = out + i * TLB_LIST_ENTRY;
-      const gva = mem.load64(entry);
+      const gva = mem.loadBig(entry);
       const pfn = this.#load(entry + TLB_LIST_PFN);
+      const denies = this.#load(entry + TLB_LIST_DENIES);
       const name = `vCPU ${id}: TLB entry of gva 0x${gva.toString(16)}`;
+      const large = this.#load(entry + TLB_LIST_LEVEL) !== 1;
       this.#must(this.#mappedFrames.has(pfn), `${name}: no spte maps frame ${pfn} any more`);
-      if (this.#load(entry + TLB_LIST_TAG) !== tag || this.#load(vcpu + VCPU_REQUESTS) !== 0)
-        continue;
-      if (this.#load(entry + TLB_LIST_LEVEL) !== 1) continue;
-      const walked = this.#walk(vcpu, mem.loadBig(entry));
+      const writes = (denies & (TLB_LIST_NOT_WRITABLE | TLB_LIST_NOT_DIRTY)) === 0;
       this.#must(
-        walked === -1 || walked === pfn,
-        `${name}: frame ${pfn}, the tables say ${walked}`,
+        large || !writes || this.#mappedFrames.get(pfn) === true,
+        `${name}: may be written, but no spte of frame ${pfn} is writable`,
       );
+      const here = this.#load(entry + TLB_LIST_TAG) === tag;
+      if (!here || large || this.#load(vcpu + VCPU_REQUESTS) !== 0) continue;
+      this.#checkWalk(this.#walk(vcpu, gva), pfn, denies, name);
     }
   }
 
-  /** Frame that the current shadow tables give for a gva; -1 when there is no root. */
-  #walk(vcpu: number, gva: bigint): number {
+  #checkWalk(walked: Walked | null | undefined, pfn: number, denies: number, name: string): void {
+    if (walked === undefined) return;
+    if (walked === null) return this.#must(false, `${name}: the tables say nothing`);
+    this.#must(walked.pfn === pfn, `${name}: frame ${pfn}, the tables say ${walked.pfn}`);
+    if ((denies & TLB_LIST_NOT_WRITABLE) === 0) {
+      this.#must(walked.writable, `${name}: may be written, the tables forbid it`);
+      const dirty = (denies & TLB_LIST_NOT_DIRTY) !== 0 || walked.dirty;
+      this.#must(dirty, `${name}: dirty, its spte is not`);
+    }
+  }
+
+  /** What the current shadow tables give for a gva: null, nothing; undefined, there is no root. */
+  #walk(vcpu: number, gva: bigint): Walked | null | undefined {
     let table = this.#load(vcpu + VCPU_ROOT);
-    if (table === 0) return -1;
+    if (table === 0) return undefined;
+    let writable = true;
     for (let level = this.#load(vcpu + VCPU_ROOT_LEVEL); level >= 1; level--) {
       const shift = BigInt(12 + 9 * (level - 1));
       const spte = this.#kvm.core.mem.loadBig(table + Number((gva >> shift) & 511n) * 8);
-      if ((spte & BigInt(MMU_PRESENT)) === 0n) return -2;
+      if ((spte & BigInt(MMU_PRESENT)) === 0n) return null;
+      const lo = Number(spte & 0xfffn);
       const frame = Number((spte >> 12n) & 0x7fffffffffn);
-      if (level === 1) return frame;
-      if ((spte & BigInt(PS)) !== 0n) return frame + Number((gva & ((1n << shift) - 1n)) >> 12n);
+      writable &&= (lo & W) !== 0;
+      const dirty = (lo & D) !== 0 || (spte & AD_DISABLED) !== 0n;
+      if (level === 1) return { pfn: frame, writable, dirty };
+      if ((lo & PS) !== 0) {
+        const offset = Number((gva & ((1n << shift) - 1n)) >> 12n);
+        return { pfn: frame + offset, writable, dirty };
+      }
       table = frame * 4096;
     }
-    return -2;
+    return null;
   }
 
   /** Scratch memory of the audit, made once a VM. */
