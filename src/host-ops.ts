@@ -3,7 +3,7 @@
 // each operation also says what the pages must hold afterwards.
 
 import { HPTE_PFN_SHIFT, HPTE_PRESENT, ZERO_PFN } from '../assembly/abi.ts';
-import { KvmError } from './core/errors.ts';
+import { DataError, KvmError } from './core/errors.ts';
 import type { Advice } from './mm/madvise.ts';
 import type { Mm } from './mm/mm.ts';
 import { pageReferenced } from './mm/vmscan/referenced.ts';
@@ -216,6 +216,10 @@ export class HostOps {
         this.reclaim(operation.pages);
         return;
       case 'limit':
+        if (operation.frames > host.frames) {
+          const asked = `a limit of ${operation.frames} frames`;
+          throw new DataError(`${asked}: the host has ${host.frames}`);
+        }
         host.limit = operation.frames;
         this.reclaim(Math.max(0, host.charged() - operation.frames));
         return;

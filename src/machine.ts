@@ -123,6 +123,13 @@ export interface VmOptions {
   readonly core?: CoreBuild;
 }
 
+/**
+ * How a run ended: `oom_killed`, the host had no page to give and its OOM killer ended the VMM;
+ * `run_failed`, KVM_RUN returned -EFAULT since a page of the guest's tables can't be had (its device
+ * failed), and the VMM gave up.
+ */
+export type RunOutcome = 'done' | 'oom_killed' | 'run_failed';
+
 /** Counters between two marks. */
 export interface Phase {
   readonly mark: number;
@@ -224,8 +231,8 @@ export class Vm {
   readonly tables: { readonly base: number; readonly count: number };
   /** Counters by phase, one entry for each CONTROL_MARK. */
   phases: readonly Phase[] = [];
-  /** How the run stands: `oom_killed` when the host had no page for the guest any more. */
-  outcome: 'done' | 'oom_killed' = 'done';
+  /** How the run stands. */
+  outcome: RunOutcome = 'done';
   /** Operations that CONTROL_HOST records name by index. */
   hostOperations: readonly HostOperation[] = [];
   readonly #random: Random;
@@ -453,7 +460,8 @@ export class Vm {
 
   /**
    * Runs access records that lie in linear memory, dealt to the vCPUs. When the host has no page to
-   * give, its OOM killer ends the VMM: `outcome` says so, and nothing runs any more.
+   * give, its OOM killer ends the VMM; when a page of the guest's tables can't be had, KVM_RUN fails.
+   * `outcome` says so, and nothing runs any more.
    */
   runRecords(records: number, count: number): void {
     this.#orKilled(() => this.#deal(records, count));
@@ -464,8 +472,10 @@ export class Vm {
     try {
       work();
     } catch (error) {
-      if (!(error instanceof KvmError) || error.code !== 'ENOMEM') throw error;
-      this.outcome = 'oom_killed';
+      if (!(error instanceof KvmError)) throw error;
+      if (error.code === 'ENOMEM') this.outcome = 'oom_killed';
+      else if (error.code === 'EFAULT') this.outcome = 'run_failed';
+      else throw error;
     }
   }
 
@@ -545,13 +555,10 @@ export class Vm {
 
   /** The guest kernel serves a #PF; false: it refused the access, or the VMM had no page for it. */
   #guestFault(vcpu: Vcpu, vpn: number, code: number): boolean {
-    try {
-      if (this.guest.pageFault(vcpu, vpn, code) !== 'violation') return true;
-      this.stats.bump('guest_access_violations');
-    } catch (error) {
-      if (!(error instanceof KvmError) || error.code !== 'EFAULT') throw error;
-      this.stats.bump('memory_fault_exits');
-    }
+    const outcome = this.guest.pageFault(vcpu, vpn, code);
+    if (outcome === 'violation') this.stats.bump('guest_access_violations');
+    else if (outcome === 'host_refused') this.stats.bump('memory_fault_exits');
+    else return true;
     return false;
   }
 

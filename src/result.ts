@@ -3,6 +3,7 @@
 
 import { LOCKSTEP_FAULTS, LOCKSTEP_TESTS, LOCKSTEP_WRITEBACKS } from '../assembly/abi.ts';
 import type { Core } from './core/load.ts';
+import type { RunOutcome } from './machine.ts';
 import type { DeviceName } from './mm/swap-device.ts';
 import type { ProfileName, RunTime } from './stats/profiles.ts';
 import type { CounterValues } from './stats/stats.ts';
@@ -54,8 +55,7 @@ export interface RunResult {
   readonly version: string;
   readonly workload: string;
   readonly machine: MachineFacts;
-  /** `oom_killed`: the host had no page to give, and its OOM killer ended the VMM. */
-  readonly outcome: 'done' | 'oom_killed';
+  readonly outcome: RunOutcome;
   readonly counters: CounterValues;
   readonly accuracy: AgingAccuracy;
   /** An exact LRU over every access with the same number of frames. */

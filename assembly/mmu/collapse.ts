@@ -4,6 +4,7 @@
 
 import { SLOT_BASE_GFN, SLOT_HVN, SLOT_MM, SLOT_NPAGES } from '../abi';
 import { hpmdp } from '../mm/pte';
+import { gatherMany } from './flush';
 import { gfnToRmap, slotPtr } from './memslot';
 import { rmapIterFirst, rmapIterNext } from './rmap';
 import { spDirect, sptepToSp } from './shadow_page';

@@ -46,7 +46,7 @@ import {
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Spte, Sptep } from '../types';
-import { flushRemoteTlbs } from './flush';
+import { flushRemoteTlbs, gatherMany } from './flush';
 import {
   gpteAccess,
   gptePkey,

@@ -51,10 +51,11 @@ const TITLES = [
 function protocolLines(result: CompareResult): Line[] {
   return result.rows.map((row) => {
     const { protocol, counters, accuracy, time, disk_reads, disk_writes } = row;
-    if (row.outcome === 'oom_killed') {
+    if (row.outcome !== 'done') {
+      const end = row.outcome === 'oom_killed' ? 'out of memory' : 'guest tables lost';
       return {
         name: protocol,
-        cells: { note: `out of memory after ${count(counters.accesses)} references` },
+        cells: { note: `${end} after ${count(counters.accesses)} references` },
       };
     }
     const cells = {

@@ -47,6 +47,8 @@ function facts(io: Io, { machine, workload, time, outcome }: RunResult): string 
   ];
   if (outcome === 'oom_killed') {
     lines.push(io.style('red', 'outcome    the host ran out of memory and killed the VMM'));
+  } else if (outcome === 'run_failed') {
+    lines.push(io.style('red', "outcome    KVM_RUN failed: a page of the guest's tables is lost"));
   }
   return `${lines.join('\n')}\n\n`;
 }

@@ -18,7 +18,7 @@ import {
   PT_USER_BIT,
   PT_WRITABLE_BIT,
 } from '../../assembly/abi.ts';
-import { DataError } from '../core/errors.ts';
+import { DataError, KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { Stats } from '../stats/stats.ts';
 import { GuestFrames, NO_GFN, type GuestFramesRecord } from './frames.ts';
@@ -67,7 +67,13 @@ export interface Process {
 }
 
 /** What came of a guest #PF. */
-export type FaultOutcome = 'mapped' | 'copied' | 'spurious' | 'violation';
+export type FaultOutcome =
+  | 'mapped'
+  | 'copied'
+  | 'spurious'
+  | 'violation'
+  /** The host had no page behind the frame that was to be filled. */
+  | 'host_refused';
 
 /** The guest kernel's state outside linear memory, for snapshots. */
 export interface GuestKernelRecord {
@@ -186,13 +192,14 @@ export class GuestKernel {
     return gfn;
   }
 
-  /** A data page with one user after `fill`; given back when the host has no page behind it. */
+  /** A data page with one user after `fill`; NO_GFN when the host has no page behind it. */
   #filled(fill: (gfn: number) => void): number {
     const gfn = this.#allocData();
     try {
       fill(gfn);
     } catch (error) {
       this.data.free(gfn);
+      if (error instanceof KvmError && error.code === 'EFAULT') return NO_GFN;
       throw error;
     }
     this.data.addUsers(gfn, 1);
@@ -257,6 +264,7 @@ export class GuestKernel {
     const lo = cpu.readGuestPteLo(table, index);
     if ((lo & P) === 0) {
       const gfn = this.#filled((fresh) => this.#memory.clearPage?.(fresh));
+      if (gfn === NO_GFN) return 'host_refused';
       this.tables.addUsers(table, 1);
       this.#note(process, vpn, gfn);
       cpu.writeGuestPte(table, index, gpteLo(gfn, P | W | U | A), gpteHi(gfn));
@@ -269,8 +277,7 @@ export class GuestKernel {
       return 'spurious';
     }
     if ((lo & SW_READ_ONLY) !== 0) return 'violation';
-    this.#breakCow(cpu, process, vpn, table, lo, cpu.readGuestPteHi(table, index));
-    return 'copied';
+    return this.#breakCow(cpu, process, vpn, table, lo, cpu.readGuestPteHi(table, index));
   }
 
   /** Write to a page shared after a fork (cf. do_wp_page). */
@@ -281,22 +288,24 @@ export class GuestKernel {
     table: number,
     lo: number,
     hi: number,
-  ): void {
+  ): FaultOutcome {
     const gfn = gpteGfn(lo, hi);
     const index = indexAt(vpn, 1);
     this.#stats.bump('guest_cow_faults');
     if (this.data.users(gfn) === 1) {
       cpu.writeGuestPte(table, index, gpteLo(gfn, P | W | U | A), gpteHi(gfn));
       cpu.invlpg(vpn);
-      return;
+      return 'copied';
     }
     const copy = this.#filled((fresh) => this.#memory.copyPage(gfn, fresh));
+    if (copy === NO_GFN) return 'host_refused';
     this.#note(process, vpn, copy);
     // Clear, flush, then set: no vCPU may use the old page after the new one is visible.
     cpu.writeGuestPte(table, index, 0, 0);
     this.#shootdown(cpu, process, vpn);
     cpu.writeGuestPte(table, index, gpteLo(copy, P | W | U | A), gpteHi(copy));
     this.#unuse(gfn);
+    return 'copied';
   }
 
   #unuse(gfn: number): void {

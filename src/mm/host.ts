@@ -67,7 +67,9 @@ export class Host {
   readonly nested = new Task(14);
   /** Address spaces by id. Replaced, never changed in place. */
   mms: readonly (Mm | null)[] = [null];
-  /** Most pages that count. */
+  /** Frames for pages that count. */
+  readonly frames: number;
+  /** Most pages that count; at most `frames`. */
   limit: number;
   /** Pages of kernel objects that count and that reclaim frees when it tries hard. */
   slabPages = 0;
@@ -91,6 +93,7 @@ export class Host {
       throw new UsageError(`a host needs at least 1 frame, not ${frames}`);
     }
     this.core = core;
+    this.frames = frames;
     this.limit = frames;
     this.generation = options.generation ?? MM_GENERATIONS['2008'];
     this.aging = options.aging ?? AGING_PRESETS.v3;

@@ -262,11 +262,17 @@ export class Storm {
         ops.markIdle();
         return true;
       case 'limit':
-        ops.apply({ op: 'limit', frames: 24 + ((a * 256 + b) % 200) });
+        ops.apply({ op: 'limit', frames: this.#someFrames(a * 256 + b) });
         return true;
       default:
         return false;
     }
+  }
+
+  /** From half of the host's frames to all of them. */
+  #someFrames(choice: number): number {
+    const { frames } = this.vm.host;
+    return frames - (choice % Math.ceil(frames / 2));
   }
 
   /** Steps of KVM's slots and of other subsystems on the mm. */
@@ -305,7 +311,8 @@ export class Storm {
         return;
       case 'mirror_fault': {
         const all = [...this.#mirrors, ...this.#childMirrors.map(({ mirror }) => mirror)];
-        for (let i = 0; i <= n % 4; i++) all[n % Math.max(1, all.length)]?.fault(hvn + i, a % 2 < 1);
+        for (let i = 0; i <= n % 4; i++)
+          all[n % Math.max(1, all.length)]?.fault(hvn + i, a % 2 < 1);
         return;
       }
       case 'unregister': {
@@ -388,7 +395,7 @@ export class Storm {
     const { vm } = this;
     this.#endDirectIo();
     vm.ops.mprotect(0, vm.data.count, 'rw');
-    vm.host.limit = Math.max(vm.host.limit, 24);
+    vm.host.limit = vm.host.frames;
     this.audit();
     for (let page = 0; page < vm.data.count; page++) {
       this.#check(vm.ops.read(page), `the VMM's last read of page ${page}`);
