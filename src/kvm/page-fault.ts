@@ -16,6 +16,7 @@ import {
   EVENT_HVA_TO_PFN_RET,
   KVM_PFN_ERR_FAULT,
   PFERR_RSVD_MASK,
+  RET_PF_RETRY,
   VCPU_FAULT_GPA,
   VCPU_WALK_ERROR,
   WALK_OK,
@@ -68,8 +69,16 @@ const STALE = 6;
 const OUTCOME = 7;
 /** 1: run() has looked for the page in the host's tables already, and nothing ran since. */
 const TRIED = 8;
+/** Pages of guest tables that the host read for this fault. */
+const TABLES = 9;
 /** First word of a callee's frame. */
-const CALLEE = 9;
+const CALLEE = 10;
+
+/**
+ * A walk that needs more pages of tables than this is losing them to reclaim as fast as they come: the
+ * vCPU tries the access anew, and counts (RETRY_LIMIT in vcpu.ts).
+ */
+const MAX_TABLES = 16;
 
 /** Words of the frame of hvaToPfn(). */
 const H_HVN = 1;
@@ -94,6 +103,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
           if (result !== 0) return t.done(at, result);
         }
         vcpu.traceWalk();
+        s[at + TABLES] = 0;
         s[at] = 9;
       case 9: {
         const walk = walkOf(vcpu);
@@ -129,6 +139,8 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         if (!vcpu.kvm.mm.getUserPages(t, at + CALLEE)) return false;
         if (t.result < 0) return t.done(at, t.result);
         x.putPage(t.result);
+        s[at + TABLES] = (s[at + TABLES] as number) + 1;
+        if ((s[at + TABLES] as number) > MAX_TABLES) return t.done(at, RET_PF_RETRY);
         s[at] = 9;
         continue;
       }

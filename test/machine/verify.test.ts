@@ -11,7 +11,7 @@ import { makePolicy } from '../../src/policies.ts';
 import { GENERATIONS, POLICIES, PROTOCOLS } from '../../src/simulate.ts';
 import { STEP_KINDS, type Step, Storm } from './storm.ts';
 
-const TOTAL = Number(process.env['SHADOWMMU_STORM'] ?? 30_000);
+const TOTAL = Number(process.env['SHADOWMMU_STORM'] ?? 24_000);
 const SEED = Number(process.env['SHADOWMMU_SEED'] ?? 2008);
 /** Steps of the longest storm. */
 const LONGEST = 600;
