@@ -909,6 +909,8 @@ export const MAP_DIRTY_ALWAYS: u32 = 64;
 
 /** Bit of a swapinBegin()/filemapRead() result: the device was read. */
 export const IO_MAJOR: u32 = 0x80000000;
+/** swapinBegin(): the fault is to be tried again, once nobody reads the slot past the swap cache. */
+export const IO_BUSY: u32 = 0x7fffffff;
 
 // Result bits of tryToUnmapOne() and pageoutFree().
 /** The frame is free. */
@@ -1160,3 +1162,5 @@ export const GUP_OUT_PLACE: u32 = 3;
 export const GUP_NO_READ: u32 = 0;
 export const GUP_READ_SWAP: u32 = 1;
 export const GUP_READ_FILE: u32 = 2;
+/** Who bypasses the swap cache claims the slot meanwhile (swapcache_prepare, commit 13ddaf26be32). */
+export const MAP_SWAP_PREPARE: u32 = 1024;

@@ -26,12 +26,14 @@ import {
   HPTE_SWAP,
   HPTE_WRITE,
   HPTE_YOUNG,
+  IO_BUSY,
   IO_MAJOR,
   MAP_CHARGED,
   MAP_DIRTY_ALWAYS,
   MAP_OLD,
   MAP_SHARED,
   MAP_SWAP_DIRECT,
+  MAP_SWAP_PREPARE,
   MAP_UNEVICTABLE,
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
@@ -73,12 +75,15 @@ import {
   swapCacheAdd,
   swapCacheDel,
   swapCacheLookup,
+  swapClaim,
+  swapClaimed,
   swapCount,
   swapDuplicate,
   swapFree,
   swapRead,
   swapShadow,
   swapTotal,
+  swapUnclaim,
   swapUsed,
 } from './swap';
 
@@ -173,7 +178,10 @@ export function mapZeroPage(mm: u32, hvn: Hvn): void {
   bump(MINOR_FAULTS);
 }
 
-/** The page of a swap slot, from the swap cache or (IO_MAJOR) the device; 0 when no frame is free. */
+/**
+ * The page of a swap slot, from the swap cache or (IO_MAJOR) the device; 0 when no frame is free, IO_BUSY
+ * when the fault is to be tried again: another one reads the slot past the swap cache, or it is free.
+ */
 export function swapinBegin(slot: u32, args: u32): u32 {
   const cached = swapCacheLookup(slot);
   if (cached != 0) {
@@ -181,11 +189,15 @@ export function swapinBegin(slot: u32, args: u32): u32 {
     bump(MINOR_FAULTS);
     return cached;
   }
+  // Room was made first: the slot may be free by now.
+  if (swapClaimed(slot) != 0 || swapCount(slot) == 0) return IO_BUSY;
   const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED);
   if (pfn == 0) return 0;
   // SWP_SYNCHRONOUS_IO: a page that a single entry names is read without the swap cache.
   const direct = (args & MAP_SWAP_DIRECT) != 0 && swapCount(slot) == 1;
-  if (!direct) {
+  if (direct) {
+    if (args & MAP_SWAP_PREPARE) swapClaim(slot);
+  } else {
     swapDuplicate(slot);
     swapCacheAdd(pfn, slot);
   }
@@ -215,8 +227,7 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   // Neither the page may have left the swap cache nor the pte have changed while the lock was waited for.
   const cached = direct || (flags & PG_SWAPCACHE) != 0;
   if (!cached || !swapped || entry >> HPTE_PFN_SHIFT != slot) {
-    if (direct) store<u32>(page, 0, FRAME_PRIVATE);
-    putPage(pfn);
+    swapinAbort(pfn);
     return 0;
   }
   const write = args & MAP_WRITE_FAULT;
@@ -233,9 +244,22 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   }
   // A write, or a swap device more than half full (vm_swap_full), gives the slot back.
   const release = write != 0 || swapUsed() * 2 > swapTotal();
-  if (direct) store<u32>(page, 0, FRAME_PRIVATE);
-  else if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
+  if (direct) {
+    store<u32>(page, 0, FRAME_PRIVATE);
+    swapUnclaim(slot);
+  } else if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
   return pte & HPTE_WRITE ? 2 : 1;
+}
+
+/** A swap-in ends without a mapping: the reader's reference goes, and its claim of the slot. */
+export function swapinAbort(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  const held = load<u32>(page, FRAME_PRIVATE);
+  if (held & DIRECT) {
+    store<u32>(page, 0, FRAME_PRIVATE);
+    swapUnclaim(held & ~DIRECT);
+  }
+  putPage(pfn);
 }
 
 /**
@@ -257,8 +281,7 @@ export function tryToFreeSwap(pfn: Pfn): u32 {
 export function readFailed(pfn: Pfn): void {
   const page = framePtr(pfn);
   if (load<u32>(page, FRAME_PRIVATE) & DIRECT && load<u32>(page, FRAME_FLAGS) & PG_ANON) {
-    store<u32>(page, 0, FRAME_PRIVATE);
-    putPage(pfn);
+    swapinAbort(pfn);
     return;
   }
   if (load<u32>(page, FRAME_FLAGS) & PG_SWAPCACHE) swapCacheDel(pfn);

@@ -4,6 +4,7 @@
 //   slot: ┌──────────────┬──────────┬────────────────────────┬───────────┐
 //         │ cached pfn   │ content  │ 31:8 shadow │ 7:0 count │           12 bytes
 //         └──────────────┴──────────┴────────────────────────┴───────────┘
+//   cached pfn: bit 31 says that a fault reads the slot past the swap cache (SWAP_HAS_CACHE without a page).
 //   count: swap entries in ptes, plus one while the swap cache holds the slot (SWAP_HAS_CACHE).
 //   A free slot has count 0 and is chained through its first word, freed last = used last.
 
@@ -33,6 +34,7 @@ const SLOT_CONTENT: usize = 4;
 const SLOT_COUNT: usize = 8;
 const COUNT_MASK: u32 = 0xff;
 const SHADOW_SHIFT: u32 = 8;
+const CLAIMED: u32 = 0x80000000;
 
 let slots: usize = 0;
 let slotTotal: u32 = 0;
@@ -127,9 +129,31 @@ export function swapFree(slot: u32): void {
   slotReturned();
 }
 
-/** The frame that the swap cache holds for a slot, or 0. */
+/** The frame that the swap cache holds for a slot, or 0; the slot may be free by now. */
 export function swapCacheLookup(slot: u32): Pfn {
-  return load<u32>(slotPtr(slot), SLOT_PFN);
+  const at = slotPtr(slot);
+  if ((load<u32>(at, SLOT_COUNT) & COUNT_MASK) == 0) return 0;
+  return load<u32>(at, SLOT_PFN) & ~CLAIMED;
+}
+
+/** 1 while a fault reads the slot past the swap cache. */
+export function swapClaimed(slot: u32): u32 {
+  return load<u32>(slotPtr(slot), SLOT_PFN) == CLAIMED ? 1 : 0;
+}
+
+/** The slot is read past the swap cache (swapcache_prepare): it has one more user until swapUnclaim(). */
+export function swapClaim(slot: u32): void {
+  const at = slotPtr(slot);
+  assert(load<u32>(at, SLOT_PFN) == 0, 'a slot that is claimed is not cached');
+  store<u32>(at, CLAIMED, SLOT_PFN);
+  swapDuplicate(slot);
+}
+
+/** Ends that (swapcache_clear). */
+export function swapUnclaim(slot: u32): void {
+  if (swapClaimed(slot) == 0) return;
+  store<u32>(slotPtr(slot), 0, SLOT_PFN);
+  swapFree(slot);
 }
 
 /** Puts a page into the swap cache; the slot's count already includes the cache. */

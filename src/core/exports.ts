@@ -454,13 +454,16 @@ export interface MemoryExports {
   doAnonymousPage(mm: number, hvn: number, args: number): number;
   /** Maps the shared zero page read-only where no pte is. */
   mapZeroPage(mm: number, hvn: number): void;
-  /** The page of a swap slot, from the swap cache or (IO_MAJOR) the device; 0 when no frame is free. */
+  /** The page of a swap slot, from the swap cache or (IO_MAJOR) the device; 0 when no frame is free,
+   *  IO_BUSY while another fault reads the slot past the swap cache. */
   swapinBegin(slot: number, args: number): number;
   /**
    * Maps a page of the swap cache in place of its swap entry (do_swap_page). 0 when the pte changed
    * meanwhile (the reference is dropped), else 1. A write maps writable only if nobody shares the page.
    */
   swapinMap(mm: number, hvn: number, pfn: number, args: number): number;
+  /** A swap-in ends without a mapping: the reader's reference goes, and its claim of the slot. */
+  swapinAbort(pfn: number): void;
   /** Drops the slot of a page that only the swap cache still uses; the page is then dirty. */
   tryToFreeSwap(pfn: number): number;
   /** The page of a file, from the page cache or (IO_MAJOR) the device; 0 when no frame is free. */
@@ -528,6 +531,8 @@ export interface SwapExports {
   swapFree(slot: number): void;
   /** The frame that the swap cache holds for a slot, or 0. */
   swapCacheLookup(slot: number): number;
+  /** 1 while a fault reads the slot past the swap cache. */
+  swapClaimed(slot: number): number;
   /** Takes a page out of the swap cache; the caller drops the cache's reference. */
   swapCacheDel(pfn: number): void;
   /** The shadow of the page that was evicted to the slot, or 0. */

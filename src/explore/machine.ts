@@ -123,6 +123,8 @@ export interface MachineOptions {
   readonly pages?: number;
   /** @default 1 */
   readonly vcpus?: number;
+  /** Swap slots; few are used again soon. @default 8 */
+  readonly swapPages?: number;
   readonly bug?: SeededBug | undefined;
 }
 
@@ -156,11 +158,12 @@ export class ExploredMachine {
     this.host = new Host(this.core, {
       frames: 8,
       residentFrames: 8,
-      swapPages: 8,
+      swapPages: options.swapPages ?? 8,
       generation: {
         ...MM_GENERATIONS[preset.mm],
         forkHook: preset.forkHook,
         protectHook: preset.protectHook,
+        swapPrepare: preset.swapPrepare,
       },
       aging: preset.aging,
       policy: new ExploredPolicy(),

@@ -32,6 +32,8 @@ export interface ProtocolPreset {
   readonly forkHook: boolean;
   /** mprotect() tells the notifiers. */
   readonly protectHook: boolean;
+  /** A swap-in past the swap cache claims its slot (commit 13ddaf26be32). */
+  readonly swapPrepare: boolean;
   readonly retry: FaultRetry;
   readonly aging: AgingPreset;
   readonly mm: MmGenerationName;
@@ -55,6 +57,7 @@ const V3: ProtocolPreset = {
   takeAllLocks: false,
   forkHook: false,
   protectHook: false,
+  swapPrepare: false,
   retry: 'none',
   aging: V3_AGING,
   mm: '2008',
@@ -81,6 +84,7 @@ const P6X: ProtocolPreset = {
   takeAllLocks: true,
   forkHook: true,
   protectHook: true,
+  swapPrepare: true,
   retry: 'range',
   aging: AGING_6X,
   mm: '6.1',
@@ -142,6 +146,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     source: '47C673DE.6000902@qumranet.com',
     forkHook: true,
     protectHook: true,
+    swapPrepare: false,
     retry: 'seqlock',
     aging: AGING_PRESETS.v4,
   },
@@ -155,6 +160,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     takeAllLocks: true,
     forkHook: true,
     protectHook: true,
+    swapPrepare: false,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
@@ -171,6 +177,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     takeAllLocks: true,
     forkHook: true,
     protectHook: true,
+    swapPrepare: false,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
@@ -187,6 +194,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     takeAllLocks: true,
     forkHook: true,
     protectHook: true,
+    swapPrepare: false,
     retry: 'seq-count',
     aging: AGING_2627,
     mm: '2008',
@@ -200,6 +208,13 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     source: 'commit 99cb252f5e68; mm/mmu_notifier.c of Linux 6.1',
     secondary: 'mirror',
     interval: true,
+  },
+  {
+    ...P6X,
+    name: '6.1',
+    says: 'as 6.x, but a swap-in past the swap cache does not claim its slot, as in Linux 6.1',
+    source: 'Linux 6.1 mm/memory.c do_swap_page(), before commit 13ddaf26be32',
+    swapPrepare: false,
   },
   P6X,
 ];

@@ -181,6 +181,11 @@ export const SCENARIOS: readonly Scenario[] = [
     swapped: true,
     actors: (m) => [user(m, 0, [[0, true]]), touch(m, false), reclaim(m)],
   }),
+  scenario('swap-race', 'a vCPU and the VMM write a swapped page, kswapd reclaims to one slot', {
+    swapped: true,
+    machine: { swapPages: 1 },
+    actors: (m) => [user(m, 0, WRITE_READ), touch(m, true), reclaim(m)],
+  }),
   scenario('two-vcpus', 'two vCPUs fault on one page, while kswapd reclaims it', {
     machine: { vcpus: 2 },
     actors: (m) => [

@@ -33,6 +33,7 @@ export function sourcesOf(preset: string, scenario: string, property: string): r
   if (property === 'cow_isolation') {
     return [mail('fork not handled yet', '20080116101939.GH7059@v2.random')];
   }
+  if (preset === '6.1') return [commit('6.8', '13ddaf26be32')];
   if (preset === '3.5') return [commit('3.6', '3ad3d901bbcf')];
   if (preset === 'seqlock') {
     return [mail('the draft', '47C673DE.6000902@qumranet.com'), RETRY];

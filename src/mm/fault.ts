@@ -50,6 +50,7 @@ const CHARGE = 17;
 const RETURN = 18;
 const HUGE = 19;
 const HUGE_SPLIT = 20;
+const SWAP_BUSY = 21;
 
 /** -EFAULT: no vma, or it forbids the access. */
 export const EFAULT = -14;
@@ -69,7 +70,10 @@ export function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
   if ((vma.flags & VM_RESIDENT) === 0) args |= abi.MAP_CHARGED;
   if (vma.flags & (VM_LOCKED | VM_RESIDENT)) args |= abi.MAP_UNEVICTABLE;
   if (!generation.exclusive) args |= abi.MAP_DIRTY_ALWAYS;
-  else if (mm.host.swap.profile.synchronous === true) args |= abi.MAP_SWAP_DIRECT;
+  else if (mm.host.swap.profile.synchronous === true) {
+    args |= abi.MAP_SWAP_DIRECT;
+    if (generation.swapPrepare) args |= abi.MAP_SWAP_PREPARE;
+  }
   return args;
 }
 
@@ -120,6 +124,13 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
       case SWAP:
         swapin(s, at, mm);
         continue;
+      case SWAP_BUSY: {
+        const free = x.swapClaimed(s[at + SLOT] as number) === 0;
+        if (!t.wait(at, SWAP_BUSY, free, 'do_swap_page: another fault reads the slot'))
+          return false;
+        s[at] = CLASSIFY;
+        continue;
+      }
       case SWAP_LOCK:
         // The page is locked while it is read.
         if (!lockSwapPage(t, at, mm)) return false;
@@ -311,7 +322,7 @@ function lockSwapPage(t: Task, at: number, mm: Mm): boolean {
   t.killed = false;
   if (!t.lockKillable(at, SWAP_LOCK, lock)) return false;
   if (!t.killed) return true;
-  mm.host.core.x.putPage(s[at + PFN] as number);
+  mm.host.core.x.swapinAbort(s[at + PFN] as number);
   s[at + RESULT] = EINTR;
   s[at] = RETURN;
   return true;
@@ -361,6 +372,10 @@ function swapin(s: Int32Array, at: number, mm: Mm): void {
   if (found === 0) {
     s[at + RESULT] = ENOMEM;
     s[at] = RETURN;
+    return;
+  }
+  if (found === abi.IO_BUSY) {
+    s[at] = SWAP_BUSY;
     return;
   }
   s[at + PFN] = found & ~abi.IO_MAJOR;

@@ -27,6 +27,9 @@ export interface MmGeneration {
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
   readonly protectHook: boolean;
+  /** A swap-in past the swap cache claims its slot, so that the slot cannot be freed and used again
+   *  meanwhile (6.8 and stable trees, commit 13ddaf26be32). */
+  readonly swapPrepare: boolean;
   /** A fatal signal ends get_user_pages (commit 4779280d1ea4) and the wait for a page's lock. */
   readonly killable: boolean;
 }
@@ -47,6 +50,7 @@ export const MM_GENERATIONS = {
     forkHook: true,
     ksm: false,
     protectHook: true,
+    swapPrepare: false,
     killable: false,
   },
   '6.1': {
@@ -63,6 +67,7 @@ export const MM_GENERATIONS = {
     forkHook: true,
     ksm: true,
     protectHook: true,
+    swapPrepare: true,
     killable: true,
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;

@@ -75,6 +75,13 @@ describe('protocols', () => {
     expect(violated('srcu', 'release')).toEqual([]);
   });
 
+  test('6.1 loses a write when a swap slot is used again during a swap-in (fixed in 6.8)', () => {
+    // Two faults read one slot past the swap cache; the first maps its page, is written and swapped out
+    // to the same slot, and the second finds its pte unchanged (commit 13ddaf26be32).
+    expect(violated('6.1', 'swap-race')).toEqual(['no_lost_write']);
+    expect(violated('6.1', 'swap-in')).toEqual([]);
+  });
+
   test('no deadlock anywhere, and every violation has its source', () => {
     for (const protocol of PROTOCOLS) {
       for (const of of ['fault-zap', 'destroy', 'release-unregister', 'register']) {
