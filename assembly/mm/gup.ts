@@ -13,6 +13,7 @@ import {
   GUP_SLOW,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  IO_BUSY,
   IO_MAJOR,
   MAP_CHARGED,
   MAP_ROOM_MADE,
@@ -59,7 +60,7 @@ function fileFault(mm: u32, hvn: Hvn, args: u32, file: u32, offset: u32, room: b
 function swapFault(mm: u32, hvn: Hvn, args: u32, slot: u32, room: bool): u32 {
   if (!room && swapCacheLookup(slot) == 0) return GUP_CHARGE;
   const found = swapinBegin(slot, args);
-  if (found == 0) return GUP_SLOW;
+  if (found == 0 || found == IO_BUSY) return GUP_SLOW;
   if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_SWAP, slot);
   swapinMap(mm, hvn, found & ~IO_MAJOR, args);
   return 0;
