@@ -203,6 +203,9 @@ export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u3
   anonStartsActive = startActive;
 }
 
+/** Mark of a page in the batch that was new and mlocked when it got there. */
+const NEW_MLOCKED: u32 = 0x80000000;
+
 /** Sets the size of the per-CPU batch of new pages (15 in Linux 6.1; 0 here: none). */
 export function lruSetBatch(pages: u32): void {
   lruAddDrain();
@@ -221,6 +224,12 @@ export function lruTarget(flags: u32): u32 {
 
 /** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
 export function lruCacheAdd(pfn: Pfn): void {
+  const locked = (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0;
+  folioAddLru(pfn, locked ? NEW_MLOCKED : 0);
+}
+
+/** The same for a page that is not new (folio_add_lru); `tag` is noted with it in the batch. */
+export function folioAddLru(pfn: Pfn, tag: u32): void {
   const page = framePtr(pfn);
   let flags = load<u32>(page, FRAME_FLAGS);
   if (flags & PG_SWAPBACKED && anonStartsActive) {
@@ -233,7 +242,7 @@ export function lruCacheAdd(pfn: Pfn): void {
   }
   store<u32>(page, flags | PG_LRU_PENDING, FRAME_FLAGS);
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
-  store<u32>(BATCH + ((<usize>batchFill) << 2), pfn);
+  store<u32>(BATCH + ((<usize>batchFill) << 2), pfn | tag);
   batchFill++;
   if (batchFill == batchSize || flags & PG_HUGE) drainNew();
 }
@@ -255,12 +264,14 @@ function drainNew(): u32 {
   const n = batchFill;
   batchFill = 0;
   for (let i: u32 = 0; i < n; i++) {
-    const pfn = load<u32>(BATCH + ((<usize>i) << 2));
+    const entry = load<u32>(BATCH + ((<usize>i) << 2));
+    const pfn = entry & ~NEW_MLOCKED;
     const page = framePtr(pfn);
-    const flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
+    let flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
+    if (flags & PG_UNEVICTABLE) flags &= ~PG_ACTIVE;
     store<u32>(page, flags, FRAME_FLAGS);
     // New mlocked pages take a way of their own to their list (mlock_new_page), without this event.
-    if ((flags & PG_UNEVICTABLE) == 0) trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
+    if ((entry & NEW_MLOCKED) == 0) trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
     lruAdd(pfn, lruTarget(flags));
     // The last reference may be the batch's: the page was unmapped meanwhile.
     putPage(pfn);
@@ -282,7 +293,7 @@ export function lruPutback(pfn: Pfn): void {
 export function lruPutbackBatched(pfn: Pfn): void {
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED, FRAME_FLAGS);
-  if (load<u32>(page, FRAME_REFCOUNT) != 1) lruCacheAdd(pfn);
+  if (load<u32>(page, FRAME_REFCOUNT) != 1) folioAddLru(pfn, 0);
   putPage(pfn);
 }
 

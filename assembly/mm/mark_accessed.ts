@@ -32,9 +32,11 @@ export function folioMarkAccessed(pfn: Pfn): void {
     store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
     return;
   }
-  if ((flags & (PG_UNEVICTABLE | PG_ACTIVE)) != 0) return;
+  // A new mlocked page that waits for its list is not unevictable yet, nor in the batch that is searched.
+  const locking = (flags & (PG_UNEVICTABLE | PG_LRU_PENDING)) == (PG_UNEVICTABLE | PG_LRU_PENDING);
+  if (!locking && (flags & (PG_UNEVICTABLE | PG_ACTIVE)) != 0) return;
   if ((flags & PG_LRU) != 0) folioActivate(pfn);
-  else if ((flags & PG_LRU_PENDING) != 0) {
+  else if (!locking && (flags & PG_LRU_PENDING) != 0) {
     store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
     bump(PAGES_ACTIVATED);
   }

@@ -66,7 +66,7 @@ import {
   tableCharge,
 } from './frame';
 import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
-import { lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
+import { folioAddLru, lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
 import { memcgUpdated } from './memcg';
 import { workingsetRefault } from './workingset';
@@ -202,7 +202,7 @@ export function swapinBegin(slot: u32, args: u32): u32 {
     swapCacheAdd(pfn, slot);
   }
   workingsetRefault(pfn, swapShadow(slot));
-  lruCacheAdd(pfn);
+  folioAddLru(pfn, 0);
   trace(EVENT_SWAP_READ, pfn);
   swapRead(pfn, slot);
   if (direct) store<u32>(framePtr(pfn), slot | DIRECT, FRAME_PRIVATE);

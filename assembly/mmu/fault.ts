@@ -542,9 +542,11 @@ export function shadowMapMmio(vcpu: usize, generation: u32): u32 {
   const access = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
   trace(EVENT_SPTE_REQUESTED, gfn, 1);
   sptep = fetchDirect(vcpu, gva, sptep, gfn, 1, access);
-  if (isShadowPresentPte(load<u64>(sptep))) return RET_PF_EMULATE;
+  const mapped = isShadowPresentPte(load<u64>(sptep));
+  if (mapped) dropSpte(sptep);
   store<u64>(sptep, makeMmioSpte(gfn, access, generation));
   trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
+  if (mapped) flushRemoteTlbs();
   ptePrefetch(vcpu, sptep);
   return RET_PF_EMULATE;
 }

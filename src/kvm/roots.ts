@@ -75,6 +75,7 @@ export class Roots {
     const { current } = this;
     if (current.cr3 !== cr3 || current.pcid !== pcid) {
       this.#emit(EVENT_NEW_CR3, cr3);
+      this.#kvm.vcpuAt(this.#vcpu).clearMmio();
       this.#rotate(cr3, pcid, core.x.rootRole(this.#vcpu) >>> 0);
       if (this.current.sp !== 0) {
         this.request(REQ_LOAD_MMU_PGD);
@@ -223,7 +224,9 @@ export class Roots {
   #sync(): void {
     const { core } = this.#kvm;
     if (core.tracing) core.emit(EVENT_SYNC_ROOTS, 0, 0, 0, 0);
-    if (this.current.sp !== 0 && !this.#kvm.tdp) core.x.syncRoot(this.#vcpu, this.current.sp);
+    if (this.current.sp === 0 || this.#kvm.tdp) return;
+    this.#kvm.vcpuAt(this.#vcpu).clearMmio();
+    core.x.syncRoot(this.#vcpu, this.current.sp);
   }
 
   /** kvm_mmu_load. */

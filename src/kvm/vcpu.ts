@@ -70,6 +70,9 @@ const MMIO_GFN_HIGH = 0xfff;
 const MMIO_GENERATION_SHIFT = 3;
 const MMIO_GENERATION_MASK = 0xff;
 
+/** vcpu->arch.mmio_* of no access. */
+const NO_MMIO = { gva: -1, gfn: 0, access: 0, generation: -1 } as const;
+
 /** Registers that the guest can change between accesses. */
 export interface VcpuRegisters {
   readonly cr0?: number;
@@ -99,7 +102,7 @@ export class Vcpu {
     readonly gfn: number;
     readonly access: number;
     readonly generation: number;
-  } = { gva: -1, gfn: 0, access: 0, generation: -1 };
+  } = NO_MMIO;
   /** The last fault was known to be of an MMIO page before the page-fault handler proper. */
   mmioKnown = false;
   readonly stateFields = ['space', 'mmioCache'] as const;
@@ -226,6 +229,11 @@ export class Vcpu {
     this.mmioCache = { gva, gfn, access, generation: kvm.memslotGeneration };
   }
 
+  /** vcpu_clear_mmio_info(MMIO_GVA_ANY): what a gva was about may have changed. */
+  clearMmio(): void {
+    this.mmioCache = NO_MMIO;
+  }
+
   /** mmio_info_in_cache, then check_mmio_spte: whether a fault with RSVD is still an MMIO access. */
   mmioStillThere(): boolean {
     const { core, tdp, memslotGeneration } = this.kvm;
@@ -304,6 +312,7 @@ export class Vcpu {
   /** kvm_mmu_invalidate_gva's flush: drops the TLB's translations of the gva in VCPU_FAULT_GVA, in a
    *  space and global ones. */
   flushGva(space: number): void {
+    if (this.mmioCache.gva === this.#gvaPage()) this.clearMmio();
     const { x, mem, tracing, emit } = this.kvm.core;
     if (tracing) {
       emit(EVENT_MMU_INVALIDATE_GVA, this.#gvaPage(), 0, 0, 0);

@@ -159,11 +159,11 @@ export class Ksm {
   #mergeTwo(item: Item, pfn: number, other: Item): boolean {
     const page = this.#pageAt(other.mm, other.hvn);
     if (!this.#mergeInto(item, pfn, 0)) return true;
-    this.#unstable = this.#unstable.filter((one) => one !== other);
     if (!this.#mergeInto(other, page, pfn)) {
       breakKsm(item.mm, item.hvn);
       return true;
     }
+    this.#unstable = this.#unstable.filter((one) => one !== other);
     this.#stable.add(pfn);
     item.stable = pfn;
     other.stable = pfn;

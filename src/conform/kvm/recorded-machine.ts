@@ -534,8 +534,11 @@ function flagNames(pfn: number, flags: number): string[] {
     return ['anon', 'compound_tail', 'thp', ...(exclusive ? ['mappedtodisk'] : [])];
   }
   const anon = (flags & abi.PG_ANON) !== 0;
+  // A mlocked page becomes unevictable when it gets to its list.
+  const pending = (flags & abi.PG_LRU_PENDING) !== 0;
   return FLAG_NAMES.filter(([name, bit]) => name === 'uptodate' || (flags & bit) !== 0)
     .map(([name]) => name)
+    .filter((name) => name !== 'unevictable' || !pending)
     .filter((name) => anon || name !== 'mappedtodisk');
 }
 

@@ -323,7 +323,8 @@ export class EventWriter {
         return { t, old: spteText(a, 0), new: spteText(b, 0), result };
       }
       case abi.EVENT_MARK_MMIO_SPTE:
-        return { t, info: `gfn ${a.toString(16)} access ${b} gen ${c.toString(16)}` };
+        // The tracepoint takes the access from the entry, whose lowest bit is set on AMD.
+        return { t, info: `gfn ${a.toString(16)} access ${b | 1} gen ${c.toString(16)}` };
       case abi.EVENT_CHECK_MMIO_SPTE: {
         const spte = mmioSpte(c, d, b).toString(16);
         const gens = `kvm_gen ${a.toString(16)} spte-gen ${b.toString(16)} valid ${a === b ? 1 : 0}`;
