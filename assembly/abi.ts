@@ -932,6 +932,9 @@ export const RECLAIM_SHADOW: u32 = 16;
 export const GATHER_BUFFERS: u32 = 16;
 /** Frames that a gather buffer holds. */
 export const GATHER_PAGES: u32 = 9698;
+/** protectRange(), `upgrade`: exclusive anonymous pages; all pages (of shared memory). */
+export const PROTECT_ANON: u32 = 1;
+export const PROTECT_SHARED: u32 = 2;
 /** Why zapRange() stopped: at the end or a full buffer, at a huge pte to split, to flush. */
 export const ZAP_FULL: u32 = 0;
 export const ZAP_SPLIT: u32 = 1;
@@ -1149,6 +1152,8 @@ export const MAP_SWAP_DIRECT: u32 = 128;
 export const MAP_ZERO_PAGE: u32 = 256;
 /** gupPlain() is called again after room was made. */
 export const MAP_ROOM_MADE: u32 = 512;
+/** A pte of shared memory is read-only until a write (vma_wants_writenotify). */
+export const MAP_WRITE_NOTIFY: u32 = 2048;
 
 // ---- gupPlain(): results beside a pfn, and what it leaves in MM_OUT ------------------------------
 /** The protocol is to go on (FOLLOW_NONE). */

@@ -71,6 +71,15 @@ export {
   splitHugePage,
   splitHugePmd,
 } from './mm/huge';
+export {
+  shmemGet,
+  shmemInit,
+  shmemMap,
+  shmemMapAround,
+  shmemSlot,
+  shmemTruncate,
+  shmemWillneed,
+} from './mm/shmem';
 export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapRemove } from './mm/rmap';
 export {
   holdIsolated,

@@ -69,6 +69,7 @@ import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
 import { folioAddLru, lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
 import { memcgUpdated } from './memcg';
+import { isShmemPage } from './shmem';
 import { workingsetRefault } from './workingset';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import {
@@ -148,7 +149,7 @@ export function faultPresent(mm: u32, hvn: Hvn, write: u32): u32 {
 }
 
 /** A frame for a new page of a vma, or 0. */
-function allocFor(args: u32, flags: u32): Pfn {
+export function allocFor(args: u32, flags: u32): Pfn {
   const pfn = frameAlloc();
   if (pfn == 0) return 0;
   if (args & MAP_CHARGED) frameCharge(pfn);
@@ -345,6 +346,9 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
     store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
   } else if ((args & MAP_SHARED) == 0) {
     return 0;
+  } else if (isShmemPage(pfn)) {
+    // fault_dirty_shared_page()
+    setPageDirty(pfn);
   }
   hpteSet(mm, hvn, (pte & ~HPTE_AUX) | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG);
   bump(MINOR_FAULTS);

@@ -26,6 +26,7 @@ import {
   PG_LOCKED,
   PG_REFERENCED,
   PG_SWAPCACHE,
+  PROTECT_SHARED,
   ZAP_FLUSH,
   ZAP_FULL,
   ZAP_SPLIT,
@@ -39,6 +40,7 @@ import { memcgGather } from './memcg';
 import { mmOut, outWord, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
 import { hpmdGet, hpmdp, hpteGet, hpteNextMapped, hpteSet, hpteTestAndClearYoung } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
+import { isShmemPage } from './shmem';
 import { swapCacheLookup, swapCount, swapDuplicate, swapFree } from './swap';
 
 const GATHERS: usize = memory.data(64, 4);
@@ -184,6 +186,12 @@ export function copyRange(from: u32, to: u32, hvn: Hvn, end: Hvn): u32 {
         hpteSet(to, hvn, pte & ~HPTE_YOUNG);
         rmapAdd(pfn, to, hvn);
         copied++;
+      } else if (isShmemPage(pfn)) {
+        // A private mapping of a file is copied whole once it has anonymous pages.
+        getPage(pfn);
+        hpteSet(to, hvn, pte & ~HPTE_YOUNG);
+        rmapAdd(pfn, to, hvn);
+        copied++;
       }
     }
     hvn = hpteNextMapped(from, hvn + 1, end);
@@ -215,6 +223,7 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade
     let to = pte;
     if (pte & HPTE_PRESENT) {
       if (!writable) to &= ~HPTE_WRITE;
+      else if (upgrade & PROTECT_SHARED) to |= HPTE_WRITE;
       else if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
         const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
         if (flags & PG_ANON_EXCLUSIVE) to |= HPTE_WRITE;

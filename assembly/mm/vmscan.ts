@@ -40,12 +40,13 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Hvn, Pfn } from '../types';
 import { workingsetEviction } from './workingset';
-import { filemapDel, fileWrite } from './filemap';
+import { filemapDel, fileWrite, pageFile } from './filemap';
 import { framePtr, putPage } from './frame';
 import { memcgUpdated } from './memcg';
 import { outWord } from './memory';
 import { hpmdp, hpteGet, hptep, hpteSet } from './pte';
 import { pageMapcount, rmapHvn, rmapMm, rmapRemove } from './rmap';
+import { isShmemPage, shmemToSwap } from './shmem';
 import {
   swapAlloc,
   swapCacheAdd,
@@ -176,18 +177,22 @@ export function pageout(pfn: Pfn): u32 {
   const anon = (flags & PG_ANON) != 0;
   if (pageMapcount(pfn) != 0 || !isCacheFreeable(page, flags, !anon)) return RECLAIM_PINNED;
   if ((flags & PG_DIRTY) == 0) return 0;
-  if (!anon) {
+  if (!anon && (flags & PG_SWAPCACHE) == 0 && isShmemPage(pfn)) {
+    const offset = load<u32>(page, FRAME_PRIVATE);
+    if (shmemToSwap(pfn, pageFile(pfn), offset) == NO_SLOT) return RECLAIM_SWAP_FULL;
+  } else if (!anon && (flags & PG_SWAPCACHE) == 0) {
     fileWrite(pfn);
     bump(FILE_WRITEBACKS);
     trace(EVENT_VMSCAN_WRITE, pfn);
     return RECLAIM_WROTE;
+  } else if ((flags & PG_SWAPCACHE) == 0) {
+    return flags & PG_SWAPBACKED ? RECLAIM_SWAP_FULL : 0;
   }
-  if ((flags & PG_SWAPCACHE) == 0) return flags & PG_SWAPBACKED ? RECLAIM_SWAP_FULL : 0;
   // NR_WRITEBACK goes up and down.
   memcgUpdated(1);
   memcgUpdated(1);
   swapWrite(pfn, load<u32>(page, FRAME_PRIVATE));
-  store<u32>(page, flags & ~PG_DIRTY, FRAME_FLAGS);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_DIRTY, FRAME_FLAGS);
   bump(SWAP_OUTS);
   trace(EVENT_SWAP_WRITEPAGE, pfn);
   trace(EVENT_VMSCAN_WRITE, pfn);
@@ -230,8 +235,8 @@ export function pageoutFree(pfn: Pfn, workingset: u32): u32 {
   outWord(1, flags);
   const wrote = pageout(pfn);
   if (wrote & (RECLAIM_PINNED | RECLAIM_SWAP_FULL)) return wrote;
-  const shadow: u32 =
-    workingset && flags & PG_SWAPCACHE ? workingsetEviction(pfn, workingset >> 1) : 0;
+  const cached = load<u32>(page, FRAME_FLAGS) & PG_SWAPCACHE;
+  const shadow: u32 = workingset && cached ? workingsetEviction(pfn, workingset >> 1) : 0;
   const freed = removeMapping(pfn, shadow);
   if (freed == RECLAIM_FREED && wrote == 0) bump(CLEAN_DROPS);
   return wrote | freed;

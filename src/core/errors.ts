@@ -22,6 +22,7 @@ export const ERRNO = {
   EIO: 5,
   EAGAIN: 11,
   ENOMEM: 12,
+  EACCES: 13,
   EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,

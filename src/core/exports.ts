@@ -122,6 +122,32 @@ export interface HugeExports {
   collapseHugePage(mm: number, hvn: number, args: number): number;
 }
 
+/** Exports of mm/shmem.ts: files whose pages are dropped to swap. `args` is MAP_*. */
+export interface ShmemExports {
+  /** Makes a new file shared memory. */
+  shmemInit(file: number): void;
+  /** Swap slot of the page at an offset, or NO_SLOT (as a signed number: -1). */
+  shmemSlot(file: number, offset: number): number;
+  /** The page at an offset with a reference (IO_MAJOR: read from swap), or 0 when no frame is free. */
+  shmemGet(file: number, offset: number, args: number): number;
+  /** Maps a page where no pte is; its reference becomes the mapping's. */
+  shmemMap(mm: number, hvn: number, pfn: number, args: number): void;
+  /** Maps what is cached for [start, end), `offset` being that of `start`; 1: `hvn` is among it. */
+  shmemMapAround(
+    mm: number,
+    hvn: number,
+    start: number,
+    end: number,
+    file: number,
+    offset: number,
+    args: number,
+  ): number;
+  /** The pages of [start, end) of a file go. */
+  shmemTruncate(file: number, start: number, end: number): void;
+  /** Reads what is swapped out of [start, end) of a file into the swap cache. */
+  shmemWillneed(file: number, start: number, end: number, args: number): void;
+}
+
 /** Exports of mm/rmap.ts: from a frame to the host ptes that map it. */
 export interface RmapExports {
   /** Number of host ptes that map a frame. */
@@ -711,6 +737,7 @@ export interface CoreExports
     FrameExports,
     PteExports,
     HugeExports,
+    ShmemExports,
     RmapExports,
     LockstepExports,
     GuestMapExports,

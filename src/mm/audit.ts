@@ -61,6 +61,18 @@ class Auditor {
     }
   }
 
+  /** Swapped pages of shared memory are users of their slots. */
+  files(): void {
+    const { x } = this.#host.core;
+    for (const file of this.#host.shmemFiles) {
+      let at = x.hpteNextMapped(file, 0, abi.HVN_LIMIT) >>> 0;
+      for (; at < abi.HVN_LIMIT; at = x.hpteNextMapped(file, at + 1, abi.HVN_LIMIT) >>> 0) {
+        const slot = x.shmemSlot(file, at) >>> 0;
+        if (slot !== abi.NO_SLOT) this.#slots.set(slot, (this.#slots.get(slot) ?? 0) + 1);
+      }
+    }
+  }
+
   #pte(mm: number, hvn: number, pte: number): void {
     const target = pte >>> abi.HPTE_PFN_SHIFT;
     if ((pte & abi.HPTE_PRESENT) === 0) {
@@ -175,6 +187,7 @@ class Auditor {
 export function auditHost(host: Host, pins?: number): HostAudit {
   const auditor = new Auditor(host);
   auditor.tables();
+  auditor.files();
   auditor.frames();
   auditor.lists();
   auditor.slots();

@@ -7,6 +7,7 @@ import type { Task } from '../sched/task.ts';
 import type { Mm } from './mm.ts';
 import { MN_INVALIDATE_RANGE_END, MN_INVALIDATE_RANGE_START } from './mmu-notifier.ts';
 import { notifyRange } from './unmap.ts';
+import { VM_SHARED, VM_WRITE_NOTIFY } from './vma.ts';
 
 /** CLEAR_REFS_*. */
 export const CLEAR_REFS_ALL = 1;
@@ -38,6 +39,17 @@ export function clearRefs(mm: Mm, type: number): number {
   return 0;
 }
 
+/** vma_wants_writenotify(): new ptes of shared memory are read-only until they are written. */
+function noteWrites(mm: Mm): void {
+  const files = mm.host.shmemFiles;
+  if (files.length === 0) return;
+  mm.vmas = mm.vmas.map((vma) =>
+    files.includes(vma.file) && (vma.flags & VM_SHARED) !== 0
+      ? { ...vma, flags: vma.flags | VM_WRITE_NOTIFY }
+      : vma,
+  );
+}
+
 function clearSoftDirty(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const whole = (op: number): void =>
@@ -49,6 +61,7 @@ function clearSoftDirty(t: Task, at: number, mm: Mm): boolean {
     case 1:
       if (!mm.notifiers.call(t, at + CALLEE)) return false;
       for (const vma of mm.vmas) mm.host.core.x.clearSoftDirtyRange(mm.id, vma.start, vma.end);
+      noteWrites(mm);
       whole(MN_INVALIDATE_RANGE_END);
       s[at] = 2;
     case 2:

@@ -14,7 +14,7 @@ import {
   MN_INVALIDATE_RANGE_ONLY_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
-import { VM_LOCKED, VM_RESIDENT, VM_SHARED, VM_WRITE, type Vma } from './vma.ts';
+import { VM_LOCKED, VM_RESIDENT, VM_SHARED, VM_WRITE, VM_WRITE_NOTIFY, type Vma } from './vma.ts';
 
 // Arguments and locals.
 const HVN = 1;
@@ -51,6 +51,7 @@ const RETURN = 18;
 const HUGE = 19;
 const HUGE_SPLIT = 20;
 const SWAP_BUSY = 21;
+const SHMEM_MAP = 22;
 
 /** -EFAULT: no vma, or it forbids the access. */
 export const EFAULT = -14;
@@ -67,6 +68,7 @@ export function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
   let args = write ? abi.MAP_WRITE_FAULT : 0;
   if (vma.flags & VM_WRITE) args |= abi.MAP_VM_WRITE;
   if (vma.flags & VM_SHARED) args |= abi.MAP_SHARED;
+  if (vma.flags & VM_WRITE_NOTIFY) args |= abi.MAP_WRITE_NOTIFY;
   if ((vma.flags & VM_RESIDENT) === 0) args |= abi.MAP_CHARGED;
   if (vma.flags & (VM_LOCKED | VM_RESIDENT)) args |= abi.MAP_UNEVICTABLE;
   if (!generation.exclusive) args |= abi.MAP_DIRTY_ALWAYS;
@@ -144,6 +146,12 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         continue;
       case FILE:
         fileRead(s, at, mm);
+        continue;
+      case SHMEM_MAP:
+        if (!t.lock(at, SHMEM_MAP, lockPte(mm.id))) return false;
+        x.shmemMap(mm.id, s[at + HVN] as number, s[at + PFN] as number, s[at + ARGS] as number);
+        t.unlock(lockPte(mm.id));
+        s[at] = RETURN;
         continue;
       case FILE_MAP:
         if (!t.lock(at, FILE_MAP, lockPte(mm.id))) return false;
@@ -397,9 +405,55 @@ function readError(s: Int32Array, at: number, mm: Mm): void {
   s[at] = RETURN;
 }
 
+/** fault_around_bytes: 64 KiB. */
+const FAULT_AROUND_PAGES = 16;
+
+/** do_fault_around(): maps the cached pages of the aligned 64 KiB; 1 when the page is among them. */
+function faultAround(mm: Mm, hvn: number, args: number): number {
+  const vma = mm.findVma(hvn) as Vma;
+  const first = hvn & ~(FAULT_AROUND_PAGES - 1);
+  const start = Math.max(first, vma.start);
+  const end = Math.min(first + FAULT_AROUND_PAGES, vma.end);
+  const offset = mm.pgoffOf(start);
+  return mm.host.core.x.shmemMapAround(mm.id, hvn, start, end, vma.file, offset, args);
+}
+
+/** shmem_fault(), after the pages around were looked for (do_read_fault, do_shared_fault, do_cow_fault). */
+function shmemRead(s: Int32Array, at: number, mm: Mm): void {
+  const { host } = mm;
+  const hvn = s[at + HVN] as number;
+  const args = s[at + ARGS] as number;
+  const file = mm.fileOf(hvn);
+  const offset = mm.pgoffOf(hvn);
+  s[at] = RETURN;
+  if ((args & abi.MAP_WRITE_FAULT) === 0 && faultAround(mm, hvn, args) === 1) {
+    s[at + RESULT] = abi.VM_FAULT_NOPAGE;
+    return;
+  }
+  const slot = host.core.x.shmemSlot(file, offset);
+  const found = host.core.x.shmemGet(file, offset, args) >>> 0;
+  if (found === 0) {
+    s[at + RESULT] = ENOMEM;
+    return;
+  }
+  s[at + PFN] = found & ~abi.IO_MAJOR;
+  s[at + RESULT] = abi.VM_FAULT_LOCKED;
+  if ((found & abi.IO_MAJOR) !== 0) {
+    if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, hvn);
+    s[at + RESULT] = abi.VM_FAULT_LOCKED | abi.VM_FAULT_MAJOR;
+    host.wait(Math.max(0, host.swap.read(host.now, slot)));
+  }
+  const cow = (args & (abi.MAP_WRITE_FAULT | abi.MAP_SHARED)) === abi.MAP_WRITE_FAULT;
+  if (cow) charge(s, at, mm, COW_FILE);
+  else s[at] = SHMEM_MAP;
+}
+
 function fileRead(s: Int32Array, at: number, mm: Mm): void {
   const { host } = mm;
   const hvn = s[at + HVN] as number;
+  if (host.shmemFiles.length > 0 && host.shmemFiles.includes(mm.fileOf(hvn))) {
+    return shmemRead(s, at, mm);
+  }
   const offset = mm.pgoffOf(hvn);
   const args = s[at + ARGS] as number;
   const found = host.core.x.filemapRead(mm.fileOf(hvn), offset, args) >>> 0;

@@ -74,7 +74,7 @@ export function getUserPages(t: Task, at: number, mm: Mm): boolean {
 function plain(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const { host } = mm;
-  if (host.thp !== 'never') return false;
+  if (host.thp !== 'never' || host.shmemFiles.length > 0) return false;
   const hvn = s[at + HVN] as number;
   const flags = s[at + FLAGS] as number;
   const write = (flags & abi.FOLL_WRITE) !== 0;

@@ -67,6 +67,8 @@ export class Host {
   readonly nested = new Task(14);
   /** Address spaces by id. Replaced, never changed in place. */
   mms: readonly (Mm | null)[] = [null];
+  /** Files of createShmem(). */
+  shmemFiles: readonly number[] = [];
   /** Frames for pages that count. */
   readonly frames: number;
   /** Most pages that count; at most `frames`. */
@@ -147,6 +149,14 @@ export class Host {
     mms[id] = null;
     this.mms = mms;
     this.core.x.mmDestroy(id);
+  }
+
+  /** A new file of shared memory (memfd): all zeros, and its pages are dropped to swap. */
+  createShmem(): number {
+    const file = this.createFile();
+    this.core.x.shmemInit(file);
+    this.shmemFiles = [...this.shmemFiles, file];
+    return file;
   }
 
   /** A new file, all zeros; pages of it are mapped with `mmap({ file })`. */

@@ -24,6 +24,7 @@ import {
   VM_MERGEABLE,
   VM_NOHUGEPAGE,
   VM_SHARED,
+  VM_WRITE,
   type Vma,
   vmasFlagged,
   vmasWithin,
@@ -47,7 +48,8 @@ export type Advice =
   | 'unmergeable'
   | 'hugepage'
   | 'nohugepage'
-  | 'collapse';
+  | 'collapse'
+  | 'remove';
 
 /** Advice that only changes flags of areas: which it sets and clears. */
 const FLAG_ADVICE: Readonly<Partial<Record<Advice, readonly [set: number, clear: number]>>> = {
@@ -77,6 +79,11 @@ export function madvise(mm: Mm, start: number, end: number, advice: Advice): num
       continue;
     }
     if (part.flags & VM_LOCKED && advice !== 'willneed') return -ERRNO.EINVAL;
+    if (advice === 'remove') {
+      const result = removePages(mm, part);
+      if (result < 0) return result;
+      continue;
+    }
     if (advice === 'free' && part.file !== 0) return -ERRNO.EINVAL;
     adviseArea(mm, part, advice);
   }
@@ -102,6 +109,30 @@ function adviseFlags(
   if (((part.flags | set) & ~clear) === part.flags) return;
   cutAreas(mm, mm.vmas, part.start, part.end);
   mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, set, clear);
+}
+
+/**
+ * MADV_REMOVE: a hole is punched into the file (shmem_fallocate): every mapping of it loses the pages, then
+ * the file does. Copies that private mappings made stay.
+ */
+function removePages(mm: Mm, part: Vma): number {
+  const { host } = mm;
+  if (!host.shmemFiles.includes(part.file)) return -ERRNO.EINVAL;
+  const shared = VM_SHARED | VM_WRITE;
+  if ((part.flags & shared) !== shared) return -ERRNO.EACCES;
+  const end = part.pgoff + part.end - part.start;
+  for (const other of host.mms) {
+    for (const vma of other?.vmas ?? []) {
+      if (vma.file !== part.file) continue;
+      const from = Math.max(vma.start, vma.start + part.pgoff - vma.pgoff);
+      const to = Math.min(vma.end, vma.start + end - vma.pgoff);
+      if (from >= to || (vma.flags & VM_SHARED) === 0) continue;
+      host.core.x.lruAddDrain();
+      other?.zap({ ...vma, start: from, end: to }, abi.MMU_NOTIFY_CLEAR);
+    }
+  }
+  host.core.x.shmemTruncate(part.file, part.pgoff, end);
+  return 0;
 }
 
 function adviseArea(mm: Mm, part: Vma, advice: Advice): void {

@@ -18,6 +18,7 @@ import {
   VM_READ,
   VM_SHARED,
   VM_WRITE,
+  VM_WRITE_NOTIFY,
   type Vma,
   vmasJoined,
   vmasWithin,
@@ -75,13 +76,22 @@ export function changeProtection(t: Task, at: number, mm: Mm): boolean {
   return t.done(at, 0);
 }
 
+/** PROTECT_*: which ptes become writable at once. */
+function upgradeOf(mm: Mm, hvn: number): number {
+  if (!mm.host.generation.protectUpgrade) return 0;
+  const vma = mm.findVma(hvn);
+  if (vma === undefined || (vma.flags & VM_SHARED) === 0) return abi.PROTECT_ANON;
+  if (!mm.host.shmemFiles.includes(vma.file)) return abi.PROTECT_ANON;
+  return (vma.flags & VM_WRITE_NOTIFY) === 0 ? abi.PROTECT_SHARED : 0;
+}
+
 /** Changes the ptes; how many the TLBs must forget. */
 function protect(s: Int32Array, at: number, mm: Mm): number {
   const { x } = mm.host.core;
   const start = s[at + START] as number;
   const end = s[at + END] as number;
   const rights = s[at + ARGUMENT] as number;
-  const upgrade = mm.host.generation.protectUpgrade ? 1 : 0;
+  const upgrade = upgradeOf(mm, start);
   const changes = x.protectRange(mm.id, start, end, rights & VM_WRITE ? 1 : 0, upgrade);
   // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
   if (((s[at + BEFORE] as number) & VM_READ) === 0) return 0;

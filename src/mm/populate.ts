@@ -20,6 +20,19 @@ import {
 /** Flags of the faults of get_user_pages() without FOLL_NOWAIT. */
 const POPULATE_FAULT = abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_KILLABLE;
 
+/**
+ * Whether a write fault makes a page of shared memory dirty: fault_dirty_shared_page() then gives up the
+ * mmap_lock, and faultin_page_range() starts anew, which drains the batches.
+ */
+function dirtiesShared(mm: Mm, area: Vma, hvn: number): boolean {
+  const { x } = mm.host.core;
+  if ((area.flags & VM_SHARED) === 0 || !mm.host.shmemFiles.includes(area.file)) return false;
+  const offset = mm.pgoffOf(hvn);
+  const pfn = x.filemapGet(area.file, offset);
+  if (pfn !== 0) return (x.pageFlags(pfn) & abi.PG_DIRTY) === 0;
+  return x.shmemSlot(area.file, offset) >>> 0 === abi.NO_SLOT;
+}
+
 /** __get_user_pages(FOLL_TOUCH) over an area, by faults with `flags`. Result: 0 or a negative errno. */
 export function faultIn(mm: Mm, area: Vma, write: boolean, faultFlags = POPULATE_FAULT): number {
   const { x } = mm.host.core;
@@ -32,8 +45,10 @@ export function faultIn(mm: Mm, area: Vma, write: boolean, faultFlags = POPULATE
       hvn++;
       continue;
     }
+    const dirties = write && dirtiesShared(mm, area, hvn);
     const result = mm.run((t, at) => handleMmFault(t, at, mm), hvn, flags);
     if (result < 0) return result;
+    if (dirties) x.lruAddDrain();
   }
   x.lruAddDrain();
   return 0;
@@ -91,6 +106,10 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
 export function willneed(mm: Mm, part: Vma): void {
   const { host } = mm;
   const { x } = host.core;
+  if (host.shmemFiles.includes(part.file)) {
+    x.shmemWillneed(part.file, part.pgoff, part.pgoff + part.end - part.start, abi.MAP_CHARGED);
+    return;
+  }
   let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
   for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
     const pte = x.hpteGet(mm.id, hvn) >>> 0;

@@ -15,6 +15,8 @@ export const VM_HUGETLB = 0x400000;
 export const VM_NORESERVE = 0x200000;
 /** MADV_HUGEPAGE. */
 export const VM_HUGEPAGE = 0x20000000;
+/** Shared memory whose writes are to be seen since clear_refs (VM_SOFTDIRTY is clear): ptes start read-only. */
+export const VM_WRITE_NOTIFY = 0x200;
 /** MADV_NOHUGEPAGE. */
 export const VM_NOHUGEPAGE = 0x40000000;
 /** MADV_MERGEABLE. */

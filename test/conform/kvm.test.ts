@@ -11,8 +11,8 @@ import { oraclePath } from '../oracle.ts';
 
 const folder = oraclePath('kvm/recordings');
 
-/** Recordings that do not agree at level 2 yet: shared memory. */
-const OPEN_AT_L2 = /^36_|_mglru_/;
+/** Recordings that do not agree at level 2 yet: the multi-generational LRU. */
+const OPEN_AT_L2 = /_mglru_/;
 
 describe.skipIf(folder === undefined)('recordings of the real KVM', () => {
   const files = folder === undefined ? [] : readdirSync(folder);

@@ -6,7 +6,6 @@ import {
   HPTE_PRESENT,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
-  MMU_NOTIFY_CLEAR,
 } from '../../../assembly/abi.ts';
 import { DataError, ERRNO, KvmError } from '../../core/errors.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
@@ -133,6 +132,7 @@ export class RecordedHost {
       case 'dontfork':
       case 'mergeable':
       case 'unmergeable':
+      case 'remove':
       case 'hugepage':
       case 'nohugepage':
       case 'collapse':
@@ -206,8 +206,6 @@ export class RecordedHost {
       case 'memhigh':
         this.#host.limit = i === 0 ? NO_LIMIT : i;
         return 0;
-      case 'remove':
-        return this.#punchHole(words);
       case 'lru_gen':
       case 'nop':
       case 'sleep':
@@ -230,28 +228,6 @@ export class RecordedHost {
   /** khugepaged is woken and scans every 50 ms, which its timer makes 56. */
   #khugepaged(ms: number): number {
     for (let at = 0; at < ms; at += KHUGEPAGED_PERIOD_MS) khugepagedPass(this.#host);
-    return 0;
-  }
-
-  /** MADV_REMOVE: the pages of the file go, and what maps them. */
-  #punchHole(words: readonly string[]): number {
-    const first = DATA_HVN + parseNumber(words[1] ?? '0');
-    const n = words[2] === undefined ? 1 : parseNumber(words[2]);
-    const file = this.#mm.fileOf(first);
-    if (file === 0) return -22;
-    const { x } = this.#host.core;
-    const vma = this.#mm.findVma(first);
-    if (vma === undefined) return -12;
-    this.#mm.zap({ ...vma, start: first, end: first + n }, MMU_NOTIFY_CLEAR);
-    for (let hvn = first; hvn < first + n; hvn++) {
-      const offset = this.#mm.pgoffOf(hvn);
-      const pfn = x.filemapGet(file, offset) >>> 0;
-      if (pfn !== 0) {
-        x.filemapDel(pfn, 0);
-        x.putPage(pfn);
-      }
-      x.fileSetContent(file, offset, 0);
-    }
     return 0;
   }
 

@@ -289,7 +289,7 @@ export class RecordedMachine implements StepRunner {
 
   #mapData(): void {
     const { pages, backing, thp } = this.#script;
-    const file = backing === 'anon' ? 0 : this.host.createFile();
+    const file = backing === 'anon' ? 0 : this.host.createShmem();
     this.mm.mmap({
       hvn: DATA_HVN,
       npages: pages,
@@ -351,7 +351,7 @@ export class RecordedMachine implements StepRunner {
     const pte = x.hpteGet(this.mm.id, DATA_HVN + i) >>> 0;
     if ((pte & HPTE_PRESENT) === 0) {
       const state = (pte & HPTE_SWAP) !== 0 ? 'swapped' : 'none';
-      const mincore = whole ? this.#mincore(pte) : null;
+      const mincore = whole ? this.#mincore(DATA_HVN + i, pte) : null;
       return { state, mincore };
     }
     const pfn = pte >>> HPTE_PFN_SHIFT;
@@ -377,9 +377,14 @@ export class RecordedMachine implements StepRunner {
   }
 
   /** mincore() of an absent page: in the swap cache, or not. */
-  #mincore(pte: number): number {
-    if ((pte & HPTE_SWAP) === 0) return 0;
-    return this.core.x.swapCacheLookup(pte >>> HPTE_PFN_SHIFT) !== 0 ? 1 : 0;
+  #mincore(hvn: number, pte: number): number {
+    const { x } = this.core;
+    const file = this.mm.fileOf(hvn);
+    if ((pte & HPTE_SWAP) !== 0) return x.swapCacheLookup(pte >>> HPTE_PFN_SHIFT) !== 0 ? 1 : 0;
+    if (file === 0) return 0;
+    if (x.filemapGet(file, this.mm.pgoffOf(hvn)) !== 0) return 1;
+    const slot = x.shmemSlot(file, this.mm.pgoffOf(hvn)) >>> 0;
+    return slot !== abi.NO_SLOT && x.swapCacheLookup(slot) !== 0 ? 1 : 0;
   }
 
   /** The spte that the current root's walk ends at. */

@@ -439,6 +439,7 @@ export function errnoName(errno: number): string {
     5: 'EIO',
     11: 'EAGAIN',
     12: 'ENOMEM',
+    13: 'EACCES',
     14: 'EFAULT',
     16: 'EBUSY',
     22: 'EINVAL',

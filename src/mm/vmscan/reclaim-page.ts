@@ -162,6 +162,10 @@ function plain(t: Task, at: number, host: Host): boolean {
   return t.done(at, writeAndFree(s, at, host));
 }
 
+function isAnon(host: Host, pfn: number): boolean {
+  return (host.core.x.pageFlags(pfn) & abi.PG_ANON) !== 0;
+}
+
 function isHuge(host: Host, pfn: number): boolean {
   return (host.core.x.pageFlags(pfn) & abi.PG_HUGE) !== 0;
 }
@@ -207,6 +211,8 @@ function unmap(s: Int32Array, at: number, host: Host): void {
   s[at] = CLEAR_DONE;
   // A lazily freed page that was written again stays mapped.
   if (unmapped === ALREADY || unmapped === DIRTY || s[at + HOOKS] === HOOKS_NONE) return;
+  // A page of a file can't be replaced before the range ends; an anonymous one is swapped by then.
+  if (s[at + HOOKS] === HOOKS_6 && !isAnon(host, s[at + PFN] as number)) return;
   notify(s, at, s[at + HOOKS] === HOOKS_6 ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);
   s[at] = CLEARED;
 }
@@ -240,8 +246,8 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
   }
   const done = host.core.x.pageoutFree(pfn, shadowKind(host));
   if (done & abi.RECLAIM_WROTE) {
-    const anon = (host.out(1) & abi.PG_ANON) !== 0;
-    const wait = (anon ? host.swap : host.disk).write(host.now, host.out(0));
+    const swapped = (host.out(1) & (abi.PG_ANON | abi.PG_SWAPBACKED)) !== 0;
+    const wait = (swapped ? host.swap : host.disk).write(host.now, host.out(0));
     if (wait > 0) host.wait(wait);
   }
   if (done & abi.RECLAIM_FREED) {
@@ -258,7 +264,7 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
 function failWrite(host: Host, pfn: number): number {
   const { x } = host.core;
   const flags = x.pageFlags(pfn);
-  const device = flags & abi.PG_ANON ? host.swap : host.disk;
+  const device = flags & (abi.PG_ANON | abi.PG_SWAPBACKED) ? host.swap : host.disk;
   if ((flags & abi.PG_DIRTY) === 0 || !device.nextWriteFails()) return 0;
   device.write(host.now, 0);
   x.statBump(COUNTER_SLOTS.swap_io_errors, 1);
