@@ -8,6 +8,8 @@ import type { ChainFreeing, ChainLock, ReleaseOrder } from '../mm/mmu-notifier.t
 import type { MmGenerationName } from '../mm/generation.ts';
 import type { KvmGenerationName } from '../kvm/generation.ts';
 import type { FaultRetry } from '../kvm/fault-protocol.ts';
+import { SOURCES } from './sources.ts';
+import type { Source } from './sources.ts';
 
 /** What the secondary MMU of a scenario is. */
 export type SecondaryMmu =
@@ -22,7 +24,7 @@ export interface ProtocolPreset {
   /** One sentence. */
   readonly says: string;
   /** Mails and commits that it follows. */
-  readonly source: string;
+  readonly sources: readonly Source[];
   readonly chainLock: ChainLock;
   readonly freeing: ChainFreeing;
   readonly releaseOrder: ReleaseOrder;
@@ -50,7 +52,7 @@ const AGING_6X: AgingPreset = AGING_PRESETS.clear_young;
 const V3: ProtocolPreset = {
   name: 'v3',
   says: 'as posted: rwlock, invalidate_range after the pages are free, sptes pin their pages',
-  source: '20080121125204.GJ6970@v2.random',
+  sources: [SOURCES.v3],
   chainLock: 'rwlock',
   freeing: 'at-once',
   releaseOrder: 'call-delete',
@@ -69,7 +71,7 @@ const V3_RCU: ProtocolPreset = {
   ...V3,
   name: 'v3-rcu',
   says: 'v3 with a spinlock and RCU, and the notifier freed after a quiescent point',
-  source: '1201030127.6341.39.camel@lappy; 20080122203125.GC15848@v2.random',
+  sources: [SOURCES.review, SOURCES.quiescent],
   chainLock: 'rcu',
   freeing: 'grace-period',
 };
@@ -77,7 +79,7 @@ const V3_RCU: ProtocolPreset = {
 const P6X: ProtocolPreset = {
   name: '6.x',
   says: 'start and end, SRCU, mmu_invalidate_seq checked under mmu_lock, limited to the range',
-  source: 'Linux 6.1 virt/kvm/kvm_main.c, mm/mmu_notifier.c; commits 4a42d848db95, d34883d4e35c',
+  sources: [SOURCES.srcu, SOURCES.release310, SOURCES.range, SOURCES.swapPrepare],
   chainLock: 'srcu',
   freeing: 'grace-period',
   releaseOrder: 'call-all-delete-all',
@@ -98,7 +100,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     ...V3,
     name: 'v2',
     says: 'a list without a lock of its own, no age_page; sptes pin their pages',
-    source: '20080113162418.GE8736@v2.random',
+    sources: [SOURCES.v2],
     chainLock: 'none',
     aging: AGING_PRESETS.v2,
   },
@@ -106,7 +108,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     ...V3,
     name: 'v2-mirror',
     says: 'v2 under a secondary MMU that takes no page references (GRU, XPMEM)',
-    source: '20080113162418.GE8736@v2.random',
+    sources: [SOURCES.v2],
     chainLock: 'none',
     aging: AGING_PRESETS.v2,
     secondary: 'mirror',
@@ -129,21 +131,21 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     ...V3_RCU,
     name: 'v3-rcu-slab',
     says: 'v3 with RCU and a type-safe slab, without the re-check',
-    source: 'Pine.LNX.4.64.0801222207080.27378@blonde.site',
+    sources: [SOURCES.slab],
     freeing: 'type-safe',
   },
   {
     ...V3_RCU,
     name: 'v3-rcu-slab-recheck',
     says: 'v3 with RCU and a type-safe slab, the entry locked and checked again',
-    source: 'Pine.LNX.4.64.0801222207080.27378@blonde.site; Documentation/RCU/rculist_nulls',
+    sources: [SOURCES.slab],
     freeing: 'type-safe-recheck',
   },
   {
     ...V3_RCU,
     name: 'seqlock',
     says: 'the draft of 28 February 2008: the fault checks a seqlock after it mapped the page',
-    source: '47C673DE.6000902@qumranet.com',
+    sources: [SOURCES.seqlock],
     forkHook: true,
     protectHook: true,
     swapPrepare: false,
@@ -153,7 +155,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
   {
     name: '2.6.27',
     says: 'as merged: start and end, count and sequence checked under mmu_lock, RCU',
-    source: 'commits cddb8a5c14aa (mm) and e930bffe95e1 (KVM)',
+    sources: [SOURCES.core, SOURCES.takeAllLocks, SOURCES.kvm],
     chainLock: 'rcu',
     freeing: 'grace-period',
     releaseOrder: 'delete-call',
@@ -169,8 +171,8 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
   },
   {
     name: '3.5',
-    says: 'as 2.6.27, but sptes hold no page reference any more; release deletes before it calls',
-    source: 'Linux 3.5 mm/mmu_notifier.c, before commit 3ad3d901bbcf (3.6)',
+    says: 'as 2.6.27 until 3.5, with sptes that hold no page reference any more',
+    sources: [SOURCES.core, SOURCES.takeAllLocks, SOURCES.kvm],
     chainLock: 'rcu',
     freeing: 'grace-period',
     releaseOrder: 'delete-call',
@@ -186,8 +188,8 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
   },
   {
     name: 'srcu',
-    says: '2.6.27 with SRCU and, at release, all ops before all deletions (3.7 to 3.10)',
-    source: 'commits 21a92735f660, 3ad3d901bbcf, d34883d4e35c',
+    says: '2.6.27 with SRCU (3.7), and all release ops before all deletions (3.6, 3.10)',
+    sources: [SOURCES.srcu, SOURCES.release36, SOURCES.release310],
     chainLock: 'srcu',
     freeing: 'grace-period',
     releaseOrder: 'call-all-delete-all',
@@ -205,7 +207,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     ...P6X,
     name: 'interval',
     says: 'a mirror with mmu_interval_read_begin and mmu_interval_read_retry (5.5)',
-    source: 'commit 99cb252f5e68; mm/mmu_notifier.c of Linux 6.1',
+    sources: [SOURCES.interval],
     secondary: 'mirror',
     interval: true,
   },
@@ -213,7 +215,7 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     ...P6X,
     name: '6.1',
     says: 'as 6.x, but a swap-in past the swap cache does not claim its slot, as in Linux 6.1',
-    source: 'Linux 6.1 mm/memory.c do_swap_page(), before commit 13ddaf26be32',
+    sources: [SOURCES.srcu, SOURCES.release310, SOURCES.range],
     swapPrepare: false,
   },
   P6X,

@@ -8,7 +8,7 @@ import { exploreCell, parseSchedule, scheduleFile, tellCell } from '../../src/ex
 import { crowdScenario, longScenario, SCENARIOS, scenarioOf } from '../../src/explore/scenarios.ts';
 import type { Scenario } from '../../src/explore/scenarios.ts';
 import type { Actor, SystemDefinition } from '../../src/explore/system.ts';
-import { sourcesOf } from '../../src/explore/table.ts';
+import { sourcesOf } from '../../src/explore/sources.ts';
 import { SharedWords } from '../../src/explore/words.ts';
 
 const preset = (name: string): ProtocolPreset => protocolPreset(name) as ProtocolPreset;
