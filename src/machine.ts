@@ -50,7 +50,7 @@ import {
 import type { ReclaimPolicy } from './mm/vmscan/policy.ts';
 import { Random } from './random.ts';
 import { type DeviceTime, PROFILES, type ProfileName, referenceNs } from './stats/profiles.ts';
-import { type CounterValues, Stats, counterDelta } from './stats/stats.ts';
+import { COUNTER_SLOTS, type CounterValues, Stats, counterDelta } from './stats/stats.ts';
 import { DEFAULT_TLB, type TlbGeometry } from './units.ts';
 import type { HostOperation } from './workload/host-op.ts';
 import { type AccessSource, BATCH_RECORDS } from './workload/source.ts';
@@ -248,12 +248,14 @@ export class Vm {
   #markCounters: CounterValues;
   /** Reference time already given to the devices' clock. */
   #clockNs = 0;
+  readonly #costs: (typeof PROFILES)[ProfileName]['costs'];
 
   constructor(options: VmOptions) {
     const core = loadCore(options.core ?? 'release');
     this.core = core;
     this.stats = new Stats(core);
     this.profile = options.profile ?? '2026';
+    this.#costs = PROFILES[this.profile].costs;
     this.device = options.swap ?? PROFILES[this.profile].device;
     this.verify = options.verify ?? false;
     this.backing = options.backing ?? 'anon';
@@ -375,12 +377,9 @@ export class Vm {
   #advanceClock(): void {
     const { stats } = this;
     // Called at every major fault: only the three counters that it needs.
-    const counters = {
-      accesses: stats.get('accesses'),
-      tlb_l2_hits: stats.get('tlb_l2_hits'),
-      walk_steps: stats.get('walk_steps'),
-    };
-    const ns = referenceNs(counters, this.profile);
+    const accesses = stats.at(COUNTER_SLOTS.accesses);
+    const l2Hits = stats.at(COUNTER_SLOTS.tlb_l2_hits);
+    const ns = referenceNs(this.#costs, accesses, l2Hits, stats.at(COUNTER_SLOTS.walk_steps));
     this.host.now += ns - this.#clockNs;
     this.#clockNs = ns;
   }

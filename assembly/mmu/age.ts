@@ -28,6 +28,7 @@ import {
   spteToPfn,
 } from './spte';
 import { clearSpteTrackBits, kvmSetPfnDirty } from './zap';
+import { zapRows } from './zap_row';
 
 /** kvm_zap_all_rmap_sptes; `accessed`: the mm hears of A bits that are lost. */
 export function zapRmap(head: usize, accessed: bool): bool {
@@ -84,8 +85,14 @@ function unmapSlotRange(slot: usize, start: Hvn, end: Hvn): bool {
 
 function zapHeads(head: usize, to: usize): bool {
   let flush = false;
-  for (; head <= to; head += 4) {
-    if (load<u32>(head) != 0 && zapRmap(head, true)) flush = true;
+  while (head <= to) {
+    const next = zapRows(head, to);
+    if (next != head) flush = true;
+    head = next;
+    // One by one up to the next place where a row may begin.
+    for (let i: u32 = 0; i < 8 && head <= to; i++, head += 4) {
+      if (load<u32>(head) != 0 && zapRmap(head, true)) flush = true;
+    }
   }
   return flush;
 }

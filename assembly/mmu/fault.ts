@@ -240,8 +240,17 @@ function getChildSp(vcpu: usize, sptep: Sptep, gfn: Gfn, direct: bool, access: u
   return getShadowPage(vcpu, gfn, role);
 }
 
+/** Nothing ran since the walk: the guest's entries are what it read. */
+let walkIsFresh: bool = false;
+
+/** Says that nothing ran (or may have run again) since the guest walk that is mapped next. */
+export function setWalkFresh(fresh: bool): void {
+  walkIsFresh = fresh;
+}
+
 /** gpte_changed: whether the guest entry of a level is no longer what the walk read. */
 function gpteChanged(vcpu: usize, level: u32): bool {
+  if (walkIsFresh) return false;
   const table = guestPagePtr(load<u32>(vcpu + ((<usize>level) << 2), VCPU_WALK_TABLE_GFN));
   if (table == 0) return true;
   const index = <usize>load<u32>(vcpu + ((<usize>level) << 2), VCPU_WALK_INDEX);

@@ -52,9 +52,14 @@ export function gatherBegin(): void {
   wholesale = false;
 }
 
+/** Whether gatherSpte() has anything to do. */
+export function gathering(): bool {
+  return hasFeature(KVM_FEATURE_FLUSH_PAGES) && !wholesale;
+}
+
 /** Gathers the page of a leaf spte that changes in a way that cached translations must not survive. */
 export function gatherSpte(sptep: Sptep): void {
-  if (!hasFeature(KVM_FEATURE_FLUSH_PAGES) || wholesale) return;
+  if (!gathering()) return;
   let gva: u64 = 0;
   let at = sptep;
   let level: u32 = 0;

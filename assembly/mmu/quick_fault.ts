@@ -32,6 +32,7 @@ import { isTracing } from '../events';
 import { followPage } from '../mm/memory';
 import { bump } from '../stats';
 import { Pfn } from '../types';
+import { setWalkFresh } from './fault';
 import { guestWalk } from './guest_walk';
 import { KVM } from './kvm';
 import { faultInstall, faultTranslate } from './page_fault';
@@ -89,7 +90,10 @@ function serve(vcpu: usize): u32 {
   if (early != RET_PF_CONTINUE) return RET_PF_CONTINUE;
   const pfn = lookUp(vcpu);
   if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
-  return faultInstall(vcpu, pfn, 1, faultCheck, seq, marksAccessed);
+  setWalkFresh(true);
+  const result = faultInstall(vcpu, pfn, 1, faultCheck, seq, marksAccessed);
+  setWalkFresh(false);
+  return result;
 }
 
 /**

@@ -139,7 +139,8 @@ export class Vcpu {
     let stuck = 0;
     let evictions = 0;
     for (;;) {
-      this.roots.enter(this.cr3);
+      this.roots.honour();
+      if (this.roots.current.sp === 0) this.roots.load(this.cr3);
       const ran = this.#batch(at, (end - at) / 8);
       at += ran * 8;
       stuck = ran === 0 ? stuck + 1 : 0;

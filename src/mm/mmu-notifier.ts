@@ -26,6 +26,7 @@ import {
 import type { Task } from '../sched/task.ts';
 import {
   callPlain,
+  callStep,
   COUNTER_OF_OP,
   EVENT_OF_OP,
   EVENT_RET_OF_OP,
@@ -33,7 +34,6 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_RELEASE,
   OP_NAMES,
-  stepOf,
 } from './notifier-ops.ts';
 import type { MmuNotifierOps } from './notifier-ops.ts';
 
@@ -425,8 +425,8 @@ export class NotifierChain {
 
   #callOne(t: Task, at: number, ops: MmuNotifierOps): boolean {
     const op = t.stack[at + SUB] as number;
-    const step = ops.steps === undefined ? undefined : stepOf(ops.steps, op);
-    if (step !== undefined) return step.call(ops.steps, t, at + CALLEE);
+    const done = ops.steps === undefined ? undefined : callStep(ops.steps, op, t, at + CALLEE);
+    if (done !== undefined) return done;
     const s = t.stack;
     const start = s[at + START] as number;
     t.result = callPlain(ops, op, start, s[at + END] as number, s[at + EVENT] as number) ? 1 : 0;

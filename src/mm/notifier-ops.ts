@@ -125,31 +125,36 @@ export const OP_NAMES = [
   'invalidate_range_end',
 ] as const;
 
-/** The protocol of an op, if the notifier has one. */
-export function stepOf(steps: MmuNotifierSteps, op: number): NotifierStep | undefined {
+/** Calls the protocol of an op; undefined: the notifier has none. */
+export function callStep(
+  steps: MmuNotifierSteps,
+  op: number,
+  t: Task,
+  at: number,
+): boolean | undefined {
   switch (op) {
     case MN_RELEASE:
-      return steps.release;
+      return steps.release?.(t, at);
     case MN_AGE_PAGE:
-      return steps.agePage;
+      return steps.agePage?.(t, at);
     case MN_INVALIDATE_PAGE:
-      return steps.invalidatePage;
+      return steps.invalidatePage?.(t, at);
     case MN_INVALIDATE_RANGE:
-      return steps.invalidateRange;
+      return steps.invalidateRange?.(t, at);
     case MN_INVALIDATE_RANGE_START:
-      return steps.invalidateRangeStart;
+      return steps.invalidateRangeStart?.(t, at);
     case MN_INVALIDATE_RANGE_END:
-      return steps.invalidateRangeEnd;
+      return steps.invalidateRangeEnd?.(t, at);
     case MN_CLEAR_FLUSH_YOUNG:
-      return steps.clearFlushYoung;
+      return steps.clearFlushYoung?.(t, at);
     case MN_CLEAR_YOUNG:
-      return steps.clearYoung;
+      return steps.clearYoung?.(t, at);
     case MN_TEST_YOUNG:
-      return steps.testYoung;
+      return steps.testYoung?.(t, at);
     case MN_CHANGE_PTE:
-      return steps.changePte;
+      return steps.changePte?.(t, at);
     default:
-      return steps.invalidateRangeEnd;
+      return steps.invalidateRangeEnd?.(t, at);
   }
 }
 

@@ -180,14 +180,13 @@ export interface DeviceTime {
 
 /** CPU time of the references themselves: no exits, no faults. */
 export function referenceNs(
-  counters: Pick<CounterValues, 'accesses' | 'tlb_l2_hits' | 'walk_steps'>,
-  profile: ProfileName,
+  costs: CostProfile['costs'],
+  accesses: number,
+  l2Hits: number,
+  walkSteps: number,
 ): number {
-  const { costs } = PROFILES[profile];
   return (
-    counters.accesses * costs.accesses.ns +
-    counters.tlb_l2_hits * costs.tlb_l2_hits.ns +
-    counters.walk_steps * costs.walk_steps.ns
+    accesses * costs.accesses.ns + l2Hits * costs.tlb_l2_hits.ns + walkSteps * costs.walk_steps.ns
   );
 }
 
@@ -200,7 +199,8 @@ export function runTime(
   const { costs } = PROFILES[profile];
   let cpu = 0;
   for (const name of COSTED_COUNTERS) cpu += counters[name] * costs[name].ns;
-  const base = referenceNs(counters, profile);
+  const { accesses, tlb_l2_hits: l2Hits, walk_steps: walkSteps } = counters;
+  const base = referenceNs(costs, accesses, l2Hits, walkSteps);
   const total = cpu + devices.waitNs;
   return {
     profile,

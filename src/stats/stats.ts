@@ -32,6 +32,11 @@ export class Stats {
     return this.#core.mem.load64(this.#ptr + COUNTER_SLOTS[name] * 8);
   }
 
+  /** Value of the counter in a slot of COUNTER_SLOTS: where the name costs too much. */
+  at(slot: number): number {
+    return this.#core.mem.load64(this.#ptr + slot * 8);
+  }
+
   /** Values of all counters. */
   read(): CounterValues {
     const values = {} as Record<CounterName, number>;
