@@ -97,6 +97,13 @@ class Auditor {
     for (let pfn = 1; pfn <= x.frameTotal(); pfn++) {
       const refs = this.#word(pfn, abi.FRAME_REFCOUNT);
       const flags = this.#word(pfn, abi.FRAME_FLAGS);
+      if ((flags & abi.PG_HUGE) !== 0 && refs !== 0) {
+        this.framesInUse += abi.HPAGE_PMD_NR;
+        if ((flags & abi.PG_CHARGED) !== 0) charged += abi.HPAGE_PMD_NR;
+        this.#compound(pfn, refs, flags);
+        pfn += abi.HPAGE_PMD_NR - 1;
+        continue;
+      }
       if (refs === 0) {
         if (this.#maps.has(pfn)) this.#fail(`frame ${pfn} is mapped but free`);
         continue;
@@ -112,7 +119,23 @@ class Auditor {
     if (free !== x.framesFree()) this.#fail(`${free} frames are free, not ${x.framesFree()}`);
   }
 
-  #frame(pfn: number, refs: number, flags: number): void {
+  /** A compound page: a huge pte is one reference of the head, a small one is one too. */
+  #compound(head: number, refs: number, flags: number): void {
+    const { x } = this.#host.core;
+    let expected = (flags & abi.PG_LRU_PENDING) !== 0 || head === x.hugeZeroPage() ? 1 : 0;
+    for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
+      const maps = this.#rmap(head + i);
+      for (let j = 0; j < maps; j++) {
+        const whole = x.hpmdGet(x.rmapMm(head + i, j), x.rmapHvn(head + i, j)) !== 0;
+        if (!whole || i === 0) expected++;
+      }
+    }
+    if (refs < expected) this.#fail(`frame ${head}: ${refs} references, ${expected} users`);
+    this.pins += refs - expected;
+  }
+
+  /** Compares a frame's rmap with the ptes; how many map it. */
+  #rmap(pfn: number): number {
     const { x } = this.#host.core;
     const mapcount = x.pageMapcount(pfn);
     const rmap: string[] = [];
@@ -121,6 +144,12 @@ class Auditor {
     if (rmap.toSorted().join() !== mapped.toSorted().join()) {
       this.#fail(`frame ${pfn}: rmap [${rmap.join()}], ptes [${mapped.join()}]`);
     }
+    return mapcount;
+  }
+
+  #frame(pfn: number, refs: number, flags: number): void {
+    const { x } = this.#host.core;
+    const mapcount = this.#rmap(pfn);
     const file = x.pageFile(pfn);
     const slot = this.#word(pfn, abi.FRAME_PRIVATE);
     let expected = mapcount;
@@ -150,8 +179,11 @@ class Auditor {
       const head = (x.lruHeads() >>> 0) + list * abi.LRU_HEAD_SIZE;
       let previous = 0;
       let count = 0;
+      let pages = 0;
       for (let pfn = mem.load32(head); pfn !== 0; pfn = this.#word(pfn, abi.FRAME_LRU_NEXT)) {
         count++;
+        const huge = (this.#word(pfn, abi.FRAME_FLAGS) & abi.PG_HUGE) !== 0;
+        pages += huge ? abi.HPAGE_PMD_NR : 1;
         if (this.#word(pfn, abi.FRAME_LRU_PREV) !== previous) this.#fail(`frame ${pfn}: link back`);
         if (x.lruListOf(pfn) !== list) this.#fail(`frame ${pfn} is not marked as on list ${list}`);
         if (this.#word(pfn, abi.FRAME_REFCOUNT) === 0)
@@ -160,7 +192,7 @@ class Auditor {
         if (count > x.frameTotal()) return this.#fail(`list ${list} is a circle`);
       }
       if (mem.load32(head + 4) !== previous) this.#fail(`list ${list}: its last page`);
-      if (count !== x.lruSize(list)) this.#fail(`list ${list}: ${count}, not ${x.lruSize(list)}`);
+      if (pages !== x.lruSize(list)) this.#fail(`list ${list}: ${pages}, not ${x.lruSize(list)}`);
       listed += count;
     }
     for (let pfn = 1; pfn <= x.frameTotal(); pfn++) {

@@ -87,7 +87,7 @@ export class Host {
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
   #ksm: Ksm | null = null;
-  readonly stateFields = ['mms', 'limit', 'slabPages', 'now'] as const;
+  readonly stateFields = ['mms', 'shmemFiles', 'limit', 'slabPages', 'now'] as const;
 
   constructor(core: Core, options: HostOptions) {
     const { frames } = options;

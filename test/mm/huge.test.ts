@@ -1,0 +1,301 @@
+// Transparent huge pages and shared memory: one test a rule of Linux 6.1, with the function it stands in.
+import { beforeEach, describe, expect, test } from 'vitest';
+import * as abi from '../../assembly/abi.ts';
+import { loadCore } from '../../src/core/load.ts';
+import { AGING_PRESETS } from '../../src/mm/aging.ts';
+import { auditHost } from '../../src/mm/audit.ts';
+import { MM_GENERATIONS } from '../../src/mm/generation.ts';
+import { Host } from '../../src/mm/host.ts';
+import { khugepagedPass } from '../../src/mm/khugepaged.ts';
+import type { Mm } from '../../src/mm/mm.ts';
+import { BlockDevice, DEVICES } from '../../src/mm/swap-device.ts';
+import { VM_HUGEPAGE } from '../../src/mm/vma.ts';
+import { TwoListPolicy } from '../../src/mm/vmscan/two-list.ts';
+
+const BASE = 0x10000;
+const HUGE = abi.HPAGE_PMD_NR;
+
+let host: Host;
+let mm: Mm;
+/** Notifier calls: name, first page and number of pages, relative to BASE. */
+let calls: string[];
+
+function start(npages: number, flags: number, file = 0): void {
+  mm.mmap({ hvn: BASE, npages, flags, file, shared: file !== 0 });
+}
+
+beforeEach(() => {
+  const core = loadCore('debug');
+  host = new Host(core, {
+    frames: 8192,
+    generation: MM_GENERATIONS['6.1'],
+    aging: { ...AGING_PRESETS.clear_flush_young, hooks: '6.x' },
+    policy: new TwoListPolicy({ cluster: 32 }),
+    swap: new BlockDevice(DEVICES.zram),
+    thp: 'madvise',
+  });
+  core.x.lruSetBatch(15);
+  mm = host.createMm();
+  calls = [];
+  const note =
+    (name: string) =>
+    (from: number, to: number): void => {
+      calls.push(`${name} ${from - BASE}+${to - from}`);
+    };
+  mm.registerNotifier({
+    invalidateRangeStart: note('start'),
+    invalidateRangeEnd: note('end'),
+    invalidateRange: note('range'),
+    clearFlushYoung: (from, to) => {
+      note('young')(from, to);
+      return false;
+    },
+  });
+});
+
+function huge(page: number): boolean {
+  return host.core.x.hpmdGet(mm.id, BASE + page) !== 0;
+}
+
+function pte(page: number): number {
+  return host.core.x.hpteGet(mm.id, BASE + page) >>> 0;
+}
+
+function pfn(page: number): number {
+  return pte(page) >>> abi.HPTE_PFN_SHIFT;
+}
+
+function sound(): void {
+  expect(auditHost(host).problems).toEqual([]);
+}
+
+describe('faults (create_huge_pmd)', () => {
+  test('a write to an advised area takes 512 aligned frames, one list entry, one reference', () => {
+    start(2 * HUGE, VM_HUGEPAGE);
+    mm.touch(BASE + 7, true);
+    expect([huge(0), huge(HUGE), pfn(511) - pfn(0), pfn(0) % HUGE]).toEqual([true, false, 511, 0]);
+    expect(host.charged()).toBe(HUGE);
+    expect(host.core.x.lruSize(abi.LRU_INACTIVE_ANON)).toBe(HUGE);
+    expect(host.core.x.pageMapcount(pfn(100))).toBe(1);
+    mm.munmap(BASE, 2 * HUGE);
+    expect([host.charged(), host.core.x.mmUsed(mm.id)]).toEqual([0, 0]);
+  });
+
+  test('an area that is not advised, or too small, gets small pages (transhuge_vma_suitable)', () => {
+    start(HUGE, 0);
+    mm.touch(BASE, true);
+    expect(huge(0)).toBe(false);
+    mm.mmap({ hvn: BASE + HUGE + 1, npages: HUGE, flags: VM_HUGEPAGE });
+    mm.touch(BASE + HUGE + 5, true);
+    expect(huge(HUGE + 5)).toBe(false);
+  });
+
+  test('a table that was left empty keeps huge pages away until it is unmapped (pmd_none)', () => {
+    start(HUGE, 0);
+    mm.touch(BASE, true);
+    mm.madvise(BASE, HUGE, 'dontneed');
+    mm.madvise(BASE, HUGE, 'hugepage');
+    mm.touch(BASE, true);
+    expect(huge(0)).toBe(false);
+    mm.munmap(BASE, HUGE);
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    expect(huge(0)).toBe(true);
+  });
+
+  test('a read maps the huge zero page; a write splits it and copies one page (do_huge_pmd_wp_page)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE + 3, false);
+    expect([huge(0), host.charged()]).toEqual([true, 0]);
+    mm.touch(BASE + 5, true);
+    expect([huge(0), host.charged(), pfn(4)]).toEqual([false, 1, 0]);
+    expect(calls).toEqual(['start 0+512', 'end 0+512', 'start 5+1', 'range 5+1', 'end 5+1']);
+  });
+
+  test('after a fork nobody may write the huge page: the pte is split and one page copied', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    const head = pfn(0);
+    const child = mm.fork();
+    expect([huge(0), host.core.x.pageMapcount(head + 9)]).toEqual([true, 2]);
+    mm.touch(BASE + 9, true);
+    expect([huge(0), pfn(8), pfn(9) === head + 9]).toEqual([false, head + 8, false]);
+    child.exit();
+    sound();
+  });
+});
+
+describe('splitting', () => {
+  test('MADV_DONTNEED of a part splits inside its own notifier call (zap_pmd_range)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.madvise(BASE + 7, 1, 'dontneed');
+    expect(calls).toEqual([
+      'start 7+1',
+      'start 0+512',
+      'end 0+512',
+      'range 7+1',
+      'end 7+1',
+      'range 7+1',
+    ]);
+    expect([huge(0), pte(7), pte(8) & abi.HPTE_DIRTY]).toEqual([false, 0, 0]);
+    expect(host.core.x.pageFlags(pfn(0)) & abi.PG_DIRTY).not.toBe(0);
+    expect(host.charged()).toBe(HUGE);
+  });
+
+  test('cutting an area splits first, with or without a huge pte (vma_adjust_trans_huge)', () => {
+    start(HUGE, 0);
+    mm.touch(BASE, true);
+    mm.mprotect(BASE + 10, 5, { read: true, write: false });
+    expect(calls.slice(0, 3)).toEqual(['start 0+512', 'end 0+512', 'start 10+5']);
+  });
+
+  test('mprotect of a whole huge page does not split it, and back it stays read-only (change_huge_pmd)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.mprotect(BASE, HUGE, { read: true, write: false });
+    mm.mprotect(BASE, HUGE, { read: true, write: true });
+    expect([huge(0), pte(3) & abi.HPTE_WRITE]).toEqual([true, 0]);
+    mm.touch(BASE + 3, true);
+    expect([huge(0), pte(3) & abi.HPTE_WRITE]).toEqual([true, abi.HPTE_WRITE]);
+  });
+
+  test('mprotect of an area without tables tells nobody (change_pmd_range)', () => {
+    start(HUGE, 0);
+    mm.mprotect(BASE, HUGE, { read: true, write: false });
+    expect(calls).toEqual([]);
+  });
+
+  test('mremap moves a huge page whole where both ends are aligned (move_huge_pmd)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    const head = pfn(0);
+    mm.mremap(BASE, HUGE, BASE + 2 * HUGE);
+    expect([huge(2 * HUGE), pfn(2 * HUGE)]).toEqual([true, head]);
+    expect(host.core.x.rmapHvn(head + 3, 0)).toBe(BASE + 2 * HUGE + 3);
+  });
+
+  test('MADV_PAGEOUT of a part splits the page, and only the part is judged', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.madvise(BASE + 4, 2, 'pageout');
+    expect([pte(4) & abi.HPTE_PRESENT, pte(5) & abi.HPTE_PRESENT]).toEqual([0, 0]);
+    expect(host.core.x.pageFlags(pfn(6)) & abi.PG_HUGE).toBe(0);
+    expect(host.charged()).toBe(HUGE - 2);
+    sound();
+  });
+
+  test('MADV_PAGEOUT of the whole asks once for 512 pages and swaps it out as one (THP_SWAP)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.madvise(BASE, HUGE, 'pageout');
+    expect(calls[0]).toBe('young 0+512');
+    expect([host.charged(), host.core.x.swapUsed()]).toEqual([0, HUGE]);
+    mm.touch(BASE + 3, true);
+    expect(host.core.x.swapUsed()).toBe(HUGE - 1);
+    sound();
+  });
+});
+
+describe('collapsing (mm/khugepaged.c)', () => {
+  test('MADV_COLLAPSE takes the range from all secondary MMUs, then moves the contents', () => {
+    start(HUGE, 0);
+    mm.touch(BASE, true);
+    mm.touch(BASE + 9, true);
+    host.core.mem.u8[host.core.x.frameContentForWrite(pfn(9)) >>> 0] = 77;
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(0);
+    expect(calls).toEqual(['start 0+512', 'range 0+512', 'end 0+512']);
+    expect([huge(0), host.charged()]).toEqual([true, HUGE]);
+    expect(host.core.mem.u8[host.core.x.frameContentPtr(pfn(9)) >>> 0]).toBe(77);
+    sound();
+  });
+
+  test('MADV_NOHUGEPAGE and areas that were never touched refuse it (hugepage_vma_check)', () => {
+    start(HUGE, 0);
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(-22);
+    mm.touch(BASE, true);
+    mm.madvise(BASE, HUGE, 'nohugepage');
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(-22);
+  });
+
+  test('khugepaged wants a young page, and half of them if one is swapped out', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.madvise(BASE, HUGE, 'nohugepage');
+    for (let i = 0; i < 4; i++) mm.touch(BASE + i, true);
+    mm.madvise(BASE + 3, 1, 'pageout');
+    mm.madvise(BASE, HUGE, 'hugepage');
+    khugepagedPass(host);
+    expect(huge(0)).toBe(false);
+    mm.touch(BASE + 3, true);
+    khugepagedPass(host);
+    expect(huge(0)).toBe(true);
+  });
+
+  test('a page that somebody holds stops it (is_refcount_suitable)', () => {
+    start(HUGE, 0);
+    mm.touch(BASE, true);
+    const pins = mm.pin(BASE, 1, true);
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(-11);
+    mm.unpin(pins, false);
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(0);
+  });
+});
+
+describe('shared memory (mm/shmem.c)', () => {
+  test('a read maps writable and clean; what is cached in the same 64 KiB is mapped too (filemap_map_pages)', () => {
+    start(64, 0, host.createShmem());
+    for (let i = 0; i < 20; i++) mm.touch(BASE + i, true);
+    mm.madvise(BASE, 64, 'dontneed');
+    expect(mm.access(BASE + 3, false)).toBe(abi.VM_FAULT_NOPAGE);
+    const flags = abi.HPTE_PRESENT | abi.HPTE_WRITE | abi.HPTE_DIRTY;
+    expect([pte(0), pte(15), pte(16)].map((p) => p & flags)).toEqual([3, 3, 0]);
+    expect(mm.access(BASE + 40, false)).toBe(abi.VM_FAULT_LOCKED);
+  });
+
+  test('dirty ptes are flushed inside the walk, clean ones at its end (zap_pte_range, force_flush)', () => {
+    start(8, 0, host.createShmem());
+    mm.touch(BASE, false);
+    mm.touch(BASE + 1, true);
+    mm.madvise(BASE, 1, 'dontneed');
+    expect(calls).toEqual(['start 0+1', 'range 0+1', 'end 0+1', 'range 0+1']);
+    calls = [];
+    mm.madvise(BASE + 1, 1, 'dontneed');
+    expect(calls).toEqual(['start 1+1', 'range 1+1', 'range 1+1', 'end 1+1']);
+  });
+
+  test('a reclaimed page goes to swap and comes back dirty; a hole drops it there too', () => {
+    const file = host.createShmem();
+    start(8, 0, file);
+    mm.touch(BASE, true);
+    host.core.mem.u8[host.core.x.frameContentForWrite(pfn(0)) >>> 0] = 9;
+    mm.madvise(BASE, 1, 'pageout');
+    expect([pte(0), host.core.x.swapUsed()]).toEqual([0, 1]);
+    sound();
+    expect(mm.access(BASE, false)).toBe(abi.VM_FAULT_MAJOR | abi.VM_FAULT_LOCKED);
+    expect(host.core.mem.u8[host.core.x.frameContentPtr(pfn(0)) >>> 0]).toBe(9);
+    expect(host.core.x.pageFlags(pfn(0)) & abi.PG_DIRTY).not.toBe(0);
+    mm.madvise(BASE, 1, 'pageout');
+    expect(mm.madvise(BASE, 8, 'remove')).toBe(0);
+    expect([host.core.x.swapUsed(), host.charged()]).toEqual([0, 0]);
+    sound();
+  });
+
+  test('MADV_REMOVE: EINVAL without a file, EACCES on a private mapping, EINVAL while locked', () => {
+    start(8, 0);
+    expect(mm.madvise(BASE, 1, 'remove')).toBe(-22);
+    mm.mmap({ hvn: BASE + 100, npages: 8, file: host.createShmem(), shared: false });
+    expect(mm.madvise(BASE + 100, 1, 'remove')).toBe(-13);
+    mm.mmap({ hvn: BASE + 200, npages: 8, file: host.createShmem(), shared: true });
+    mm.mlock(BASE + 200, 8, true);
+    expect(mm.madvise(BASE + 200, 1, 'remove')).toBe(-22);
+  });
+
+  test('after clear_refs a read maps it read-only, so that the write is seen (vma_wants_writenotify)', () => {
+    start(8, 0, host.createShmem());
+    mm.clearRefs(4);
+    mm.touch(BASE, false);
+    expect(pte(0) & abi.HPTE_WRITE).toBe(0);
+    mm.touch(BASE, true);
+    expect(pte(0) & abi.HPTE_WRITE).toBe(abi.HPTE_WRITE);
+  });
+});
