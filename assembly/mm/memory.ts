@@ -66,7 +66,7 @@ import {
   tableCharge,
 } from './frame';
 import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
-import { folioAddLru, lruAddDrain, lruCacheAdd, markPageAccessed } from './lru';
+import { folioAddLru, lruAddDrain, lruCacheAdd, lruSetFlags, markPageAccessed } from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
 import { memcgUpdated } from './memcg';
 import { isShmemPage } from './shmem';
@@ -405,6 +405,8 @@ export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32)
   const from = old >> HPTE_PFN_SHIFT;
   if (old & HPTE_DIRTY) setPageDirty(from);
   rmapRemove(from, mm, hvn);
+  // page_remove_rmap: the locked area does not hold it any more (munlock_vma_page).
+  if (args & MAP_UNEVICTABLE && pageMapcount(from) != 0) lruSetFlags(from, 0, PG_UNEVICTABLE);
   tryToFreeSwapUnmapped(from);
   putPage(from);
 }

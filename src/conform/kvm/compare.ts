@@ -5,9 +5,10 @@
 //   L3  what the host mm does: faults, LRU and swap activity, page states
 //
 // A field of a step that a repeat of the recording did differently is not compared; nothing else is
-// left out but memory.stat, which the kernel flushes late.
+// left out but events of frames that one side can't know (strangers.ts) and memory.stat, which the kernel flushes late.
 
 import { parseScript } from './script.ts';
+import { withoutStrangers } from './strangers.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
 
 /** Level of a comparison. */
@@ -69,6 +70,11 @@ export class FramePairs {
     if (expected === undefined || expected === 'zero' || !expected.startsWith('f')) return ours;
     this.#toRecorded.set(ours, expected);
     return expected;
+  }
+
+  /** The recorded name for one of ours, if it has one. */
+  boundTo(ours: string): string | undefined {
+    return this.#toRecorded.get(ours);
   }
 
   /** Binds anew, after a disagreement was reported. */
@@ -249,8 +255,14 @@ export class StepComparer {
     const recorded = withoutRescans(step.op, step.events ?? []);
     const emulated = withoutRescans(step.op, ours.events);
     for (const level of [1, 2, 3] as const) {
-      const theirs = recorded.filter((e) => eventLevel(e.t) === level);
-      const mine = emulated.filter((e) => eventLevel(e.t) === level);
+      let theirs = recorded.filter((e) => eventLevel(e.t) === level);
+      let mine = emulated.filter((e) => eventLevel(e.t) === level);
+      if (level === 3) {
+        const sides = { recorded: theirs, emulated: mine };
+        const known = withoutStrangers(sides, this.#pairs, mappedFrames(ours));
+        theirs = [...known.recorded];
+        mine = [...known.emulated];
+      }
       const named = withFrames(mine, theirs, this.#pairs);
       check(level, 'events', theirs.map(eventText), named.map(eventText));
     }
@@ -338,6 +350,13 @@ export class StepComparer {
     const other = typeof theirs.pfn === 'string' ? theirs.pfn : undefined;
     return { ...mine, pfn: this.#pairs.recorded(mine.pfn, other) };
   }
+}
+
+/** Our names of the frames that back pages after a step. */
+function mappedFrames(ours: OurStep): Set<string> {
+  const names = new Set<string>();
+  for (const { host } of ours.pages) if (typeof host.pfn === 'string') names.add(host.pfn);
+  return names;
 }
 
 function isReferenced(page: JsonObject): boolean {
