@@ -6,7 +6,8 @@ import { parseArgs } from 'node:util';
 import { checkRecording } from '../conform/kvm/check.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
 import type { Level } from '../conform/kvm/compare.ts';
-import { fuzz } from '../conform/kvm/fuzz.ts';
+import { fuzz, fuzzOnRig } from '../conform/kvm/fuzz.ts';
+import type { FuzzFailure, Rig } from '../conform/kvm/fuzz.ts';
 import { RecordedMachine } from '../conform/kvm/recorded-machine.ts';
 import { readRecording } from '../conform/kvm/recording.ts';
 import type { Recording } from '../conform/kvm/recording.ts';
@@ -26,6 +27,9 @@ memory management does.
   --json       one JSON document instead of text
   --fuzz N     no recordings: N random scripts, shadow paging against two-dimensional paging
   --seed S     first seed of --fuzz (default 1)
+  --rig DIR    with --fuzz: run the scripts on real KVM too and compare step by step; DIR holds run.sh
+               and convert.py of the recording rig
+  --rig-build DIR  what the rig's build.sh made (default: $SHADOWMMU_RIG_BUILD)
 `;
 
 /** Recordings below a path, in order of name. */
@@ -48,8 +52,20 @@ export function conformRecording(recording: Recording, debug = false): Recording
   );
 }
 
+/** The rig that the options or the environment name; null: there is none. */
+function rigOf(folder: string | undefined, built: string | undefined): Rig | null {
+  const build = built ?? process.env.SHADOWMMU_RIG_BUILD;
+  if (folder === undefined) return null;
+  if (build === undefined) throw new UsageError('--rig needs --rig-build: what build.sh made');
+  return { folder, build };
+}
+
+function failureText({ seed, reason, script }: FuzzFailure): string {
+  return `seed ${seed}: ${reason}\n\n${script.join('\n')}\n\n`;
+}
+
 /** Random scripts; the first failure is printed as short as it goes. */
-function fuzzScripts(count: number, first: number, io: Io): number {
+function fuzzScripts(count: number, first: number, rig: Rig | null, io: Io): number {
   if (!Number.isInteger(count) || count < 1 || !Number.isInteger(first)) {
     throw new UsageError('--fuzz takes a number of scripts, --seed a whole number');
   }
@@ -57,12 +73,17 @@ function fuzzScripts(count: number, first: number, io: Io): number {
     io.progress(`script ${seed - first + 1} of ${count}`);
     const failure = fuzz(seed);
     if (failure === null) continue;
-    io.out(`seed ${seed}: ${failure.reason}\n\n${failure.script.join('\n')}\n\n`);
+    io.out(failureText(failure));
     io.out(`${seed - first} passed, 1 failed\n`);
     return EXIT_STATUS.violated;
   }
   io.out(`${count} passed, 0 failed\n`);
-  return EXIT_STATUS.ok;
+  if (rig === null) return EXIT_STATUS.ok;
+  io.progress(`${count} scripts on real KVM`);
+  const failures = fuzzOnRig(rig, first, count);
+  for (const failure of failures) io.out(failureText(failure));
+  io.out(`real KVM: ${count - failures.length} passed, ${failures.length} failed\n`);
+  return failures.length === 0 ? EXIT_STATUS.ok : EXIT_STATUS.violated;
 }
 
 /** Runs the command; returns the exit status. */
@@ -77,9 +98,14 @@ export function conformKvm(args: readonly string[], io: Io): number {
       json: { type: 'boolean', default: false },
       fuzz: { type: 'string' },
       seed: { type: 'string', default: '1' },
+      rig: { type: 'string' },
+      'rig-build': { type: 'string' },
     },
   });
-  if (values.fuzz !== undefined) return fuzzScripts(Number(values.fuzz), Number(values.seed), io);
+  if (values.fuzz !== undefined) {
+    const rig = rigOf(values.rig ?? process.env.SHADOWMMU_RIG, values['rig-build']);
+    return fuzzScripts(Number(values.fuzz), Number(values.seed), rig, io);
+  }
   if (positionals.length === 0) throw new UsageError('conform kvm takes a FILE or FOLDER');
   if (!/^[123]$/.test(values.level)) {
     throw new UsageError(`--level is 1, 2 or 3, not "${values.level}"`);

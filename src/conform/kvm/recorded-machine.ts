@@ -402,9 +402,9 @@ export class RecordedMachine implements StepRunner {
       const large = (lo & 0x80) !== 0;
       if (!present || level === 1 || (level < 4 && large)) {
         const spte = spteText(lo, hi);
-        if (mmio) return { level, spte, pfn: `#mmio${page}` };
-        if (!present) return { level, spte };
         const pfn = ((lo >>> 12) | ((hi & 0xfff) << 20)) >>> 0;
+        if (mmio) return { level, spte, pfn: `#mmio${pfn}` };
+        if (!present) return { level, spte };
         return { level, spte, pfn: this.#frameName(pfn) };
       }
       table = (lo & 0xfffff000) >>> 0;

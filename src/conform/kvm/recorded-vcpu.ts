@@ -226,7 +226,6 @@ export class RecordedVcpu implements GuestPort {
     const cached = mmio && this.#mmioCached(vpn, flags);
     if (this.#npt) this.#nestedEmulation();
     else if (!cached && !this.#walk(vpn, offset, flags, pferrOf(flags))) {
-      this.#emit(EVENT_GUEST_WALK_ERROR, mem.load32(ptr + VCPU_WALK_ERROR), 0, 0, 0);
       this.#vcpu.beginInject();
       return { kind: 'fault', code: mem.load32(ptr + VCPU_WALK_ERROR) };
     }
@@ -315,7 +314,9 @@ export class RecordedVcpu implements GuestPort {
     this.#emit(EVENT_GUEST_WALK, vpn, offset, pferr, 0);
     const walk = x.guestWalk(ptr, flags);
     this.offset = was;
-    return walk !== WALK_FAULT;
+    if (walk !== WALK_FAULT) return true;
+    this.#emit(EVENT_GUEST_WALK_ERROR, mem.load32(ptr + VCPU_WALK_ERROR), 0, 0, 0);
+    return false;
   }
 
   mmioWrite(vpn: number, offset: number, flags: number, gpa: number, bytes: number): void {

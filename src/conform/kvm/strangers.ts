@@ -49,7 +49,8 @@ export function withoutStrangers(
   const transient = (event: KvmEvent): boolean => {
     const name = frameOf(event);
     if (name === undefined || !TRANSIENT_EVENTS.has(event.t)) return false;
-    if (mapped.has(name) || known.has(names.boundTo(name))) return false;
+    const bound = names.boundTo(name);
+    if (mapped.has(name) || (bound !== undefined && known.has(bound))) return false;
     return count(emulated, event.t) > count(theirs, event.t);
   };
   return { recorded: theirs, emulated: emulated.filter((event) => !transient(event)) };
