@@ -1,14 +1,16 @@
 // One workload on one machine, from options as people write them to a plain result.
 
-import { createVm, type RunProgress, type VmOptions, guestTablesOf } from './machine.ts';
+import { CoreBugError, UsageError } from './core/errors.ts';
+import { auditKvmPins } from './kvm/audit.ts';
+import { type RunProgress, type Vm, type VmOptions, createVm, guestTablesOf } from './machine.ts';
 import { AGING_PRESETS } from './mm/aging.ts';
+import { auditHost } from './mm/audit.ts';
 import { MM_GENERATIONS } from './mm/generation.ts';
 import { DEVICES as DEVICE_PROFILES, type DeviceName } from './mm/swap-device.ts';
 import { POLICY_NAMES, makePolicy } from './policies.ts';
 import { type RunResult, accuracyOf, idealLruOf } from './result.ts';
 import { PROFILES, type ProfileName, runTime } from './stats/profiles.ts';
 import { DEFAULT_TLB, MAX_PAGES, type MemorySize } from './units.ts';
-import { UsageError } from './core/errors.ts';
 import { VERSION } from './version.ts';
 import { footprint as countPages } from './workload/analyse.ts';
 import type { Workload } from './workload/source.ts';
@@ -55,7 +57,7 @@ export interface SimulateOptions extends Partial<
     | 'core'
   >
 > {
-  /** Host memory for the guest; a share is of the workload's pages. Default 25%. */
+  /** Host memory for the guest; a share is of the workload's pages. Default 25%, at least 16 pages. */
   readonly memory?: MemorySize;
   /** Name of an aging protocol. Default `v3`. */
   readonly protocol?: string;
@@ -65,14 +67,25 @@ export interface SimulateOptions extends Partial<
   readonly footprint?: Footprint;
 }
 
+/** Checks the whole structures of KVM and of the host mm after a run. */
+function audit(vm: Vm): void {
+  const { problems, pins } = auditKvmPins(vm.kvm);
+  vm.core.x.lruAddDrain();
+  const found = [...problems, ...auditHost(vm.host, pins).problems];
+  if (found.length > 0) throw new CoreBugError(`audit: ${found.slice(0, 5).join('; ')}`);
+}
+
 /** Counts the pages of a workload. */
 export async function measure(workload: Workload, progress?: RunProgress): Promise<Footprint> {
   return { pages: await countPages(workload, progress) };
 }
 
+/** Frames that a host has at least when its size is a default. */
+const DEFAULT_PAGES = 16;
+
 /** Host frames for a size. */
 export function hostPages(memory: MemorySize | undefined, footprint: Footprint): number {
-  const size = memory ?? { share: 0.25 };
+  const size = memory ?? { pages: Math.max(DEFAULT_PAGES, Math.ceil(footprint.pages / 4)) };
   const pages =
     'pages' in size ? size.pages : Math.max(1, Math.floor(size.share * footprint.pages));
   if (pages > MAX_PAGES) {
@@ -103,6 +116,7 @@ export async function simulate(
   vm.hostOperations = workload.hostOps ?? [];
   await vm.run(workload.open(vm.core), progress);
   const counters = vm.stats.read();
+  if (options.verify === true) audit(vm);
   const { verified } = vm;
   return {
     schema: 'shadowmmu.run/1',

@@ -53,11 +53,13 @@ export const MACHINE_HELP = `what runs in the guest (one of):
   --limit N           stop after N records
 
 the machine:
-  --memory SIZE       host memory for the guest: 25% of its pages (default), 64MiB, 4096pages
+  --memory SIZE       host memory for the guest: 25%, 64MiB, 4096pages (default 25%
+                      of its pages, at least 16)
   --policy NAME       reclaim: ${POLICIES.join(', ')}
   --backing KIND      guest memory is ${BACKINGS.join(' or ')} memory of the host (default anon)
   --swap DEVICE       ${DEVICES.join(', ')} (default: the profile's)
-  --generation NAME   KVM's shadow MMU: ${GENERATIONS.join(', ')} (default: the protocol's)
+  --generation NAME   KVM's MMU and the host mm: ${GENERATIONS.join(', ')} (default: those of the protocol's
+                      time; with file memory KVM's of 6.1)
   --vcpus N           vCPUs; the references are dealt to them in seeded slices (default 1)
   --tlb E1xW1,E2xW2   entries and ways of the two TLB levels (default 64x4,1536x12)
   --no-pcid           a context switch of the guest flushes the TLB
@@ -148,15 +150,19 @@ export function simulateOptions(values: Values): SimulateOptions {
   const seed = text(values, 'seed');
   const vcpus = text(values, 'vcpus');
   const tlb = text(values, 'tlb');
+  const memory = text(values, 'memory');
   const guest = text(values, 'guest-memory');
   const guestSize = guest === undefined ? undefined : parseMemorySize(guest, '--guest-memory');
   if (guestSize && 'share' in guestSize) {
     throw new UsageError(`--guest-memory ${guest}: expected an amount, not a share`);
   }
+  if (values['json'] === true && values['csv'] === true) {
+    throw new UsageError('--json and --csv exclude each other');
+  }
   const protocol = text(values, 'protocol');
   if (protocol !== undefined) protocolList(protocol, '--protocol', PROTOCOLS);
   const options = {
-    memory: parseMemorySize(text(values, 'memory') ?? '25%', '--memory'),
+    ...(memory === undefined ? {} : { memory: parseMemorySize(memory, '--memory') }),
     protocol,
     policy: oneOf(values, 'policy', POLICIES),
     backing: oneOf(values, 'backing', BACKINGS),

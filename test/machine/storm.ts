@@ -43,6 +43,7 @@ const WEIGHTS = {
   guest_exit: 1,
   dontneed: 1,
   free: 1,
+  free_write: 1,
   cold: 1,
   pageout: 2,
   willneed: 1,
@@ -64,9 +65,9 @@ const WEIGHTS = {
   limit: 1,
   slot_move: 1,
   slot_gone: 1,
-  log_on: 1,
+  log_on: 2,
   log_off: 1,
-  log_read: 1,
+  log_read: 2,
   register: 1,
   register_child: 1,
   mirror_fault: 4,
@@ -170,6 +171,15 @@ export class Storm {
       case 'touch':
         this.#touch(step);
         return true;
+      case 'free_write': {
+        const page = (a * 256 + step.b) % Math.max(1, this.vm.guest.data.inUse);
+        this.vm.ops.madvise(page, some, 'free');
+        // The same places twice: read before they are written.
+        this.#touch({ ...step, n: n % 24, b: step.b | 1 });
+        this.#touch({ ...step, n: n % 24 });
+        this.vm.ops.reclaim(some);
+        return true;
+      }
       case 'switch':
         this.#control(CONTROL_SWITCH, a % PIDS);
         return true;
@@ -299,7 +309,11 @@ export class Storm {
         this.#setSlot(vm.data.count);
         return;
       case 'log_read':
-        if (this.#logging) this.#readLog();
+        if (!this.#logging) return;
+        this.#readLog();
+        // Through the translations that were there: the log has to see it again.
+        this.#touch({ kind: 'touch', a, b, n: n % 8 });
+        this.#readLog();
         return;
       case 'register':
         if (this.#mirrors.length < MIRRORS) this.#mirrors.push(new Mirror(vm.mm));
