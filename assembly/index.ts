@@ -253,6 +253,23 @@ export { zapCollapsibleSptes } from './mmu/collapse';
 export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
 export { workingsetEviction, workingsetSetOutside } from './mm/workingset';
 export {
+  lruGenMaxSeq,
+  lruGenMinSeq,
+  lruGenPages,
+  lruGenTier,
+  lruGenTypeToScan,
+} from './mm/lru_gen';
+export {
+  lruGenEnable,
+  lruGenIncMaxSeq,
+  lruGenIncMinSeq,
+  lruGenIsolate,
+  lruGenIsolated,
+  lruGenLookAround,
+  lruGenPutback,
+  lruGenWalk,
+} from './mm/lru_gen_scan';
+export {
   lruCost,
   lruNoteCost,
   memcgDrainStock,

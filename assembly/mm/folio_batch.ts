@@ -8,7 +8,7 @@ import {
   EVENT_LRU_ACTIVATE,
   FRAME_FLAGS,
   FRAME_REFCOUNT,
-  LRU_ACTIVE_FILE,
+  LRU_POLICY_FIRST,
   PG_ACTIVE,
   PG_ANON,
   PG_HUGE,
@@ -18,13 +18,14 @@ import {
   PG_SWAPCACHE,
   PG_UNEVICTABLE,
 } from '../abi';
-import { PAGES_ACTIVATED, PAGES_DEACTIVATED } from '../counters';
+import { LRU_MOVES, PAGES_ACTIVATED, PAGES_DEACTIVATED } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { framePtr, putPage } from './frame';
 import { memcgUpdated } from './memcg';
-import { lruBatchSize, lruListOf, lruMove, lruTarget } from './lru';
+import { lruBatchSize, lruAdd, lruDel, lruListOf, lruTarget } from './lru';
+import { lruGenEnabled } from './lru_gen';
 
 /** Batches, in the order in which lru_add_drain() empties them. */
 const DEACTIVATE: usize = 0;
@@ -45,29 +46,34 @@ function apply(kind: usize, pfn: Pfn): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   if (!isIdleLru(flags)) return;
+  const list = lruListOf(pfn);
   if (kind == ACTIVATE) {
     if ((flags & PG_ACTIVE) != 0) return;
-    store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
+    relist(pfn, list, 0, PG_ACTIVE);
     trace(EVENT_LRU_ACTIVATE, pfn);
     bump(PAGES_ACTIVATED);
-    // The lists of other policies than Linux's have no active half.
-    const list = lruListOf(pfn);
-    if (list <= LRU_ACTIVE_FILE) lruMove(pfn, list | 1);
-    memcgUpdated(1);
-    return;
-  }
-  if (kind == DEACTIVATE) {
-    if ((flags & PG_ACTIVE) == 0) return;
-    store<u32>(page, flags & ~(PG_ACTIVE | PG_REFERENCED), FRAME_FLAGS);
+  } else if (kind == DEACTIVATE) {
+    if ((flags & PG_ACTIVE) == 0 && !lruGenEnabled()) return;
+    relist(pfn, list, PG_ACTIVE | PG_REFERENCED, 0);
     bump(PAGES_DEACTIVATED);
   } else {
     const wanted = PG_ANON | PG_SWAPBACKED;
     if ((flags & (wanted | PG_SWAPCACHE)) != wanted) return;
-    store<u32>(page, flags & ~(PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED), FRAME_FLAGS);
+    relist(pfn, list, PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED, 0);
   }
-  const list = lruListOf(pfn);
-  if (list <= LRU_ACTIVE_FILE) lruMove(pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
   memcgUpdated(1);
+}
+
+/** Changes flags of a page between its old list and its new one; other policies' lists stay. */
+function relist(pfn: Pfn, list: u32, clear: u32, set: u32): void {
+  const page = framePtr(pfn);
+  const moves = list < LRU_POLICY_FIRST;
+  if (moves) lruDel(pfn);
+  const flags = (load<u32>(page, FRAME_FLAGS) & ~clear) | set;
+  store<u32>(page, flags, FRAME_FLAGS);
+  if (!moves) return;
+  lruAdd(pfn, lruTarget(flags));
+  bump(LRU_MOVES);
 }
 
 function drain(kind: usize): void {
@@ -111,7 +117,8 @@ export function folioActivate(pfn: Pfn): void {
 /** deactivate_page. */
 export function deactivatePage(pfn: Pfn): void {
   const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
-  if (isIdleLru(flags) && (flags & PG_ACTIVE) != 0) add(DEACTIVATE, pfn);
+  const younger = (flags & PG_ACTIVE) != 0 || lruGenEnabled();
+  if (isIdleLru(flags) && younger) add(DEACTIVATE, pfn);
 }
 
 /** mark_page_lazyfree. */

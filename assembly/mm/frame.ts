@@ -36,6 +36,7 @@ import { trace } from '../events';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Pfn } from '../types';
 import { lruDel } from './lru';
+import { genForget } from './lru_gen';
 import { memcgUncharged, memcgUpdated } from './memcg';
 
 /** log2 of FRAME_SIZE. */
@@ -208,6 +209,7 @@ export function unchargeTable(): void {
 function frameFree(pfn: Pfn, page: usize): void {
   const flags = load<u32>(page, FRAME_FLAGS);
   if (flags & PG_LRU) lruDel(pfn);
+  genForget(pfn);
   if (flags & PG_CHARGED) {
     addCharged(-(<i32>folioPages(flags)));
     memcgUncharged();

@@ -15,10 +15,12 @@ import {
   LRU_ACTIVE_ANON,
   LRU_ACTIVE_FILE,
   LRU_HEAD_PAGES,
+  LRU_GEN_FIRST,
   LRU_HEAD_SIZE,
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
   LRU_LISTS,
+  LRU_POLICY_FIRST,
   LRU_UNEVICTABLE,
   PG_ACTIVE,
   PG_HUGE,
@@ -46,6 +48,7 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioBatchDrain } from './folio_batch';
 import { folioOf, folioPages, framePtr, putPage } from './frame';
+import { genAdd, genDel, lruGenEnabled } from './lru_gen';
 import { folioMarkAccessed } from './mark_accessed';
 import { memcgEnabled, memcgUpdated } from './memcg';
 import { workingsetAge } from './workingset';
@@ -103,8 +106,15 @@ function link(pfn: Pfn, list: u32): usize {
   return page;
 }
 
-/** Adds a page as the newest of a list. */
+/** Adds a page as the newest of a list; with generations the list is that of the page's generation. */
 export function lruAdd(pfn: Pfn, list: u32): void {
+  if (list <= LRU_ACTIVE_FILE && lruGenEnabled()) list = genAdd(pfn);
+  lruLink(pfn, list);
+  memcgUpdated(1);
+}
+
+/** Links a page as the newest of a list. */
+export function lruLink(pfn: Pfn, list: u32): void {
   const page = link(pfn, list);
   const head = headOf(list);
   const first = load<u32>(head, HEAD_FIRST);
@@ -113,11 +123,15 @@ export function lruAdd(pfn: Pfn, list: u32): void {
   if (first != 0) store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
   else store<u32>(head, pfn, HEAD_LAST);
   store<u32>(head, pfn, HEAD_FIRST);
-  memcgUpdated(1);
 }
 
 /** Adds a page as the oldest of a list. */
 export function lruAddTail(pfn: Pfn, list: u32): void {
+  lruLinkTail(pfn, list);
+}
+
+/** Links a page as the oldest of a list. */
+export function lruLinkTail(pfn: Pfn, list: u32): void {
   const page = link(pfn, list);
   const head = headOf(list);
   const last = load<u32>(head, HEAD_LAST);
@@ -130,11 +144,14 @@ export function lruAddTail(pfn: Pfn, list: u32): void {
 
 /** Takes a page off its list. */
 export function lruDel(pfn: Pfn): void {
-  unlink(pfn);
+  const list = lruListOf(pfn);
+  lruUnlink(pfn);
+  if (list >= LRU_GEN_FIRST && list < LRU_POLICY_FIRST) genDel(pfn, false);
   memcgUpdated(1);
 }
 
-function unlink(pfn: Pfn): void {
+/** Unlinks a page from its list. */
+export function lruUnlink(pfn: Pfn): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   assert((flags & PG_LRU) != 0, 'a page that is taken off a list is on one');
@@ -224,7 +241,11 @@ export function lruTarget(flags: u32): u32 {
 
 /** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
 export function lruCacheAdd(pfn: Pfn): void {
-  const locked = (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0;
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const locked = (flags & PG_UNEVICTABLE) != 0;
+  // A page that a fault brings starts in the youngest generation (lru_gen_in_fault).
+  if (!locked && lruGenEnabled()) store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
   folioAddLru(pfn, locked ? NEW_MLOCKED : 0);
 }
 
@@ -270,9 +291,10 @@ function drainNew(): u32 {
     let flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
     if (flags & PG_UNEVICTABLE) flags &= ~PG_ACTIVE;
     store<u32>(page, flags, FRAME_FLAGS);
-    // New mlocked pages take a way of their own to their list (mlock_new_page), without this event.
-    if ((entry & NEW_MLOCKED) == 0) trace(EVENT_LRU_INSERT, pfn, lruTarget(flags));
     lruAdd(pfn, lruTarget(flags));
+    // New mlocked pages take a way of their own to their list (mlock_new_page), without this event.
+    const list = lruTarget(load<u32>(page, FRAME_FLAGS));
+    if ((entry & NEW_MLOCKED) == 0) trace(EVENT_LRU_INSERT, pfn, list);
     // The last reference may be the batch's: the page was unmapped meanwhile.
     putPage(pfn);
   }
@@ -316,7 +338,7 @@ export function lruIsolateBatch(list: u32, n: u32): u32 {
   for (; taken < n; taken++) {
     const pfn = load<u32>(headOf(list), HEAD_LAST);
     if (pfn == 0) break;
-    unlink(pfn);
+    lruUnlink(pfn);
     hold(pfn);
     store<u32>(ISOLATED + ((<usize>taken) << 2), pfn);
   }
@@ -359,6 +381,13 @@ export function lruSetFlags(pfn: Pfn, set: u32, clear: u32): void {
   store<u32>(page, flags, FRAME_FLAGS);
   if ((flags & PG_LRU) == 0) return;
   const target = lruTarget(flags);
+  const list = (flags & PG_LIST_MASK) >> PG_LIST_SHIFT;
+  if (list >= LRU_GEN_FIRST && list < LRU_POLICY_FIRST) {
+    // A page in a generation moves when it becomes unevictable or changes its type.
+    const inType: u32 = list & 1 ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON;
+    if ((target & ~(<u32>1)) != inType) lruMove(pfn, target);
+    return;
+  }
   if (target != (flags & PG_LIST_MASK) >> PG_LIST_SHIFT) lruMove(pfn, target);
 }
 

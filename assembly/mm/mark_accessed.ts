@@ -16,6 +16,7 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
 import { folioOf, framePtr } from './frame';
+import { genIncRefs, lruGenEnabled } from './lru_gen';
 import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
 
@@ -26,6 +27,10 @@ import { workingsetAge } from './workingset';
 export function folioMarkAccessed(pfn: Pfn): void {
   pfn = folioOf(pfn);
   trace(EVENT_FOLIO_MARK_ACCESSED, pfn);
+  if (lruGenEnabled()) {
+    genIncRefs(pfn);
+    return;
+  }
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   if ((flags & PG_REFERENCED) == 0) {

@@ -19,6 +19,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { framePtr } from './frame';
+import { genEviction, genRefault, genRefs, lruGenEnabled } from './lru_gen';
 import { lruNoteCost, memcgActivated, memcgStat, memcgUpdated } from './memcg';
 
 /** A swap slot keeps 24 bits of a shadow: 21 of the age. */
@@ -50,6 +51,11 @@ export function workingsetSetOutside(pages: u32): void {
  */
 export function workingsetEviction(pfn: Pfn, root: u32): u32 {
   trace(EVENT_WORKINGSET_EVICTION, pfn);
+  if (lruGenEnabled()) {
+    let token = SHADOW_VALID;
+    if (genRefs(pfn) != 0) token |= SHADOW_WORKINGSET;
+    return token | ((genEviction(pfn) & AGE_MASK) << SHADOW_AGE_SHIFT);
+  }
   let shadow = ((nonresidentAge & AGE_MASK) << SHADOW_AGE_SHIFT) | SHADOW_VALID;
   if (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_WORKINGSET) shadow |= SHADOW_WORKINGSET;
   if (root != 0) shadow |= SHADOW_ROOT;
@@ -63,6 +69,11 @@ export function workingsetRefault(pfn: Pfn, shadow: u32): void {
   trace(EVENT_WORKINGSET_REFAULT, pfn);
   bump(WORKINGSET_REFAULTS);
   memcgUpdated(1);
+  if (lruGenEnabled()) {
+    const was: u32 = shadow & SHADOW_WORKINGSET ? 1 : 0;
+    genRefault(pfn, shadow >> SHADOW_AGE_SHIFT, was);
+    return;
+  }
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const file = (flags & PG_SWAPBACKED) == 0;

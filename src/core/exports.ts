@@ -407,6 +407,36 @@ export interface ShadowExports {
   invalidateGva(vcpu: number, rootTable: number): void;
 }
 
+/** Exports of mm/lru_gen.ts and mm/lru_gen_scan.ts. */
+export interface LruGenExports {
+  /** Switches the multi-generational LRU on (1) or off (0); every listed page moves. */
+  lruGenEnable(on: number): void;
+  /** Number of the youngest generation. */
+  lruGenMaxSeq(): number;
+  /** Number of the oldest generation of a type: 0 anonymous, 1 file. */
+  lruGenMinSeq(type: number): number;
+  /** Pages of a generation (its number modulo 4) and type. */
+  lruGenPages(gen: number, type: number): number;
+  /** The last tier of a type that eviction takes. */
+  lruGenTier(type: number): number;
+  /** Bit 0: the type to scan; from bit 1 on: its last tier. */
+  lruGenTypeToScan(swappiness: number): number;
+  /** Takes pages of the oldest generation; how many were looked at. MM_OUT word 0: how many taken. */
+  lruGenIsolate(type: number, tier: number): number;
+  /** Address of the pages that lruGenIsolate() took. */
+  lruGenIsolated(): number;
+  /** Skips generations that are empty; 1 when one was. */
+  lruGenIncMinSeq(canSwap: number): number;
+  /** A new youngest generation begins. */
+  lruGenIncMaxSeq(canSwap: number): void;
+  /** Puts an isolated page into the youngest generation and drops reclaim's reference. */
+  lruGenPutback(pfn: number): void;
+  /** Promotes the young neighbours of a page whose pte was found young. */
+  lruGenLookAround(pfn: number, mm: number, hvn: number, start: number, end: number): void;
+  /** Promotes the young pages of a range of an mm; how many. */
+  lruGenWalk(mm: number, start: number, end: number): number;
+}
+
 /** Exports of mm/lru.ts. */
 export interface LruExports {
   /** Marks a page on no list as isolated, with a reference. */
@@ -747,6 +777,7 @@ export interface CoreExports
     KvmExports,
     ShadowExports,
     LruExports,
+    LruGenExports,
     MemoryExports,
     SwapExports,
     FilemapExports,

@@ -7,7 +7,7 @@ import {
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
 } from '../../../assembly/abi.ts';
-import { DataError, ERRNO, KvmError } from '../../core/errors.ts';
+import { CoreBugError, DataError, ERRNO, KvmError } from '../../core/errors.ts';
 import type { Kvm } from '../../kvm/kvm.ts';
 import type { Host } from '../../mm/host.ts';
 import { khugepagedPass } from '../../mm/khugepaged.ts';
@@ -16,6 +16,7 @@ import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/no
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { OurStep } from './compare.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN } from './layout.ts';
+import { LruSwitch } from './lru-switch.ts';
 import { errnoName } from './recorded-vcpu.ts';
 import type { JsonObject } from './recording.ts';
 import { leafTable, parseNumber, parsePte } from './script.ts';
@@ -207,6 +208,7 @@ export class RecordedHost {
         this.#host.limit = i === 0 ? NO_LIMIT : i;
         return 0;
       case 'lru_gen':
+        return this.#lruGen(words[1] ?? '');
       case 'nop':
       case 'sleep':
         return 0;
@@ -228,6 +230,15 @@ export class RecordedHost {
   /** khugepaged is woken and scans every 50 ms, which its timer makes 56. */
   #khugepaged(ms: number): number {
     for (let at = 0; at < ms; at += KHUGEPAGED_PERIOD_MS) khugepagedPass(this.#host);
+    return 0;
+  }
+
+  /** Writes to /sys/kernel/mm/lru_gen/enabled: a mask of capabilities, or y or n for all or none. */
+  #lruGen(text: string): number {
+    const { policy } = this.#host;
+    if (!(policy instanceof LruSwitch)) throw new CoreBugError('the LRU of a recording switches');
+    const all = { y: 7, n: 0 }[text.slice(0, 1).toLowerCase()];
+    policy.enable(all ?? parseNumber(text));
     return 0;
   }
 

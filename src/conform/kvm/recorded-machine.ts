@@ -35,7 +35,6 @@ import type { Core, CoreBuild } from '../../core/load.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
 import { MM_GENERATIONS } from '../../mm/generation.ts';
-import { TwoListPolicy } from '../../mm/vmscan/two-list.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
@@ -57,6 +56,7 @@ import {
   spteText,
   TABLES,
 } from './layout.ts';
+import { LruSwitch } from './lru-switch.ts';
 import { RecordedVcpu } from './recorded-vcpu.ts';
 import type { JsonObject, PageState } from './recording.ts';
 import type { Script } from './script.ts';
@@ -147,7 +147,7 @@ export class RecordedMachine implements StepRunner {
       swap: new BlockDevice(DEVICES.zram),
       thp: 'madvise',
       aging,
-      policy: new TwoListPolicy({ cluster: 32 }),
+      policy: new LruSwitch(),
     });
     this.host.slabPages = options.slabPages ?? 0;
     this.core.x.lruSetBatch(15);

@@ -26,6 +26,8 @@ export interface ReclaimPolicy {
   asks(pfn: number): boolean;
   /** `referenced`: how many of its mappings were young. Answer: VERDICT_*. */
   judge(pfn: number, referenced: number): number;
+  /** The test found the page's pte at `hvn` of an mm young; asked before the notifiers are. */
+  lookAround?(pfn: number, mm: number, hvn: number): void;
   /** The page was not freed: `verdict` is judge()'s, or VERDICT_KEEP or _ACTIVATE if it could not be. */
   putBack(pfn: number, verdict: number): void;
 }

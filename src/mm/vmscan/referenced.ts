@@ -98,6 +98,9 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
       s[at + HVN] = found & HVN_MASK;
       s[at + YOUNG] = found >>> 31;
       host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, s[at + HVN]);
+      if (s[at + YOUNG] === 1 && host.policy.lookAround !== undefined) {
+        host.policy.lookAround(s[at + PFN] as number, s[at + MM] as number, s[at + HVN] as number);
+      }
       if (op < 0 || (aging.askOnlyYoung && s[at + YOUNG] === 0)) break;
       s[at + INNER] = 0;
       s[at + INNER + 1] = op;
