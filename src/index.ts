@@ -23,6 +23,7 @@ export { MM_GENERATIONS } from './mm/generation.ts';
 export { BlockDevice, DEVICES as BLOCK_DEVICES } from './mm/swap-device.ts';
 export type { DeviceProfile } from './mm/swap-device.ts';
 export { ClockPolicy } from './mm/vmscan/clock.ts';
+export { MglruPolicy, type MglruOptions } from './mm/vmscan/mglru.ts';
 export { FifoPolicy } from './mm/vmscan/fifo.ts';
 export type { ReclaimPolicy } from './mm/vmscan/policy.ts';
 export { TwoListPolicy } from './mm/vmscan/two-list.ts';

@@ -2,6 +2,7 @@
 
 import { UsageError } from './core/errors.ts';
 import { ClockPolicy } from './mm/vmscan/clock.ts';
+import { MglruPolicy } from './mm/vmscan/mglru.ts';
 import { FifoPolicy } from './mm/vmscan/fifo.ts';
 import type { ReclaimPolicy } from './mm/vmscan/policy.ts';
 import { TwoListPolicy } from './mm/vmscan/two-list.ts';
@@ -10,6 +11,7 @@ const MAKERS: Readonly<Record<string, () => ReclaimPolicy>> = {
   'two-list': () => new TwoListPolicy(),
   fifo: () => new FifoPolicy(),
   clock: () => new ClockPolicy(),
+  mglru: () => new MglruPolicy(),
 };
 
 /** Names of the reclaim policies. */

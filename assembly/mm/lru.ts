@@ -241,12 +241,17 @@ export function lruTarget(flags: u32): u32 {
 
 /** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
 export function lruCacheAdd(pfn: Pfn): void {
+  const locked = (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0;
+  lruInFault(pfn);
+  folioAddLru(pfn, locked ? NEW_MLOCKED : 0);
+}
+
+/** A page that a fault brings starts in the youngest generation (lru_gen_in_fault). */
+export function lruInFault(pfn: Pfn): void {
+  if (!lruGenEnabled()) return;
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
-  const locked = (flags & PG_UNEVICTABLE) != 0;
-  // A page that a fault brings starts in the youngest generation (lru_gen_in_fault).
-  if (!locked && lruGenEnabled()) store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
-  folioAddLru(pfn, locked ? NEW_MLOCKED : 0);
+  if ((flags & PG_UNEVICTABLE) == 0) store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
 }
 
 /** The same for a page that is not new (folio_add_lru); `tag` is noted with it in the batch. */

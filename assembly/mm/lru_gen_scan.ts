@@ -42,7 +42,6 @@ import {
   genRefs,
   genSetMinSeq,
   genTier,
-  genType,
   lruGenMaxSeq,
   lruGenMinSeq,
   lruGenSwitch,

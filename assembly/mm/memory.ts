@@ -66,7 +66,14 @@ import {
   tableCharge,
 } from './frame';
 import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
-import { folioAddLru, lruAddDrain, lruCacheAdd, lruSetFlags, markPageAccessed } from './lru';
+import {
+  folioAddLru,
+  lruAddDrain,
+  lruCacheAdd,
+  lruInFault,
+  lruSetFlags,
+  markPageAccessed,
+} from './lru';
 import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
 import { memcgUpdated } from './memcg';
 import { isShmemPage } from './shmem';
@@ -203,6 +210,7 @@ export function swapinBegin(slot: u32, args: u32): u32 {
     swapCacheAdd(pfn, slot);
   }
   workingsetRefault(pfn, swapShadow(slot));
+  lruInFault(pfn);
   folioAddLru(pfn, 0);
   trace(EVENT_SWAP_READ, pfn);
   swapRead(pfn, slot);

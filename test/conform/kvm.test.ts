@@ -11,18 +11,14 @@ import { oraclePath } from '../oracle.ts';
 
 const folder = oraclePath('kvm/recordings');
 
-/** Recordings that do not agree at level 2 yet: the multi-generational LRU. */
-const OPEN_AT_L2 = /_mglru_/;
-
 describe.skipIf(folder === undefined)('recordings of the real KVM', () => {
   const files = folder === undefined ? [] : readdirSync(folder);
 
-  test.each(files.filter((f) => !/mglru/.test(f)))('%s', (file) => {
+  test.each(files)('%s', (file) => {
     const result = conformRecording(readRecording(join(folder ?? '', file)));
     const [l1, l2, l3] = result.levels;
     expect(result.error).toBeNull();
     expect(l1?.first).toBeNull();
-    if (OPEN_AT_L2.test(file)) return;
     if (!result.pressure) {
       expect(l2?.first).toBeNull();
       return;
