@@ -1169,3 +1169,42 @@ export const GUP_READ_SWAP: u32 = 1;
 export const GUP_READ_FILE: u32 = 2;
 /** Who bypasses the swap cache claims the slot meanwhile (swapcache_prepare, commit 13ddaf26be32). */
 export const MAP_SWAP_PREPARE: u32 = 1024;
+
+// ---- devices and their clock (assembly/mm/device.ts); f64 in ns unless said ----------------------
+export const DEVICE_SWAP: u32 = 0;
+export const DEVICE_DISK: u32 = 1;
+export const DEVICE_COUNT: u32 = 2;
+/** Channels of a device at the most. */
+export const DEVICE_CHANNELS_MAX: u32 = 64;
+export const DEVICE_READ_SEQUENTIAL: u32 = 0;
+export const DEVICE_READ_RANDOM: u32 = 8;
+export const DEVICE_WRITE_SEQUENTIAL: u32 = 16;
+export const DEVICE_WRITE_RANDOM: u32 = 24;
+/** Writes that may wait, in requests a channel (f64). */
+export const DEVICE_QUEUE: u32 = 32;
+/** Time that callers waited. */
+export const DEVICE_WAITED: u32 = 40;
+/** Time that the device worked, of all channels. */
+export const DEVICE_BUSY: u32 = 48;
+/** u32: the place after the last request. */
+export const DEVICE_HEAD: u32 = 56;
+/** u32: channel of the next request, and how many there are. */
+export const DEVICE_NEXT: u32 = 60;
+export const DEVICE_CHANNELS: u32 = 64;
+/** u32: requests so far. */
+export const DEVICE_READS: u32 = 68;
+export const DEVICE_WRITES: u32 = 72;
+/** u32: every n-th read fails (0: none). */
+export const DEVICE_FAIL_READ: u32 = 76;
+/** When each channel is free. */
+export const DEVICE_FREE: u32 = 80;
+export const DEVICE_SIZE: u32 = 592;
+/** Virtual time of the devices. */
+export const CLOCK_NOW: u32 = 0;
+/** Time of references that the clock was given so far. */
+export const CLOCK_GIVEN: u32 = 8;
+/** Cost of an access, of a hit in the L2, of a step of a walk. */
+export const CLOCK_ACCESS_COST: u32 = 16;
+export const CLOCK_L2_COST: u32 = 24;
+export const CLOCK_WALK_COST: u32 = 32;
+export const CLOCK_SIZE: u32 = 96;

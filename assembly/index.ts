@@ -119,6 +119,7 @@ export { lastWalkPfn } from './access_path';
 export { accessHit, runBatch } from './run';
 export { faultInstall, faultTranslate } from './mmu/page_fault';
 export { gupPlain } from './mm/gup';
+export { clockAdvance, deviceRead, devices, deviceWrite } from './mm/device';
 export { quickFaultInit } from './mmu/quick_fault';
 export {
   verifyInit,

@@ -40,17 +40,11 @@ import { AGING_PRESETS, type AgingPreset, agingPreset } from './mm/aging.ts';
 import { MM_GENERATIONS, type MmGeneration } from './mm/generation.ts';
 import { Host } from './mm/host.ts';
 import type { Mm } from './mm/mm.ts';
-import {
-  BlockDevice,
-  type BlockDeviceState,
-  DEVICES,
-  type DeviceErrors,
-  type DeviceName,
-} from './mm/swap-device.ts';
+import { BlockDevice, DEVICES, type DeviceErrors, type DeviceName } from './mm/swap-device.ts';
 import type { ReclaimPolicy } from './mm/vmscan/policy.ts';
 import { Random } from './random.ts';
-import { type DeviceTime, PROFILES, type ProfileName, referenceNs } from './stats/profiles.ts';
-import { COUNTER_SLOTS, type CounterValues, Stats, counterDelta } from './stats/stats.ts';
+import { type DeviceTime, PROFILES, type ProfileName } from './stats/profiles.ts';
+import { type CounterValues, Stats, counterDelta } from './stats/stats.ts';
 import { DEFAULT_TLB, type TlbGeometry } from './units.ts';
 import type { HostOperation } from './workload/host-op.ts';
 import { type AccessSource, BATCH_RECORDS } from './workload/source.ts';
@@ -153,13 +147,11 @@ function saveFields(object: object): SavedFields {
 export interface VmSnapshot {
   readonly core: CoreSnapshot;
   readonly records: readonly SavedFields[];
-  readonly devices: readonly [BlockDeviceState, BlockDeviceState];
   readonly guest: GuestKernelRecord;
   readonly random: readonly number[];
   readonly turn: readonly [number, number];
   readonly phases: readonly Phase[];
   readonly markCounters: CounterValues;
-  readonly clockNs: number;
   readonly outcome: Vm['outcome'];
 }
 
@@ -246,16 +238,12 @@ export class Vm {
   #turn = 0;
   #turnLeft = 0;
   #markCounters: CounterValues;
-  /** Reference time already given to the devices' clock. */
-  #clockNs = 0;
-  readonly #costs: (typeof PROFILES)[ProfileName]['costs'];
 
   constructor(options: VmOptions) {
     const core = loadCore(options.core ?? 'release');
     this.core = core;
     this.stats = new Stats(core);
     this.profile = options.profile ?? '2026';
-    this.#costs = PROFILES[this.profile].costs;
     this.device = options.swap ?? PROFILES[this.profile].device;
     this.verify = options.verify ?? false;
     this.backing = options.backing ?? 'anon';
@@ -275,6 +263,8 @@ export class Vm {
       );
     }
     this.host = this.#makeHost(options, aging, mmGeneration(this.mmGeneration));
+    const { costs } = PROFILES[this.profile];
+    this.host.setReferenceCosts(costs.accesses.ns, costs.tlb_l2_hits.ns, costs.walk_steps.ns);
     this.mm = this.host.createMm();
     const vcpus = options.vcpus ?? 1;
     const tlb = options.tlb ?? DEFAULT_TLB;
@@ -309,7 +299,7 @@ export class Vm {
     this.#random = new Random(options.seed ?? 1);
     // Version stamps are kept by gfn, which the yardstick's map of the guest gives.
     if (options.yardstick !== false || this.verify) this.#makeYardstick(options.memoryPages);
-    else this.host.hooks = { ...this.host.hooks, majorFault: () => this.#advanceClock() };
+    else this.host.hooks = { ...this.host.hooks, majorFault: () => core.x.clockAdvance(0, 0) };
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
     this.#single = core.x.arenaAlloc(8) >>> 0;
     this.#markCounters = this.stats.read();
@@ -362,7 +352,7 @@ export class Vm {
         this.kvm.shrink(1);
       },
       majorFault: (mm, hvn) => {
-        this.#advanceClock();
+        x.clockAdvance(0, 0);
         x.lockstepRefault(ours(mm, hvn));
       },
     };
@@ -371,17 +361,6 @@ export class Vm {
     x.guestMapInit();
     this.kvm.verifySpaceOf = (vcpu) => this.guest.space(this.kvm.vcpus[vcpu] as Vcpu);
     for (const vcpu of this.kvm.vcpus) vcpu.verify = true;
-  }
-
-  /** The devices' clock goes on by the time of the references made meanwhile. */
-  #advanceClock(): void {
-    const { stats } = this;
-    // Called at every major fault: only the three counters that it needs.
-    const accesses = stats.at(COUNTER_SLOTS.accesses);
-    const l2Hits = stats.at(COUNTER_SLOTS.tlb_l2_hits);
-    const ns = referenceNs(this.#costs, accesses, l2Hits, stats.at(COUNTER_SLOTS.walk_steps));
-    this.host.now += ns - this.#clockNs;
-    this.#clockNs = ns;
   }
 
   /** What the devices did so far. */
@@ -612,13 +591,11 @@ export class Vm {
     return {
       core: saveCore(this.core),
       records: this.#stateObjects().map((object) => saveFields(object)),
-      devices: [this.host.swap.save(), this.host.disk.save()],
       guest: this.guest.save(),
       random: this.#random.save(),
       turn: [this.#turn, this.#turnLeft],
       phases: this.phases,
       markCounters: this.#markCounters,
-      clockNs: this.#clockNs,
       outcome: this.outcome,
     };
   }
@@ -629,14 +606,11 @@ export class Vm {
     // It may have been made after the snapshot.
     this.#records = 0;
     for (const { object, fields } of snapshot.records) Object.assign(object, fields);
-    this.host.swap.restore(snapshot.devices[0]);
-    this.host.disk.restore(snapshot.devices[1]);
     this.guest.restore(snapshot.guest);
     this.#random.restore(snapshot.random);
     [this.#turn, this.#turnLeft] = snapshot.turn;
     this.phases = snapshot.phases;
     this.#markCounters = snapshot.markCounters;
-    this.#clockNs = snapshot.clockNs;
     this.outcome = snapshot.outcome;
   }
 

@@ -757,6 +757,18 @@ export interface TdpExports {
   /** Zaps everything below the root; 1: other CPUs may be in it. */
   tdpZapAll(shared: number): void;
 }
+/** Exports of mm/device.ts. */
+export interface DeviceExports {
+  /** Address of the records of the devices (DEVICE_*); the clock's (CLOCK_*) follows them. */
+  devices(): number;
+  /** Reads the page at `place`: ns that its reader waited, or -1 for an I/O error. */
+  deviceRead(device: number, place: number): number;
+  /** Writes the page at `place`: ns that its writer waited. */
+  deviceWrite(device: number, place: number): number;
+  /** The clock goes on by the references made; those that are not counted yet are given. */
+  clockAdvance(accesses: number, l2Hits: number): void;
+}
+
 /** Random numbers, traces and workloads; merged into the interface below. */
 export interface CoreExports extends WorkloadExports {}
 
@@ -785,4 +797,5 @@ export interface CoreExports
     RangeExports,
     FolioBatchExports,
     KsmExports,
+    DeviceExports,
     TdpExports {}

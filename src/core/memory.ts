@@ -15,11 +15,13 @@ export class CoreMemory {
   observer: MemoryObserver | null = null;
   #u8: Uint8Array;
   #u32: Uint32Array;
+  #f64: Float64Array;
 
   constructor(memory: WebAssembly.Memory) {
     this.memory = memory;
     this.#u8 = new Uint8Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
+    this.#f64 = new Float64Array(memory.buffer);
   }
 
   /** Bytes of linear memory. */
@@ -44,6 +46,22 @@ export class CoreMemory {
   store32(ptr: number, value: number): void {
     if (this.observer !== null) this.observer.write(ptr >>> 2);
     this.u32[ptr >>> 2] = value;
+  }
+
+  /** Doubles of linear memory: index = byte address / 8. No protocol reads or writes them. */
+  get #doubles(): Float64Array {
+    if (this.#f64.length === 0) this.#f64 = new Float64Array(this.memory.buffer);
+    return this.#f64;
+  }
+
+  /** The double at a byte address. */
+  loadF64(ptr: number): number {
+    return this.#doubles[ptr >>> 3] as number;
+  }
+
+  /** Stores a double at a byte address. */
+  storeF64(ptr: number, value: number): void {
+    this.#doubles[ptr >>> 3] = value;
   }
 
   /** The u64 at a byte address as a number; exact below 2^53. */

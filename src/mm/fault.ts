@@ -391,9 +391,7 @@ function swapin(s: Int32Array, at: number, mm: Mm): void {
   if ((found & abi.IO_MAJOR) === 0) return;
   if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, s[at + HVN] as number);
   s[at + RESULT] = abi.VM_FAULT_MAJOR;
-  const wait = host.swap.read(host.now, slot);
-  if (wait < 0) return readError(s, at, mm);
-  host.wait(wait);
+  if (host.swap.read(slot) < 0) readError(s, at, mm);
 }
 
 /** The page could not be read: it leaves its cache, and the process gets a SIGBUS. */
@@ -441,7 +439,7 @@ function shmemRead(s: Int32Array, at: number, mm: Mm): void {
   if ((found & abi.IO_MAJOR) !== 0) {
     if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, hvn);
     s[at + RESULT] = abi.VM_FAULT_LOCKED | abi.VM_FAULT_MAJOR;
-    host.wait(Math.max(0, host.swap.read(host.now, slot)));
+    host.swap.read(slot);
   }
   const cow = (args & (abi.MAP_WRITE_FAULT | abi.MAP_SHARED)) === abi.MAP_WRITE_FAULT;
   if (cow) charge(s, at, mm, COW_FILE);
@@ -469,9 +467,7 @@ function fileRead(s: Int32Array, at: number, mm: Mm): void {
   if ((found & abi.IO_MAJOR) === 0) return;
   if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, hvn);
   s[at + RESULT] = abi.VM_FAULT_MAJOR;
-  const wait = host.disk.read(host.now, offset);
-  if (wait < 0) return readError(s, at, mm);
-  host.wait(wait);
+  if (host.disk.read(offset) < 0) readError(s, at, mm);
 }
 
 /** Writes the arguments of a notifier call for the faulting page. */

@@ -107,7 +107,7 @@ function waitForRead(mm: Mm, hvn: number): void {
   const file = host.out(abi.GUP_OUT_READ) === abi.GUP_READ_FILE;
   const place = host.out(abi.GUP_OUT_PLACE);
   if (host.hooks.majorFault !== undefined) host.hooks.majorFault(mm.id, hvn);
-  host.wait((file ? host.disk : host.swap).read(host.now, place));
+  (file ? host.disk : host.swap).read(place);
 }
 
 function finish(t: Task, at: number, mm: Mm, result: number): true {

@@ -78,8 +78,6 @@ export class Host {
   /** The reclaim that runs is not for the limit's sake but for the whole host's (sc->target_mem_cgroup
    *  is not set): MADV_PAGEOUT. */
   reclaimsForAll = false;
-  /** Virtual time of the devices, ns. */
-  now = 0;
   hooks: HostHooks = {};
   /** Addresses of the core's count of charged frames, and of its list heads. */
   readonly #charged: number;
@@ -87,7 +85,7 @@ export class Host {
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
   #ksm: Ksm | null = null;
-  readonly stateFields = ['mms', 'shmemFiles', 'limit', 'slabPages', 'now'] as const;
+  readonly stateFields = ['mms', 'shmemFiles', 'limit', 'slabPages'] as const;
 
   constructor(core: Core, options: HostOptions) {
     const { frames } = options;
@@ -101,6 +99,8 @@ export class Host {
     this.aging = options.aging ?? AGING_PRESETS.v3;
     this.swap = options.swap ?? new BlockDevice(DEVICES.nvme);
     this.disk = options.disk ?? new BlockDevice(this.swap.profile);
+    this.swap.attach(core, abi.DEVICE_SWAP);
+    this.disk.attach(core, abi.DEVICE_DISK);
     this.thp = options.thp ?? 'never';
     if (this.thp !== 'never') core.x.hpteKeepTables(1);
     const resident = options.residentFrames ?? Math.max(65_536, frames >> 2);
@@ -184,9 +184,22 @@ export class Host {
     return this.core.mem.load32(this.#lists + list * abi.LRU_HEAD_SIZE + abi.LRU_HEAD_PAGES);
   }
 
-  /** A read or write of a device took `ns` of the caller's time. */
-  wait(ns: number): void {
-    this.now += ns;
+  /** Virtual time of the devices, ns. */
+  get now(): number {
+    return this.core.mem.loadF64(this.#clock + abi.CLOCK_NOW);
+  }
+
+  /** Says what a reference costs, by which the devices' clock goes on (ns). */
+  setReferenceCosts(access: number, l2Hit: number, walkStep: number): void {
+    const { mem } = this.core;
+    mem.storeF64(this.#clock + abi.CLOCK_ACCESS_COST, access);
+    mem.storeF64(this.#clock + abi.CLOCK_L2_COST, l2Hit);
+    mem.storeF64(this.#clock + abi.CLOCK_WALK_COST, walkStep);
+  }
+
+  /** Address of the devices' clock (CLOCK_*). */
+  get #clock(): number {
+    return (this.core.x.devices() >>> 0) + abi.DEVICE_COUNT * abi.DEVICE_SIZE;
   }
 
   /**

@@ -104,7 +104,7 @@ export function reclaimHuge(host: Host, head: number): number {
   untraced(host.core, () => {
     for (let i = 1; i < abi.HPAGE_PMD_NR; i++) result |= x.pageoutFree(head + i, 1);
   });
-  if ((result & abi.RECLAIM_WROTE) !== 0) host.wait(host.swap.write(host.now, host.out(0)));
+  if ((result & abi.RECLAIM_WROTE) !== 0) host.swap.write(host.out(0));
   return result;
 }
 

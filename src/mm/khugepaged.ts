@@ -175,7 +175,7 @@ function swapIn(mm: Mm, vma: Vma, first: number): void {
     const slot = pte >>> abi.HPTE_PFN_SHIFT;
     const found = x.swapinBegin(slot, args) >>> 0;
     if (found === 0) return;
-    if ((found & abi.IO_MAJOR) !== 0) host.wait(Math.max(0, host.swap.read(host.now, slot)));
+    if ((found & abi.IO_MAJOR) !== 0) host.swap.read(slot);
     x.swapinMap(mm.id, hvn, found & ~abi.IO_MAJOR, args);
   }
   x.lruAddDrain();

@@ -119,8 +119,7 @@ export function willneed(mm: Mm, part: Vma): void {
     if (host.charged() >= host.limit && mm.run((t, at) => host.tryCharge(t, at)) !== 0) break;
     const pfn = x.swapinBegin(slot, abi.MAP_CHARGED) >>> 0;
     if (pfn === 0) break;
-    const wait = host.swap.read(host.now, slot);
-    if (wait > 0) host.wait(wait);
+    host.swap.read(slot);
     x.putPage(pfn & ~abi.IO_MAJOR);
   }
   x.lruAddDrain();

@@ -1,6 +1,9 @@
-// Block devices behind swap and files, as queues in virtual time. A read makes its caller wait; a
-// write only keeps the device busy, until the queue is so long that the writer waits too
-// (cf. congestion_wait()).
+// Block devices behind swap and files: their profiles, and the host's hold of their records in the
+// core, where requests are queued (assembly/mm/device.ts).
+
+import * as abi from '../../assembly/abi.ts';
+import { UsageError } from '../core/errors.ts';
+import type { Core } from '../core/load.ts';
 
 /** How long a device takes. Times are in nanoseconds. */
 export interface DeviceProfile {
@@ -70,110 +73,82 @@ export interface DeviceErrors {
   readonly failWrite?: number;
 }
 
-/** A device's state, for snapshots. */
-export interface BlockDeviceState {
-  readonly free: Float64Array;
-  /** Place after the last request, requests so far, and times (see BlockDevice). */
-  readonly head: number;
-  readonly next: number;
-  readonly reads: number;
-  readonly writes: number;
-  readonly waitNs: number;
-  readonly busyNs: number;
-}
-
-/** One device and its queue. */
+/** One device. It serves requests once a host attached it; all of its state is in linear memory. */
 export class BlockDevice {
   readonly profile: DeviceProfile;
-  readonly #failRead: number;
-  readonly #failWrite: number;
-  /** When each channel is free, in ns of virtual time. */
-  #free: Float64Array;
-  /** Channel of the next request. */
-  #next = 0;
-  /** Place after the last request. */
-  #head = -1;
-  /** Requests so far. */
-  reads = 0;
-  writes = 0;
-  /** Time that callers waited, ns. */
-  waitNs = 0;
-  /** Time that the device worked, ns (of all channels). */
-  busyNs = 0;
+  readonly #errors: Required<DeviceErrors>;
+  #core!: Core;
+  #id = 0;
+  #ptr = 0;
 
   constructor(profile: DeviceProfile, errors: DeviceErrors = {}) {
     this.profile = profile;
-    this.#failRead = errors.failRead ?? 0;
-    this.#failWrite = errors.failWrite ?? 0;
-    this.#free = new Float64Array(profile.channels);
+    this.#errors = { failRead: 0, failWrite: 0, ...errors };
+    const { name, channels } = profile;
+    if (!Number.isInteger(channels) || channels < 1 || channels > abi.DEVICE_CHANNELS_MAX) {
+      throw new UsageError(
+        `device ${name}: channels must be 1 to ${abi.DEVICE_CHANNELS_MAX}, not ${channels}`,
+      );
+    }
+  }
+
+  /** Makes it device `id` (DEVICE_SWAP, DEVICE_DISK) of a core. */
+  attach(core: Core, id: number): this {
+    const { mem } = core;
+    this.#core = core;
+    this.#id = id;
+    this.#ptr = (core.x.devices() >>> 0) + id * abi.DEVICE_SIZE;
+    const { readSequential, readRandom, writeSequential, writeRandom } = this.profile;
+    const { queueDepth, channels } = this.profile;
+    mem.storeF64(this.#ptr + abi.DEVICE_READ_SEQUENTIAL, readSequential);
+    mem.storeF64(this.#ptr + abi.DEVICE_READ_RANDOM, readRandom);
+    mem.storeF64(this.#ptr + abi.DEVICE_WRITE_SEQUENTIAL, writeSequential);
+    mem.storeF64(this.#ptr + abi.DEVICE_WRITE_RANDOM, writeRandom);
+    mem.storeF64(this.#ptr + abi.DEVICE_QUEUE, queueDepth / channels);
+    mem.store32(this.#ptr + abi.DEVICE_CHANNELS, channels);
+    mem.store32(this.#ptr + abi.DEVICE_HEAD, 0xffffffff);
+    mem.store32(this.#ptr + abi.DEVICE_FAIL_READ, this.#errors.failRead);
+    return this;
   }
 
   /** Whether a read or a write may fail at all. */
   get mayFail(): boolean {
-    return this.#failRead > 0 || this.#failWrite > 0;
+    return this.#errors.failRead > 0 || this.#errors.failWrite > 0;
   }
 
-  /** Reads the page at `place` at time `now`: ns until it is there, or -1 for an I/O error. */
-  read(now: number, place: number): number {
-    this.reads++;
-    const { readSequential, readRandom } = this.profile;
-    const done = this.#serve(now, place, place === this.#head ? readSequential : readRandom);
-    const wait = done - now;
-    this.waitNs += wait;
-    if (this.#failRead > 0 && this.reads % this.#failRead === 0) return -1;
-    return wait;
+  /** Reads the page at `place`: ns that its reader waited, or -1 for an I/O error. */
+  read(place: number): number {
+    return this.#core.x.deviceRead(this.#id, place);
   }
 
   /** True when the next write will fail. */
   nextWriteFails(): boolean {
-    return this.#failWrite > 0 && (this.writes + 1) % this.#failWrite === 0;
+    const { failWrite } = this.#errors;
+    return failWrite > 0 && (this.writes + 1) % failWrite === 0;
   }
 
-  /** Writes the page at `place`: ns that the writer must wait. */
-  write(now: number, place: number): number {
-    this.writes++;
-    const { writeSequential, writeRandom, queueDepth, channels } = this.profile;
-    const cost = place === this.#head ? writeSequential : writeRandom;
-    const done = this.#serve(now, place, cost);
-    const wait = Math.max(0, done - now - (queueDepth / channels) * cost);
-    this.waitNs += wait;
-    return wait;
+  /** Writes the page at `place`: ns that the writer waited. */
+  write(place: number): number {
+    return this.#core.x.deviceWrite(this.#id, place);
   }
 
-  /** The state. */
-  save(): BlockDeviceState {
-    const { reads, writes, waitNs, busyNs } = this;
-    return {
-      free: this.#free.slice(),
-      head: this.#head,
-      next: this.#next,
-      reads,
-      writes,
-      waitNs,
-      busyNs,
-    };
+  /** Reads so far. */
+  get reads(): number {
+    return this.#core.mem.load32(this.#ptr + abi.DEVICE_READS);
   }
 
-  /** Goes back to a saved state. */
-  restore(state: BlockDeviceState): void {
-    this.#free = state.free.slice();
-    this.#head = state.head;
-    this.#next = state.next;
-    this.reads = state.reads;
-    this.writes = state.writes;
-    this.waitNs = state.waitNs;
-    this.busyNs = state.busyNs;
+  /** Writes so far. */
+  get writes(): number {
+    return this.#core.mem.load32(this.#ptr + abi.DEVICE_WRITES);
   }
 
-  #serve(now: number, place: number, cost: number): number {
-    // Requests are dealt to the channels in turn: the next one is the longest without a new request.
-    const free = this.#free;
-    const channel = this.#next;
-    this.#next = channel + 1 === free.length ? 0 : channel + 1;
-    const done = Math.max(now, free[channel] as number) + cost;
-    free[channel] = done;
-    this.#head = place + 1;
-    this.busyNs += cost;
-    return done;
+  /** Time that callers waited, ns. */
+  get waitNs(): number {
+    return this.#core.mem.loadF64(this.#ptr + abi.DEVICE_WAITED);
+  }
+
+  /** Time that the device worked, ns (of all channels). */
+  get busyNs(): number {
+    return this.#core.mem.loadF64(this.#ptr + abi.DEVICE_BUSY);
   }
 }

@@ -247,8 +247,7 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
   const done = host.core.x.pageoutFree(pfn, shadowKind(host));
   if (done & abi.RECLAIM_WROTE) {
     const swapped = (host.out(1) & (abi.PG_ANON | abi.PG_SWAPBACKED)) !== 0;
-    const wait = (swapped ? host.swap : host.disk).write(host.now, host.out(0));
-    if (wait > 0) host.wait(wait);
+    (swapped ? host.swap : host.disk).write(host.out(0));
   }
   if (done & abi.RECLAIM_FREED) {
     const wrote = (done & abi.RECLAIM_WROTE) !== 0;
@@ -266,7 +265,7 @@ function failWrite(host: Host, pfn: number): number {
   const flags = x.pageFlags(pfn);
   const device = flags & (abi.PG_ANON | abi.PG_SWAPBACKED) ? host.swap : host.disk;
   if ((flags & abi.PG_DIRTY) === 0 || !device.nextWriteFails()) return 0;
-  device.write(host.now, 0);
+  device.write(0);
   x.statBump(COUNTER_SLOTS.swap_io_errors, 1);
   return RECLAIM_IO_ERROR;
 }
