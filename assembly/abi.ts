@@ -438,8 +438,8 @@ export const SLOT_USED: u32 = 48;
 export const SLOT_ID: u32 = 52;
 /** Address of the numbers of the latest installations (spte_lru.ts), or 0. */
 export const SLOT_INSTALLED: u32 = 56;
-/** u8 for each 512 gfns: not 0 when one of them may have an spte. */
-export const SLOT_MAPPED: u32 = 56;
+/** Address of a u8 for each 512 gfns: not 0 when one of them may have an spte. */
+export const SLOT_MAPPED: u32 = 60;
 
 export const KVM_MEM_LOG_DIRTY_PAGES: u32 = 1;
 export const KVM_MEM_READONLY: u32 = 2;
