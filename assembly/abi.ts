@@ -1208,3 +1208,52 @@ export const CLOCK_ACCESS_COST: u32 = 16;
 export const CLOCK_L2_COST: u32 = 24;
 export const CLOCK_WALK_COST: u32 = 32;
 export const CLOCK_SIZE: u32 = 96;
+
+// ---- straight runs in the core (assembly/straight): what the host says, u32 each -----------------
+/** 1: the core may serve host faults and make room for them. */
+export const STRAIGHT_ON: u32 = 0;
+/** Address space of the guest's memory. */
+export const STRAIGHT_MM: u32 = 4;
+/** Pages that may be charged. */
+export const STRAIGHT_LIMIT: u32 = 8;
+/** The list of an exact policy, and whether its pages are asked for young (CLOCK) or not (FIFO). */
+export const STRAIGHT_LIST: u32 = 12;
+export const STRAIGHT_ASKS: u32 = 16;
+/** pageoutFree()'s kind of shadow. */
+export const STRAIGHT_SHADOW: u32 = 20;
+/** STRAIGHT_HOOKS_*: the notifier calls of an unmapping; NONE as well when nobody is registered. */
+export const STRAIGHT_HOOKS: u32 = 24;
+export const STRAIGHT_HOOKS_NONE: u32 = 0;
+export const STRAIGHT_HOOKS_PAGE: u32 = 1;
+export const STRAIGHT_HOOKS_RANGE: u32 = 2;
+/** 1: invalidate_page bumps mmu_invalidate_seq. */
+export const STRAIGHT_BUMPS_SEQ: u32 = 28;
+/** 1: a test for young calls a notifier op. */
+export const STRAIGHT_AGES: u32 = 32;
+/** 1: only when the host pte was young. */
+export const STRAIGHT_ASK_ONLY_YOUNG: u32 = 36;
+/** 1: its answer counts. */
+export const STRAIGHT_ANSWER_COUNTS: u32 = 40;
+/** AGE_*: what the op does to the sptes, and whether it flushes. */
+export const STRAIGHT_AGE_ACTION: u32 = 44;
+export const STRAIGHT_AGE_FLUSHES: u32 = 48;
+/** 1: the devices' clock follows the references. */
+export const STRAIGHT_CLOCK: u32 = 52;
+/** The yardstick: hvn of gfn 0, first gfn with words, and behind the last one (0: no yardstick). */
+export const STRAIGHT_GFN_BASE: u32 = 56;
+export const STRAIGHT_GFN_FIRST: u32 = 60;
+export const STRAIGHT_GFN_END: u32 = 64;
+/** Areas in which faults may be served, STRAIGHT_AREA_SIZE each. */
+export const STRAIGHT_AREAS: u32 = 68;
+export const STRAIGHT_AREA: u32 = 72;
+export const STRAIGHT_AREAS_MAX: u32 = 6;
+export const STRAIGHT_AREA_SIZE: u32 = 24;
+/** Words of an area: [start, end), file (0: none), file offset of hvn 0, MAP_* of reads and of writes. */
+export const STRAIGHT_AREA_START: u32 = 0;
+export const STRAIGHT_AREA_END: u32 = 4;
+export const STRAIGHT_AREA_FILE: u32 = 8;
+export const STRAIGHT_AREA_OFFSET: u32 = 12;
+export const STRAIGHT_AREA_READ: u32 = 16;
+export const STRAIGHT_AREA_WRITE: u32 = 20;
+/** No faults of that kind. */
+export const STRAIGHT_NOT: u32 = 0xffffffff;

@@ -58,7 +58,9 @@ import { Gfn, Sptep } from './types';
 /** ACCESS_* flags of a record. */
 const FLAGS_MASK: u64 = 15;
 
-/** L2 hits and misses of the running batch; hits are the rest. */
+/** First record of the running batch. */
+let batchStart: usize = 0;
+/** Its L2 hits and misses so far; hits are the rest. */
 let l2Hits: u32 = 0;
 let misses: u32 = 0;
 
@@ -152,13 +154,14 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
   store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
   bump(VMEXITS);
   const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
-  if (fault && quickFault(vcpu)) return ACCESS_AGAIN;
+  if (fault && quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) return ACCESS_AGAIN;
   accessExit = exit;
   return ACCESS_LEFT;
 }
 
-/** Starts the counts of a batch. */
-export function beginBatch(): void {
+/** Starts the counts of a batch whose first record lies at `records`. */
+export function beginBatch(records: usize): void {
+  batchStart = records;
   l2Hits = 0;
   misses = 0;
 }

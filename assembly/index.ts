@@ -121,6 +121,7 @@ export { faultInstall, faultTranslate } from './mmu/page_fault';
 export { gupPlain } from './mm/gup';
 export { clockAdvance, deviceRead, devices, deviceWrite } from './mm/device';
 export { quickFaultInit } from './mmu/quick_fault';
+export { straightPtr } from './straight/config';
 export {
   verifyInit,
   verifyState,

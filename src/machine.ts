@@ -299,7 +299,10 @@ export class Vm {
     this.#random = new Random(options.seed ?? 1);
     // Version stamps are kept by gfn, which the yardstick's map of the guest gives.
     if (options.yardstick !== false || this.verify) this.#makeYardstick(options.memoryPages);
-    else this.host.hooks = { ...this.host.hooks, majorFault: () => core.x.clockAdvance(0, 0) };
+    else {
+      this.host.hooks = { majorFault: () => core.x.clockAdvance(0, 0) };
+      this.kvm.straight.known = { hooks: this.host.hooks, yardstick: null };
+    }
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
     this.#single = core.x.arenaAlloc(8) >>> 0;
     this.#markCounters = this.stats.read();
@@ -356,6 +359,8 @@ export class Vm {
         x.lockstepRefault(ours(mm, hvn));
       },
     };
+    const yardstick = { base: HVN_BASE, first: this.data.base, end: gfns };
+    this.kvm.straight.known = { hooks: this.host.hooks, yardstick };
     if (!this.verify) return;
     x.verifyInit(gfns);
     x.guestMapInit();

@@ -3,6 +3,7 @@
 // plain cases. Whatever is not plain is left to the protocol, before anything is changed.
 
 import {
+  FAULT_WP,
   FOLLOW_NONE,
   GUP_CHARGE,
   GUP_NO_READ,
@@ -28,6 +29,7 @@ import { framesCharged } from './frame';
 import {
   doAnonymousPage,
   faultClassify,
+  faultPresent,
   filemapMap,
   filemapRead,
   followPage,
@@ -36,6 +38,8 @@ import {
   outWord,
   swapinBegin,
   swapinMap,
+  wpReuse,
+  wpSurelyReuses,
 } from './memory';
 import { hpteGet } from './pte';
 import { swapCacheLookup } from './swap';
@@ -76,6 +80,14 @@ function anonFault(mm: u32, hvn: Hvn, args: u32, room: bool): u32 {
   return doAnonymousPage(mm, hvn, args) == 0 ? GUP_SLOW : 0;
 }
 
+/** A write to a present pte that permits no write, of a page that needs no copy: PRESENT. */
+function presentFault(mm: u32, hvn: Hvn, args: u32, entry: u32): u32 {
+  if ((args & MAP_WRITE_FAULT) == 0 || !wpSurelyReuses(entry, args)) return GUP_SLOW;
+  faultClassify(mm, hvn);
+  if (faultPresent(mm, hvn, MAP_WRITE_FAULT) == FAULT_WP) wpReuse(mm, hvn, args);
+  return 0;
+}
+
 /**
  * The pfn of a page with a reference, as followPage() with `foll` gives it, faulted in when needed with
  * MAP_* `args`; `file` (0: none) and `offset` are what lies behind it, `limit` how many pages may be
@@ -96,7 +108,10 @@ export function gupPlain(
   if (present != FOLLOW_NONE) return present;
   const entry = hpteGet(mm, hvn);
   const copies = file != 0 && (args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT;
-  if (isTracing() || (entry & HPTE_PRESENT) != 0 || (entry == 0 && copies)) return GUP_SLOW;
+  if (isTracing() || (entry == 0 && copies)) return GUP_SLOW;
+  if ((entry & HPTE_PRESENT) != 0) {
+    return presentFault(mm, hvn, args, entry) == 0 ? followPage(mm, hvn, foll) : GUP_SLOW;
+  }
   // The fault is counted once, before room is made for it.
   const made = (args & MAP_ROOM_MADE) != 0;
   if (!made) faultClassify(mm, hvn);

@@ -363,6 +363,15 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   return 1;
 }
 
+/** Whether wpReuse() needs no look at references for the page of a pte: it makes the page writable. */
+export function wpSurelyReuses(pte: Hpte, args: u32): bool {
+  if ((pte & HPTE_SWAP) != 0) return false;
+  const pfn = pte >> HPTE_PFN_SHIFT;
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  if ((flags & PG_ANON) != 0) return (flags & (PG_KSM | PG_ANON_EXCLUSIVE)) == PG_ANON_EXCLUSIVE;
+  return (args & MAP_SHARED) != 0 && !isShmemPage(pfn);
+}
+
 /** Whether nobody but this mapping (and the swap cache) holds a page that is not marked exclusive. */
 function wpMayReuse(pfn: Pfn, args: u32): bool {
   const page = framePtr(folioOf(pfn));

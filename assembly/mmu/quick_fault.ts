@@ -6,11 +6,13 @@
 import {
   FOLL_WRITE,
   FOLLOW_NONE,
+  HPTE_WRITE,
   KVM_INVALIDATE_SEQ,
   PFERR_RSVD_MASK,
   REQ_TLB_FLUSH,
   RET_PF_CONTINUE,
   RET_PF_FIXED,
+  RET_PF_RETRY,
   RET_PF_SPURIOUS,
   VCPU_FAULT_CODE,
   VCPU_FAULT_FLAGS,
@@ -30,13 +32,16 @@ import {
 import { SHADOW_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
 import { followPage } from '../mm/memory';
+import { hpteGet } from '../mm/pte';
 import { bump } from '../stats';
+import { straightGup } from '../straight/gup';
+import { noTableTaken, tableTaken } from '../straight/reclaim';
 import { Pfn } from '../types';
 import { setWalkFresh } from './fault';
 import { guestWalk } from './guest_walk';
 import { KVM } from './kvm';
 import { faultInstall, faultTranslate } from './page_fault';
-import { hvaToPfnFast } from './pfn';
+import { folioSetReferenced, hvaToPfnFast } from './pfn';
 
 let enabled: bool = false;
 let mmId: u32 = 0;
@@ -44,6 +49,9 @@ let touch: u32 = 0;
 let gupFlags: u32 = 0;
 let faultCheck: u32 = 0;
 let marksAccessed: u32 = 0;
+/** Faults in a row that ended in RET_PF_RETRY; the host counts those that make no progress. */
+let retries: u32 = 0;
+const RETRIES_MAX: u32 = 8;
 
 /**
  * Lets run() serve faults (`on`), as the generation does it: TOUCH_* of the fast host lookup, or 0 and
@@ -75,8 +83,17 @@ function lookUp(vcpu: usize): Pfn {
   return followPage(mmId, hvn, gupFlags | FOLL_WRITE);
 }
 
-/** The guest walk, the translation, the lookup and the mapping; RET_PF_CONTINUE: the host's turn. */
-function serve(vcpu: usize): u32 {
+/** Whether the host maps the page writable and its slot is not read-only. */
+function mapsWritable(vcpu: usize): u32 {
+  if (load<u32>(vcpu, VCPU_FAULT_READONLY) != 0) return 0;
+  return (hpteGet(mmId, load<u32>(vcpu, VCPU_FAULT_HVN)) & HPTE_WRITE) != 0 ? 1 : 0;
+}
+
+/**
+ * The guest walk, the translation, the lookup and the mapping; RET_PF_CONTINUE: the host's turn. The
+ * counts of the running batch are for the clock.
+ */
+function serve(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
   store<u32>(vcpu, 1, VCPU_FAULT_WALKED);
   if (load<u32>(vcpu, VCPU_TDP) != 0) {
@@ -88,10 +105,20 @@ function serve(vcpu: usize): u32 {
   store<u32>(vcpu, early, VCPU_FAULT_TRANSLATED);
   store<u32>(vcpu, 2, VCPU_FAULT_WALKED);
   if (early != RET_PF_CONTINUE) return RET_PF_CONTINUE;
-  const pfn = lookUp(vcpu);
-  if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
-  setWalkFresh(true);
-  const result = faultInstall(vcpu, pfn, 1, faultCheck, seq, marksAccessed);
+  noTableTaken();
+  let pfn = lookUp(vcpu);
+  let writable: u32 = 1;
+  if (pfn == FOLLOW_NONE) {
+    const want = load<u32>(vcpu, VCPU_FAULT_WANT);
+    pfn = straightGup(load<u32>(vcpu, VCPU_FAULT_HVN), gupFlags | want, accesses, l2Hits);
+    if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
+    writable = mapsWritable(vcpu);
+    // A read fault is mapped writable if that costs nothing: one more look, for writing.
+    if (writable != 0 && want == 0 && touch != 0) folioSetReferenced(pfn);
+  }
+  // Reclaim may have taken a table that was walked.
+  setWalkFresh(!tableTaken);
+  const result = faultInstall(vcpu, pfn, writable, faultCheck, seq, marksAccessed);
   setWalkFresh(false);
   return result;
 }
@@ -101,16 +128,19 @@ function serve(vcpu: usize): u32 {
  * finds in VCPU_FAULT_WALKED how far it came, and in VCPU_FAULT_RESULT what the fault came to
  * (RET_PF_CONTINUE: to nothing yet).
  */
-export function quickFault(vcpu: usize): bool {
+export function quickFault(vcpu: usize, accesses: u32, l2Hits: u32): bool {
   if (!enabled || isTracing()) return false;
   if ((load<u32>(vcpu, VCPU_FAULT_CODE) & PFERR_RSVD_MASK) != 0) return false;
   if (load<u32>(vcpu, VCPU_ROOT) == 0) return false;
-  const result = serve(vcpu);
+  const result = serve(vcpu, accesses, l2Hits);
   if (result == RET_PF_CONTINUE) return false;
   bump(SHADOW_PAGE_FAULTS);
   // A flush of everything was done when it was asked for; other requests are the host's.
   const requests = load<u32>(vcpu, VCPU_REQUESTS) & ~REQ_TLB_FLUSH;
-  if ((result == RET_PF_FIXED || result == RET_PF_SPURIOUS) && requests == 0) {
+  retries = result == RET_PF_RETRY ? retries + 1 : 0;
+  const again =
+    retries != 0 ? retries < RETRIES_MAX : result == RET_PF_FIXED || result == RET_PF_SPURIOUS;
+  if (again && requests == 0) {
     store<u32>(vcpu, 0, VCPU_REQUESTS);
     store<u32>(vcpu, 0, VCPU_FAULT_WALKED);
     return true;

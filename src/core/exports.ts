@@ -239,6 +239,8 @@ export interface RunExports {
     check: number,
     releaseMarks: number,
   ): void;
+  /** Address of the STRAIGHT_* words: what of a straight run the core may do itself. */
+  straightPtr(): number;
   /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
   runBatch(vcpu: number, records: number, count: number): number;
   /** One access to gva hi:lo when the TLB serves it at once; 0: nothing was done. */

@@ -31,6 +31,7 @@ import { Task } from '../sched/task.ts';
 import { type FaultProtocol, faultCheck, faultProtocolOf } from './fault-protocol.ts';
 import { kvmGeneration, type KvmGeneration } from './generation.ts';
 import { kvmNotifier } from './notifier.ts';
+import { StraightRuns } from './straight.ts';
 import { Vcpu } from './vcpu.ts';
 
 /** log2 of the hash chains for shadow pages (KVM_MMU_HASH_SHIFT). */
@@ -102,6 +103,8 @@ export class Kvm {
   readonly check: number;
   /** 1: the reference that a fault drops marks the page accessed. */
   readonly releaseMarks: number;
+  /** What the core may do of straight runs. */
+  readonly straight: StraightRuns;
   /** The VM's notifier, as it registers it. */
   readonly notifier: MmuNotifierOps;
   /** Byte address of the VM's words (KVM_*). */
@@ -146,7 +149,7 @@ export class Kvm {
     const ahead = options.prefetch === false ? ~KVM_FEATURE_PREFETCH : ~0;
     core.x.kvmInit((this.generation.features & ahead) | pins | flush, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled(aging.kvm.mkold === 'access-track' ? 1 : 0);
-    this.#initQuickFaults(options.quickFaults ?? true);
+    this.straight = new StraightRuns(this, this.#initQuickFaults(options.quickFaults ?? true));
     if (aging.kvm.shrinkEvery > 0) core.x.spteLruInit(SPTE_LRU_SHIFT);
     core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
     const count = options.vcpus ?? 1;
@@ -161,14 +164,15 @@ export class Kvm {
     if (aging.kvm.notifiers) mm.registerNotifier(this.notifier);
   }
 
-  /** Simple faults stay in the core, with the pieces of which kvmPageFault() consists. */
-  #initQuickFaults(wanted: boolean): void {
+  /** Simple faults stay in the core, with the pieces of which kvmPageFault() consists; whether they do. */
+  #initQuickFaults(wanted: boolean): boolean {
     const { generation, protocol, mm } = this;
     const simple = protocol.retry !== 'seqlock' && protocol.bug === undefined;
     const touch = generation.gupFast ? this.touch : 0;
     const foll = this.gupTouch | (this.touch === TOUCH_PTE_YOUNG ? FOLL_YOUNG : 0);
-    const on = wanted && simple ? 1 : 0;
-    this.core.x.quickFaultInit(on, mm.id, touch, foll, this.check, this.releaseMarks);
+    const on = wanted && simple;
+    this.core.x.quickFaultInit(on ? 1 : 0, mm.id, touch, foll, this.check, this.releaseMarks);
+    return on;
   }
 
   /** Everything of the VM that a snapshot must hold besides linear memory. */

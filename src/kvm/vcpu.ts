@@ -141,6 +141,7 @@ export class Vcpu {
     for (;;) {
       this.roots.honour();
       if (this.roots.current.sp === 0) this.roots.load(this.cr3);
+      this.kvm.straight.refresh();
       const ran = this.#batch(at, (end - at) / 8);
       at += ran * 8;
       stuck = ran === 0 ? stuck + 1 : 0;

@@ -29,6 +29,7 @@ function run(
   quickFaults: boolean,
   policy: string,
   vcpus: number,
+  backing: 'anon' | 'file' = 'anon',
 ) {
   const vm = createVm({
     // Pages under sptes that nothing drops can't be reclaimed.
@@ -39,6 +40,7 @@ function run(
     policy: makePolicy(policy),
     quickFaults,
     vcpus,
+    backing,
     seed: 3,
   });
   const records = vm.core.x.arenaAlloc(REFERENCES * 8) >>> 0;
@@ -60,6 +62,12 @@ test.each(cases)('%s, %s: faults served in the core count as others', (protocol,
     expect(run(protocol, generation, true, policy, 2)).toEqual(host);
     expect(host.shadow_page_faults).toBeGreaterThan(PAGES);
   }
+});
+
+test.each(cases)('%s, %s: pages of a file, first in first out', (protocol, generation) => {
+  const host = run(protocol, generation, false, 'fifo', 1, 'file');
+  expect(run(protocol, generation, true, 'fifo', 1, 'file')).toEqual(host);
+  expect(host.major_faults).toBeGreaterThan(PAGES - 1);
 });
 
 /** The same on nested tables: pages 0 to 3 are the guest's tables, which map every page to itself. */

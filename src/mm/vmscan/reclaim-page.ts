@@ -232,7 +232,7 @@ function call(t: Task, at: number, host: Host): boolean {
 }
 
 /** Which shadow an evicted page leaves (pageoutFree). */
-function shadowKind(host: Host): number {
+export function shadowKind(host: Host): number {
   if (!host.generation.workingset) return 0;
   return host.reclaimsForAll ? 3 : 1;
 }

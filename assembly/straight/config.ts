@@ -1,0 +1,38 @@
+// A straight run is one that nothing can preempt: the emulator's, as opposed to the explorer's. The
+// files of this folder compose, for the plain cases of such a run, the same pieces of mm/ and mmu/ as
+// the protocols of src/ do, in the same order and without the preemption points between them, so that
+// a fault with the reclaim that it needs stays in the core. What is not plain is left to the
+// protocols before anything is changed. tests: test/profiling/quick-fault.test.ts, test/explore/straight.test.ts.
+//
+// Here: what the host allows (STRAIGHT_*), written by src/kvm/straight.ts whenever it changes.
+
+import {
+  STRAIGHT_AREA,
+  STRAIGHT_AREAS,
+  STRAIGHT_AREAS_MAX,
+  STRAIGHT_AREA_END,
+  STRAIGHT_AREA_SIZE,
+  STRAIGHT_AREA_START,
+} from '../abi';
+import { Hvn } from '../types';
+
+/** The STRAIGHT_* words. */
+export const STRAIGHT: usize = memory.data(216, 8);
+if (STRAIGHT_AREA + STRAIGHT_AREAS_MAX * STRAIGHT_AREA_SIZE != 216) ERROR('abi: STRAIGHT_AREA');
+
+/** Address of the words, for the host. */
+export function straightPtr(): u32 {
+  return <u32>STRAIGHT;
+}
+
+/** The area that holds a page, or 0. */
+export function straightArea(hvn: Hvn): usize {
+  let area = STRAIGHT + <usize>STRAIGHT_AREA;
+  const end = area + <usize>(load<u32>(STRAIGHT, STRAIGHT_AREAS) * STRAIGHT_AREA_SIZE);
+  for (; area < end; area += <usize>STRAIGHT_AREA_SIZE) {
+    const inside =
+      hvn >= load<u32>(area, STRAIGHT_AREA_START) && hvn < load<u32>(area, STRAIGHT_AREA_END);
+    if (inside) return area;
+  }
+  return 0;
+}

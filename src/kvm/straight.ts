@@ -1,0 +1,170 @@
+// What of a straight run the core may do itself: host faults of KVM's page fault and the reclaim that
+// makes room for them (assembly/straight). The host says so in STRAIGHT_* words, before a batch, when
+// anything that they depend on was replaced.
+
+import * as abi from '../../assembly/abi.ts';
+import { mapArgs } from '../mm/fault.ts';
+import type { HostHooks } from '../mm/host.ts';
+import { Mm } from '../mm/mm.ts';
+import { ClockPolicy } from '../mm/vmscan/clock.ts';
+import { FifoPolicy } from '../mm/vmscan/fifo.ts';
+import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
+import { shadowKind } from '../mm/vmscan/reclaim-page.ts';
+import { VM_SHARED, type Vma } from '../mm/vma.ts';
+import type { Kvm } from './kvm.ts';
+
+/** Hooks of a host that the core knows how to call: those of the machine's clock and yardstick. */
+export interface StraightHooks {
+  readonly hooks: HostHooks;
+  /** Which guest pages the yardstick knows; null: there is none. */
+  readonly yardstick: {
+    readonly base: number;
+    readonly first: number;
+    readonly end: number;
+  } | null;
+}
+
+/** An exact policy whose scan the core has, too; a policy derived from one is its author's. */
+function scanOf(policy: ReclaimPolicy): { asks: boolean } | null {
+  const kind = Object.getPrototypeOf(policy) as unknown;
+  if (kind === ClockPolicy.prototype) return { asks: true };
+  return kind === FifoPolicy.prototype ? { asks: false } : null;
+}
+
+/** Keeps the STRAIGHT_* words of one VM. */
+export class StraightRuns {
+  readonly #kvm: Kvm;
+  readonly #ptr: number;
+  readonly #enabled: boolean;
+  /** The machine's hooks, when it has any. */
+  known: StraightHooks | null = null;
+  #seen: readonly unknown[] = [];
+
+  constructor(kvm: Kvm, enabled: boolean) {
+    this.#kvm = kvm;
+    this.#enabled = enabled;
+    this.#ptr = kvm.core.x.straightPtr() >>> 0;
+  }
+
+  /** Brings the words up to date. */
+  refresh(): void {
+    const { mm, core } = this.#kvm;
+    if (!this.#enabled || !(mm instanceof Mm)) return;
+    const { host, vmas, notifiers } = mm;
+    const seen = this.#seen;
+    if (
+      seen[0] === vmas &&
+      seen[1] === notifiers.entries &&
+      seen[2] === host.limit &&
+      seen[3] === host.hooks &&
+      seen[4] === core.tracing &&
+      seen[5] === this.known &&
+      seen[6] === host.shmemFiles &&
+      seen[7] === host.reclaimsForAll &&
+      seen[8] === notifiers.head
+    ) {
+      return;
+    }
+    this.#seen = [
+      vmas,
+      notifiers.entries,
+      host.limit,
+      host.hooks,
+      core.tracing,
+      this.known,
+      host.shmemFiles,
+      host.reclaimsForAll,
+      notifiers.head,
+    ];
+    this.#set(abi.STRAIGHT_ON, this.#write(mm) ? 1 : 0);
+  }
+
+  #set(at: number, value: number): void {
+    this.#kvm.core.mem.store32(this.#ptr + at, value);
+  }
+
+  /** Writes the words; false: the host is not that plain, and every fault is the protocol's. */
+  #write(mm: Mm): boolean {
+    const { host } = mm;
+    const { aging, core, tdp } = this.#kvm;
+    const scan = scanOf(host.policy);
+    const plain = !tdp && !core.tracing && host.thp === 'never' && host.shmemFiles.length === 0;
+    const { head } = mm.notifiers;
+    const alone = head === 0 || this.#isAlone(mm, head);
+    if (scan === null || !plain || !alone || host.swap.mayFail || host.disk.mayFail) return false;
+    if (aging.kvm.shrinkEvery !== 0 || !this.#writeHooks(host.hooks)) return false;
+    this.#set(abi.STRAIGHT_MM, mm.id);
+    this.#set(abi.STRAIGHT_LIMIT, host.limit);
+    this.#set(abi.STRAIGHT_LIST, abi.LRU_POLICY_FIRST);
+    this.#set(abi.STRAIGHT_ASKS, scan.asks ? 1 : 0);
+    this.#set(abi.STRAIGHT_SHADOW, shadowKind(host));
+    this.#writeNotifier(head !== 0);
+    this.#writeAreas(mm);
+    return true;
+  }
+
+  /** KVM is the only notifier of the mm. */
+  #isAlone(mm: Mm, head: number): boolean {
+    const { ops, next } = mm.notifiers.entry(head);
+    return next === 0 && ops === this.#kvm.notifier && mm.notifiers.onMisuse === null;
+  }
+
+  /** Nobody listens, or the machine's own clock and yardstick. */
+  #writeHooks(hooks: HostHooks): boolean {
+    const ours = this.known !== null && this.known.hooks === hooks;
+    if (!ours && Object.keys(hooks).length > 0) return false;
+    const { base, first, end } = (ours ? this.known?.yardstick : null) ?? {
+      base: 0,
+      first: 0,
+      end: 0,
+    };
+    this.#set(abi.STRAIGHT_CLOCK, ours ? 1 : 0);
+    this.#set(abi.STRAIGHT_GFN_BASE, base);
+    this.#set(abi.STRAIGHT_GFN_FIRST, first);
+    this.#set(abi.STRAIGHT_GFN_END, end);
+    return true;
+  }
+
+  #writeNotifier(registered: boolean): void {
+    const { aging, ageAction, protocol } = this.#kvm;
+    const { hooks, op } = aging;
+    const called = hooks === '6.x' ? abi.STRAIGHT_HOOKS_RANGE : abi.STRAIGHT_HOOKS_PAGE;
+    const none = hooks === 'none' || !registered;
+    this.#set(abi.STRAIGHT_HOOKS, none ? abi.STRAIGHT_HOOKS_NONE : called);
+    const bumps = protocol.retry === 'seq-count' || protocol.retry === 'range';
+    this.#set(abi.STRAIGHT_BUMPS_SEQ, bumps ? 1 : 0);
+    this.#set(abi.STRAIGHT_AGES, registered && op !== 'none' ? 1 : 0);
+    this.#set(abi.STRAIGHT_ASK_ONLY_YOUNG, aging.askOnlyYoung ? 1 : 0);
+    this.#set(abi.STRAIGHT_ANSWER_COUNTS, aging.answerCounts ? 1 : 0);
+    // age_page acts as the protocol says, the later ops clear the accessed bit.
+    const flushes = op === 'age_page' ? aging.kvm.flush : op === 'clear_flush_young';
+    this.#set(abi.STRAIGHT_AGE_ACTION, op === 'age_page' ? ageAction : abi.AGE_CLEAR);
+    this.#set(abi.STRAIGHT_AGE_FLUSHES, flushes ? 1 : 0);
+  }
+
+  /** The areas behind the memslots, as far as there is room for them. */
+  #writeAreas(mm: Mm): void {
+    const { regions } = this.#kvm;
+    const backs = ({ start, end }: Vma): boolean =>
+      regions.some(({ hvn, npages }) => start < hvn + npages && hvn < end);
+    const areas = mm.vmas.filter(backs).slice(0, abi.STRAIGHT_AREAS_MAX);
+    this.#set(abi.STRAIGHT_AREAS, areas.length);
+    areas.forEach((vma, i) => {
+      const at = abi.STRAIGHT_AREA + i * abi.STRAIGHT_AREA_SIZE;
+      this.#set(at + abi.STRAIGHT_AREA_START, vma.start);
+      this.#set(at + abi.STRAIGHT_AREA_END, vma.end);
+      this.#set(at + abi.STRAIGHT_AREA_FILE, vma.file);
+      this.#set(at + abi.STRAIGHT_AREA_OFFSET, vma.pgoff - vma.start);
+      this.#set(at + abi.STRAIGHT_AREA_READ, this.#faultArgs(mm, vma, false));
+      this.#set(at + abi.STRAIGHT_AREA_WRITE, this.#faultArgs(mm, vma, true));
+    });
+  }
+
+  /** MAP_* of a fault; STRAIGHT_NOT where it is forbidden or the first of its kind in the area. */
+  #faultArgs(mm: Mm, vma: Vma, write: boolean): number {
+    const makesAnon = write && (vma.flags & VM_SHARED) === 0;
+    const first = vma.faulted !== true || (makesAnon && vma.anon !== true);
+    if (first || !mm.permits(vma, write)) return abi.STRAIGHT_NOT;
+    return mapArgs(mm, vma, write) | (mm.host.generation.zeroPage ? abi.MAP_ZERO_PAGE : 0);
+  }
+}
