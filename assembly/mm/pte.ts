@@ -53,6 +53,13 @@ let freeLeaves: usize = 0;
 let leavesInUse: u32 = 0;
 /** Empty leaf tables stay until hpteFreeTables(). */
 let keepTables: bool = false;
+/** Counts what makes the address of a pte wrong: a freed leaf table, a changed memslot. */
+export let ptepEpoch: u32 = 0;
+
+/** Addresses of ptes that were kept may be wrong from now on. */
+export function ptepsMoved(): void {
+  ptepEpoch++;
+}
 
 /** Whether empty leaf tables stay (1) until hpteFreeTables(). */
 export function hpteKeepTables(keep: u32): void {
@@ -125,6 +132,7 @@ function leafAlloc(): usize {
 }
 
 function leafFree(leaf: usize): void {
+  ptepsMoved();
   leavesInUse--;
   unchargeTable();
   store<u32>(leaf, <u32>freeLeaves);

@@ -70,6 +70,7 @@ import {
   VCPU_FAULT_GVA,
   VCPU_PKRU,
   VCPU_ROOT,
+  VCPU_ROOT_LEVEL,
   VCPU_WALK_GFN,
   VCPU_WALK_INDEX,
   VCPU_WALK_LEVEL,
@@ -87,7 +88,7 @@ import {
   SPTES_PREFETCHED,
   SPURIOUS_PAGE_FAULTS,
 } from '../counters';
-import { trace } from '../events';
+import { isTracing, trace } from '../events';
 import { getPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { folioSetReferenced } from './pfn';
@@ -129,7 +130,14 @@ import {
   tableToSp,
 } from './shadow_page';
 import { spteLruAdd, spteLruOn } from './spte_lru';
-import { isLargePte, isShadowPresentPte, makeMmioSpte, makeNonleafSpte, spteToPfn } from './spte';
+import {
+  isLargePte,
+  isShadowPresentPte,
+  makeMmioSpte,
+  makeNonleafSpte,
+  SPTE_PFN_MASK,
+  spteToPfn,
+} from './spte';
 import {
   gfnShadowed,
   markUnsync,
@@ -307,16 +315,66 @@ export function setSpte(
   }
   if (refused && writeFault) result = RET_PF_EMULATE;
   if (flush) flushRemoteTlbs();
+  if (wasRmapped) spSetTranslation(sp, index, gfn, access);
+  else noteInstalled(slot, sp, sptep, level, access, gfn, pfn);
+  if (prefetch && !wasRmapped) bump(SPTES_PREFETCHED);
+  return result;
+}
+
+/** An spte was written where none was: its translation, rmap, notes and reference. */
+function noteInstalled(
+  slot: usize,
+  sp: usize,
+  sptep: Sptep,
+  level: u32,
+  access: u32,
+  gfn: Gfn,
+  pfn: Pfn,
+): void {
+  const index = spteIndex(sptep);
   spSetTranslation(sp, index, gfn, access);
-  if (!wasRmapped) {
-    noteRmapSize(pteListAdd(gfnToRmap(slot, gfn, level), sptep));
-    if (spteLruOn) spteLruAdd(slot, gfn);
-    store<u8>(gfnMapped(slot, gfn), 1);
-    spNotePresent(sp, index);
-    bump(SPTES_INSTALLED);
-    if (prefetch) bump(SPTES_PREFETCHED);
-    if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
+  noteRmapSize(pteListAdd(gfnToRmap(slot, gfn, level), sptep));
+  if (spteLruOn) spteLruAdd(slot, gfn);
+  store<u8>(gfnMapped(slot, gfn), 1);
+  spNotePresent(sp, index);
+  bump(SPTES_INSTALLED);
+  if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
+}
+
+/**
+ * The empty entry for a guest 4 KiB page whose shadow tables are all there, for a walk after which
+ * nothing ran; 0: fetchTables() and the rest have something to do.
+ */
+function settledSptep(vcpu: usize, gva: u64): Sptep {
+  if (!walkIsFresh || isTracing() || load<u32>(vcpu, VCPU_WALK_LEVEL) != 1) return 0;
+  // With CR0.WP the rights are those of the walk; without a limit no table has to go.
+  if ((load<u32>(vcpu, VCPU_CR0) & CR0_WP) == 0) return 0;
+  if (load<u32>(KVM, KVM_N_MAX_MMU_PAGES) != 0) return 0;
+  let table = <usize>load<u32>(vcpu, VCPU_ROOT);
+  for (let level = load<u32>(vcpu, VCPU_ROOT_LEVEL); level > 1; level--) {
+    store<u32>(tableToSp(table), 0, SP_WRITE_FLOODING);
+    const spte = load<u64>(table + (shadowIndex(gva, level) << 3));
+    if (!isShadowPresentPte(spte) || isLargePte(spte)) return 0;
+    table = <usize>(spte & SPTE_PFN_MASK);
   }
+  const sptep = table + (shadowIndex(gva, 1) << 3);
+  return load<u64>(sptep) == 0 ? sptep : 0;
+}
+
+/** shadowMap() for an entry of settledSptep(): mmu_set_spte where no spte was. */
+function mapSettled(vcpu: usize, sptep: Sptep, pfn: Pfn, hostWritable: bool): u32 {
+  store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
+  const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
+  const slot = gfnToMemslot(gfn);
+  const access =
+    load<u32>(vcpu, VCPU_WALK_PTE_ACCESS) | (load<u32>(vcpu, VCPU_WALK_PKEY) << ACC_PKEY_SHIFT);
+  const sp = sptepToSp(sptep);
+  store<u32>(sp, 0, SP_WRITE_FLOODING);
+  store<u64>(sptep, makeSpte(sp, slot, access, gfn, pfn, 0, false, true, hostWritable));
+  const write = (load<u32>(vcpu, VCPU_FAULT_FLAGS) & ACCESS_KIND_MASK) == ACCESS_WRITE;
+  const result = wrprot && write ? RET_PF_EMULATE : RET_PF_FIXED;
+  noteInstalled(slot, sp, sptep, 1, access, gfn, pfn);
+  ptePrefetch(vcpu, sptep);
   return result;
 }
 
@@ -508,6 +566,8 @@ export function prefetchOne(vcpu: usize, sptep: Sptep): void {
  * RET_PF_REWALK when the guest's tables changed since the walk.
  */
 export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
+  const settled = settledSptep(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA));
+  if (settled != 0) return mapSettled(vcpu, settled, pfn, hostWritable != 0);
   makeMmuPagesAvailable();
   store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);

@@ -62,7 +62,7 @@ export const PT_PAGE_SIZE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
 export const PT_GLOBAL: u64 = (<u64>1) << (<u64>PT_GLOBAL_BIT);
 export const PT64_NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
 /** Bits 51:12. */
-const PT64_BASE_MASK: u64 = 0x000f_ffff_ffff_f000;
+export const PT64_BASE_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 /** Root level of the paging mode: 0 no paging, 2 32-bit, 3 PAE, 4 and 5 IA-32e (4.1.1). */
 export function pagingRootLevel(vcpu: usize): u32 {

@@ -52,11 +52,13 @@ import {
   WALK_OK,
 } from '../abi';
 import { GUEST_WALKS } from '../counters';
-import { trace } from '../events';
+import { isTracing, trace } from '../events';
 import { bump } from '../stats';
 import {
   PT_ACCESSED,
+  PT64_BASE_MASK,
   PT_DIRTY,
+  PT_PAGE_SIZE,
   PT_PRESENT,
   accessErrorBits,
   gpteAccess,
@@ -72,6 +74,7 @@ import {
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
 import { hpteGet, hpteOr } from '../mm/pte';
 import { gfnToMemslot, markPageDirty, slotReadonly } from './memslot';
+import { tableContent, walkCacheOn } from './walk_cache';
 
 /** No such gfn: beyond what a memslot can hold. */
 const NO_GFN: u32 = 0xffffffff;
@@ -203,6 +206,43 @@ function finishLeaf(vcpu: usize, root: u32, top: u32, level: u32, access: u32, f
 }
 
 /**
+ * The walk of 4- and 5-level paging that succeeds and has nothing to set: what nearly every fault
+ * makes. False: VCPU_WALK_* mean nothing, walk() is to find out.
+ */
+function walkSettled(vcpu: usize, root: u32, gva: u64, flags: u32): bool {
+  const write = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE;
+  // No entry of an upper level is large or reserved, every entry is present and accessed.
+  const reserved = reservedGpteBits(vcpu, root, 1, 0);
+  const settled = PT_PRESENT | PT_ACCESSED;
+  let next = load<u64>(vcpu, VCPU_CR3);
+  let access: u32 = ACC_ALL;
+  let level = root;
+  while (true) {
+    const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
+    const table = tableContent(gfn);
+    if (table == 0) return false;
+    const index = (<u32>(gva >> (<u64>(PAGE_SHIFT + 9 * (level - 1))))) & 511;
+    const gpte = load<u64>(table + ((<usize>index) << 3));
+    const perLevel = vcpu + ((<usize>level) << 2);
+    store<u32>(perLevel, gfn, VCPU_WALK_TABLE_GFN);
+    store<u32>(perLevel, index, VCPU_WALK_INDEX);
+    store<u32>(perLevel, access, VCPU_WALK_LEVEL_ACCESS);
+    store<u64>(vcpu + ((<usize>level) << 3), gpte, VCPU_WALK_PTE);
+    const large: u64 = level == 1 ? 0 : PT_PAGE_SIZE;
+    if ((gpte & (settled | reserved | large)) != settled) return false;
+    if (level == 1) {
+      if (write && (gpte & PT_DIRTY) == 0) return false;
+      store<u32>(vcpu, 1, VCPU_WALK_LEVEL);
+      store<u32>(vcpu, access, VCPU_WALK_PT_ACCESS);
+      return finishLeaf(vcpu, root, root, 1, access & gpteAccess(gpte), flags) == WALK_OK;
+    }
+    access &= gpteAccess(gpte);
+    next = gpte;
+    level--;
+  }
+}
+
+/**
  * Walks the guest's tables for the gva in VCPU_FAULT_GVA and an access with ACCESS_* `flags`. Fills
  * VCPU_WALK_* and returns WALK_*. A table outside all memslots reads as not present, as in KVM.
  */
@@ -211,6 +251,14 @@ export function guestWalk(vcpu: usize, flags: u32): u32 {
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
   const root = pagingRootLevel(vcpu);
   store<u32>(vcpu, 0, VCPU_WALK_AD_SET);
+  if (root >= 4 && walkCacheOn() && !isTracing() && isCanonical(root, gva)) {
+    if (walkSettled(vcpu, root, gva, flags)) return WALK_OK;
+  }
+  return walk(vcpu, root, gva, flags);
+}
+
+/** The walk in any mode, with any outcome. */
+function walk(vcpu: usize, root: u32, gva: u64, flags: u32): u32 {
   if (root == 0) return walkWithoutPaging(vcpu, gva);
   if (!isCanonical(root, gva)) return finish(vcpu, WALK_NONCANONICAL, 0);
 

@@ -28,7 +28,7 @@ import {
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
-import { hpteGet, hpteOr } from '../mm/pte';
+import { hpteGet, hpteOr, ptepsMoved } from '../mm/pte';
 import { Gfn, Hvn } from '../types';
 
 /** The slots, by id. */
@@ -105,6 +105,7 @@ export function memslotSet(
 ): void {
   const slot = slotPtr(id);
   lastSlot = 0;
+  ptepsMoved();
   if (npages == 0) {
     store<u32>(slot, 0, SLOT_NPAGES);
     store<u32>(slot, 0, SLOT_FLAGS);

@@ -41,6 +41,7 @@ import { setWalkFresh } from './fault';
 import { guestWalk } from './guest_walk';
 import { KVM } from './kvm';
 import { faultInstall, faultTranslate } from './page_fault';
+import { walkCacheEnable } from './walk_cache';
 import { folioSetReferenced, hvaToPfnFast } from './pfn';
 
 let enabled: bool = false;
@@ -66,6 +67,7 @@ export function quickFaultInit(
   releaseMarks: u32,
 ): void {
   enabled = on != 0;
+  walkCacheEnable(enabled);
   mmId = mm;
   touch = touchBy;
   gupFlags = foll;
