@@ -135,8 +135,8 @@ export function hitL2(tlb: usize, want: u64, mask: u64): bool {
 
 /** missL1() made the access; tlbValue has its translation. */
 export const ACCESS_MADE: u32 = 0;
-/** A fault was served: the access is to be made now, under another tag perhaps. */
-export const ACCESS_AGAIN: u32 = 1;
+/** The same after a fault that was served: the tag and the yardstick's time may be others now. */
+export const ACCESS_SERVED: u32 = 1;
 /** A vmexit for the host: `accessExit`. */
 export const ACCESS_LEFT: u32 = 2;
 
@@ -152,11 +152,28 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
   if (exit == EXIT_DONE) return ACCESS_MADE;
   store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
   store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
-  bump(VMEXITS);
-  const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
-  if (fault && quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) return ACCESS_AGAIN;
-  accessExit = exit;
-  return ACCESS_LEFT;
+  return faultAndFill(vcpu, at, record, exit);
+}
+
+/**
+ * A vmexit; when it is a fault that can be served here, the walk and the fill that follow. No TLB holds
+ * the page by then: the lookup found none, or removed one that denied the access.
+ */
+function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
+  const flags = <u32>(record & FLAGS_MASK);
+  while (true) {
+    bump(VMEXITS);
+    const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
+    if (!fault || !quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) {
+      accessExit = exit;
+      return ACCESS_LEFT;
+    }
+    const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
+    exit = walkAndFill(vcpu, want, flags);
+    if (exit != EXIT_DONE) continue;
+    misses++;
+    return ACCESS_SERVED;
+  }
 }
 
 /** Starts the counts of a batch whose first record lies at `records`. */

@@ -112,8 +112,6 @@ function runFirstWay<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): us
           tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
           now = lockstepNow;
           oldest = lockstepOldest;
-          at -= 8;
-          continue;
         }
         value = tlbValue;
       }
@@ -201,8 +199,6 @@ function runAnyWay<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
         tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
         now = lockstepNow;
         oldest = lockstepOldest;
-        at -= 8;
-        continue;
       }
       value = tlbValue;
     }
@@ -247,10 +243,6 @@ function runAnySet<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
     if (value == NO_VALUE) {
       const how = missL1(vcpu, tlb, at, want, mask);
       if (how == ACCESS_LEFT) break;
-      if (how != ACCESS_MADE) {
-        at -= 8;
-        continue;
-      }
       value = tlbValue;
     }
     batchKinds += load<u64>(row, ROW_KINDS);

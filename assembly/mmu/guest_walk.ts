@@ -181,12 +181,12 @@ function updateAccessedDirty(vcpu: usize, top: u32, leaf: u32, entryBytes: u32, 
   return true;
 }
 
-/** The leaf is found: checks the rights, sets A and D, records the translation. */
-function finishLeaf(vcpu: usize, root: u32, top: u32, level: u32, access: u32, flags: u32): u32 {
+/** The leaf is found: checks the rights and records the translation. #PF error code, or 0. */
+function translateLeaf(vcpu: usize, root: u32, level: u32, access: u32, flags: u32): u32 {
   const gpte = load<u64>(vcpu + ((<usize>level) << 3), VCPU_WALK_PTE);
   const pkey = root >= 4 ? gptePkey(gpte) : 0;
   const error = permissionFault(vcpu, access, pkey, flags);
-  if (error != 0) return finish(vcpu, WALK_FAULT, error);
+  if (error != 0) return error;
 
   const write = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE;
   // Without a write, a clean leaf gives no write access, so that the first write exits and sets D.
@@ -198,6 +198,14 @@ function finishLeaf(vcpu: usize, root: u32, top: u32, level: u32, access: u32, f
   const offset = gva & (((<u64>1) << (<u64>levelShift(root, level))) - 1);
   const frame = gpteToFrame(root, level, gpte, true) + (offset >> (<u64>PAGE_SHIFT));
   storeTranslation(vcpu, frame, gva);
+  return 0;
+}
+
+/** The same, and sets A and D. */
+function finishLeaf(vcpu: usize, root: u32, top: u32, level: u32, access: u32, flags: u32): u32 {
+  const error = translateLeaf(vcpu, root, level, access, flags);
+  if (error != 0) return finish(vcpu, WALK_FAULT, error);
+  const write = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE;
   const entryBytes: u32 = root == 2 ? 4 : 8;
   if (!updateAccessedDirty(vcpu, top, level, entryBytes, write ? PT_DIRTY : 0)) {
     return WALK_NEED_PAGE;
@@ -234,7 +242,9 @@ function walkSettled(vcpu: usize, root: u32, gva: u64, flags: u32): bool {
       if (write && (gpte & PT_DIRTY) == 0) return false;
       store<u32>(vcpu, 1, VCPU_WALK_LEVEL);
       store<u32>(vcpu, access, VCPU_WALK_PT_ACCESS);
-      return finishLeaf(vcpu, root, root, 1, access & gpteAccess(gpte), flags) == WALK_OK;
+      if (translateLeaf(vcpu, root, 1, access & gpteAccess(gpte), flags) != 0) return false;
+      finish(vcpu, WALK_OK, 0);
+      return true;
     }
     access &= gpteAccess(gpte);
     next = gpte;
