@@ -856,9 +856,9 @@ export const LOCKSTEP_FAULTS: u32 = 0;
 export const LOCKSTEP_WRITEBACKS: u32 = 8;
 /** u32: pages that the exact LRU holds. */
 export const LOCKSTEP_RESIDENT_PAGES: u32 = 16;
-/** u32: tests of guest data pages for young that were judged. */
-export const LOCKSTEP_TESTS: u32 = 20;
-export const LOCKSTEP_STATE_SIZE: u32 = 24;
+/** Tests of data pages for young, four u32: called old and unused, old and used, young and unused, young and used. */
+export const LOCKSTEP_MATRIX: u32 = 20;
+export const LOCKSTEP_STATE_SIZE: u32 = 40;
 
 // ---- TLB (assembly/tlb/) ---------------------------------------------------------------------
 /** Address-space numbers (PCIDs) run from 0 to TLB_SPACES - 1. */
@@ -1207,6 +1207,11 @@ export const CLOCK_GIVEN: u32 = 8;
 export const CLOCK_ACCESS_COST: u32 = 16;
 export const CLOCK_L2_COST: u32 = 24;
 export const CLOCK_WALK_COST: u32 = 32;
+/** u32: 1 while kswapd is who uses the devices. */
+export const CLOCK_KSWAPD: u32 = 40;
+/** f64: when a full queue lets kswapd go on, and how long it waited in all. */
+export const CLOCK_KSWAPD_UNTIL: u32 = 48;
+export const CLOCK_KSWAPD_WAITED: u32 = 56;
 export const CLOCK_SIZE: u32 = 96;
 
 // ---- straight runs in the core (assembly/straight): what the host says, u32 each -----------------

@@ -126,4 +126,16 @@ export const GUEST_ACCESS_VIOLATIONS: u32 = 60;
 export const MEMORY_FAULT_EXITS: u32 = 61;
 /** shadow entries above level 1 zapped by an emulated guest table write (count) */
 export const PDES_ZAPPED: u32 = 62;
-export const COUNTER_COUNT: u32 = 63;
+/** pages scanned for an allocation that waits (pages) */
+export const PGSCAN_DIRECT: u32 = 63;
+/** pages freed for an allocation that waits (pages) */
+export const PGSTEAL_DIRECT: u32 = 64;
+/** allocations that had to reclaim themselves (count) */
+export const ALLOCSTALL: u32 = 65;
+/** pages scanned by kswapd (pages) */
+export const PGSCAN_KSWAPD: u32 = 66;
+/** pages freed by kswapd (pages) */
+export const PGSTEAL_KSWAPD: u32 = 67;
+/** times kswapd was woken and ran (count) */
+export const PAGEOUTRUN: u32 = 68;
+export const COUNTER_COUNT: u32 = 69;

@@ -27,9 +27,9 @@
 
 import {
   LOCKSTEP_FAULTS,
+  LOCKSTEP_MATRIX,
   LOCKSTEP_RESIDENT_PAGES,
   LOCKSTEP_STATE_SIZE,
-  LOCKSTEP_TESTS,
   LOCKSTEP_WRITEBACKS,
 } from './abi';
 import { FALSE_OLD, FALSE_YOUNG, SPURIOUS_SWAP_OUTS } from './counters';
@@ -49,8 +49,8 @@ export const LOCKSTEP_TICK: u32 = 2;
 const NOW_MAX: u32 = 0x7fff_0000;
 
 /** Counters of the yardstick, read by the host: LOCKSTEP_* offsets. */
-export const LOCKSTEP_STATE: usize = memory.data(32, 8);
-if (LOCKSTEP_STATE_SIZE > 32) ERROR('lockstep: the state block has 32 bytes');
+export const LOCKSTEP_STATE: usize = memory.data(40, 8);
+if (LOCKSTEP_STATE_SIZE > 40) ERROR('lockstep: the state block has 40 bytes');
 
 /** Words of gfn 0; 0: there is no yardstick. */
 export let lockstepWords: usize = 0;
@@ -267,7 +267,8 @@ export function lockstepTested(gfn: Gfn, young: u32): void {
   const accessed = isFresh(read) || isFresh(written);
   if (read != 0) store<u32>(pair, read | TESTED);
   if (written != 0) store<u32>(pair, written | TESTED, WRITE_WORD);
-  const count = LOCKSTEP_STATE + <usize>LOCKSTEP_TESTS;
+  const cell: u32 = (young != 0 ? 2 : 0) + (accessed ? 1 : 0);
+  const count = LOCKSTEP_STATE + <usize>LOCKSTEP_MATRIX + ((<usize>cell) << 2);
   store<u32>(count, load<u32>(count) + 1);
   if (young != 0 && !accessed) bump(FALSE_YOUNG);
   if (young == 0 && accessed) bump(FALSE_OLD);

@@ -9,6 +9,7 @@ import {
   ACCESS_KIND_MASK,
   ACCESS_WRITE,
   CONTENT_PAGE,
+  EXIT_CONTROL,
   EXIT_DONE,
   EXIT_VERIFY,
   FRAME_CONTENT,
@@ -132,7 +133,7 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
     if (exit != EXIT_DONE) {
       store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
       store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
-      bump(VMEXITS);
+      if (exit != EXIT_CONTROL) bump(VMEXITS);
       break;
     }
     kinds += kindOf(record);

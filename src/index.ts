@@ -5,7 +5,7 @@ export type { CounterName } from './stats/counters.ts';
 
 // The machine: a guest on KVM on a host, from options; and the host alone.
 export { createVm, Vm } from './machine.ts';
-export type { VmOptions } from './machine.ts';
+export type { VmOptions } from './vm-options.ts';
 export { simulate } from './simulate.ts';
 export type { SimulateOptions } from './simulate.ts';
 export {
@@ -26,6 +26,7 @@ export { ClockPolicy } from './mm/vmscan/clock.ts';
 export { MglruPolicy, type MglruOptions } from './mm/vmscan/mglru.ts';
 export { FifoPolicy } from './mm/vmscan/fifo.ts';
 export type { ReclaimPolicy } from './mm/vmscan/policy.ts';
+export type { Watermarks } from './mm/vmscan/watermarks.ts';
 export { TwoListPolicy } from './mm/vmscan/two-list.ts';
 export { Stats } from './stats/stats.ts';
 

@@ -2,10 +2,11 @@
 
 import { CoreBugError, UsageError } from './core/errors.ts';
 import { auditKvmPins } from './kvm/audit.ts';
-import { type RunProgress, type Vm, type VmOptions, createVm, guestTablesOf } from './machine.ts';
+import { type RunProgress, type Vm, createVm } from './machine.ts';
 import { AGING_PRESETS } from './mm/aging.ts';
 import { auditHost } from './mm/audit.ts';
 import { MM_GENERATIONS } from './mm/generation.ts';
+export { RECLAIM_TRIGGERS } from './mm/host.ts';
 import { DEVICES as DEVICE_PROFILES, type DeviceName } from './mm/swap-device.ts';
 import { POLICY_NAMES, makePolicy } from './policies.ts';
 import { type RunResult, accuracyOf, idealLruOf } from './result.ts';
@@ -13,6 +14,7 @@ import { PROFILES, type ProfileName, runTime } from './stats/profiles.ts';
 import { DEFAULT_TLB, MAX_PAGES, type MemorySize } from './units.ts';
 import { VERSION } from './version.ts';
 import { footprint as countPages } from './workload/analyse.ts';
+import { type VmOptions, guestTablesOf } from './vm-options.ts';
 import type { Workload } from './workload/source.ts';
 
 /** Aging protocols by name. */
@@ -43,6 +45,10 @@ export interface SimulateOptions extends Partial<
     | 'backing'
     | 'swap'
     | 'profile'
+    | 'reclaim'
+    | 'minFreeKbytes'
+    | 'swapPages'
+    | 'deviceErrors'
     | 'generation'
     | 'vcpus'
     | 'tlb'
@@ -127,6 +133,8 @@ export async function simulate(
       policy,
       generation: vm.kvmGeneration,
       mm_generation: vm.mmGeneration,
+      reclaim: options.reclaim ?? 'memcg',
+      watermarks: vm.host.kswapd?.marks ?? null,
       backing: options.backing ?? 'anon',
       swap: vm.device,
       profile: vm.profile,
@@ -141,7 +149,7 @@ export async function simulate(
     },
     outcome: vm.outcome,
     counters,
-    accuracy: accuracyOf(vm.core, counters),
+    accuracy: accuracyOf(vm.core),
     ideal_lru: idealLruOf(vm.core),
     time: runTime(counters, vm.profile, vm.deviceTime()),
     phases: vm.phases,

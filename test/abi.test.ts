@@ -4,7 +4,13 @@ import * as abi from '../assembly/abi.ts';
 import { loadCore } from '../src/core/load.ts';
 
 test('the typed interface lists exactly the exports of the core', () => {
-  const source = ['exports.ts', 'workload-exports.ts']
+  const source = [
+    'exports.ts',
+    'kvm-exports.ts',
+    'mm-exports.ts',
+    'vmscan-exports.ts',
+    'workload-exports.ts',
+  ]
     .map((file) => readFileSync(new URL(`../src/core/${file}`, import.meta.url), 'utf8'))
     .join('');
   const declared = [...source.matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)]

@@ -85,7 +85,10 @@ export function gatherMany(): void {
   wholesale = true;
 }
 
-/** The flush that ends a notifier call. */
+/**
+ * The flush that ends a notifier call. A flush of pages raises no request: REQ_TLB_FLUSH says that
+ * everything was flushed, and would stand for a flush of the current space that is still to come.
+ */
 export function flushGathered(): void {
   if (!hasFeature(KVM_FEATURE_FLUSH_PAGES) || wholesale || gathered == 0) {
     flushRemoteTlbs();
@@ -99,6 +102,5 @@ export function flushGathered(): void {
     for (let page: u32 = 0; page < gathered; page++) {
       tlbFlushGva(vcpu, load<u64>(PAGES + ((<usize>page) << 3)));
     }
-    store<u32>(vcpu, load<u32>(vcpu, VCPU_REQUESTS) | REQ_TLB_FLUSH, VCPU_REQUESTS);
   }
 }

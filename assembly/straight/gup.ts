@@ -60,6 +60,7 @@ export function straightGup(hvn: Hvn, foll: u32, accesses: u32, l2Hits: u32): Pf
     if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(hvn, accesses, l2Hits);
     // GUP_SLOW is FOLLOW_NONE.
     if (got != GUP_CHARGE) return got;
+    if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
     if (!makeRoom()) return FOLLOW_NONE;
     args |= MAP_ROOM_MADE;
   }

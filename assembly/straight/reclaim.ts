@@ -25,7 +25,6 @@ import {
   STRAIGHT_GFN_END,
   STRAIGHT_GFN_FIRST,
   STRAIGHT_HOOKS,
-  STRAIGHT_HOOKS_NONE,
   STRAIGHT_HOOKS_PAGE,
   STRAIGHT_HOOKS_RANGE,
   STRAIGHT_LIMIT,
@@ -36,12 +35,14 @@ import {
   VERDICT_KEEP,
   VERDICT_ROTATE,
 } from '../abi';
+import { ALLOCSTALL, PGSCAN_DIRECT, PGSTEAL_DIRECT } from '../counters';
 import { lockstepEvicted, lockstepTested } from '../lockstep';
 import { deviceWrite } from '../mm/device';
 import { frameContent, framePtr, framesCharged } from '../mm/frame';
 import { lruIsolate, lruSize, lruTail, lruVerdict } from '../mm/lru';
 import { outRead } from '../mm/memory';
 import { pageoutFree, pageReferencedOne, reclaimNext, tryToUnmapOne } from '../mm/vmscan';
+import { bump } from '../stats';
 import { Gfn, Hvn, Pfn } from '../types';
 import { STRAIGHT } from './config';
 import {
@@ -145,8 +146,16 @@ export function makeRoom(): bool {
     const pfn = lruTail(list);
     if (pfn == 0 || !isPlain(pfn)) return false;
     lruIsolate(pfn);
-    if (asks && pageReferenced(pfn)) lruVerdict(pfn, VERDICT_ROTATE);
-    else if (reclaimPage(pfn) && framesCharged() < limit) return true;
+    bump(PGSCAN_DIRECT);
+    if (asks && pageReferenced(pfn)) {
+      lruVerdict(pfn, VERDICT_ROTATE);
+      continue;
+    }
+    if (!reclaimPage(pfn)) continue;
+    // A run of the protocol ends with the page that it frees; one that frees none is left to it.
+    bump(PGSTEAL_DIRECT);
+    bump(ALLOCSTALL);
+    if (framesCharged() < limit) return true;
   }
   return false;
 }

@@ -10,9 +10,11 @@ import {
   GUEST_TABLES,
   POLICIES,
   PROFILE_NAMES,
+  RECLAIM_TRIGGERS,
   PROTOCOLS,
   type SimulateOptions,
 } from '../simulate.ts';
+import { parseDeviceErrors } from '../mm/swap-device.ts';
 import { parseCount, parseMemorySize, parseTlb } from '../units.ts';
 import type { WorkloadSpec } from '../workload-spec.ts';
 import { withDefaults } from './defaults.ts';
@@ -27,6 +29,10 @@ export const MACHINE_OPTIONS = {
   policy: { type: 'string' },
   backing: { type: 'string' },
   swap: { type: 'string' },
+  'swap-size': { type: 'string' },
+  'swap-errors': { type: 'string' },
+  reclaim: { type: 'string' },
+  'min-free-kbytes': { type: 'string' },
   profile: { type: 'string' },
   generation: { type: 'string' },
   vcpus: { type: 'string' },
@@ -56,8 +62,13 @@ the machine:
   --memory SIZE       host memory for the guest: 25%, 64MiB, 4096pages (default 25%
                       of its pages, at least 16)
   --policy NAME       reclaim: ${POLICIES.join(', ')}
+  --reclaim TRIGGER   ${RECLAIM_TRIGGERS.join(' or ')}: who needs a page reclaims at the limit, as in a control group
+                      (default), or kswapd reclaims ahead between the host's watermarks
+  --min-free-kbytes N vm.min_free_kbytes of a host with watermarks (default: by its size)
   --backing KIND      guest memory is ${BACKINGS.join(' or ')} memory of the host (default anon)
   --swap DEVICE       ${DEVICES.join(', ')} (default: the profile's)
+  --swap-size SIZE    size of the swap device (default: 4 times the host, at least 256MiB)
+  --swap-errors LIST  read:N, write:N: every N-th read or write of the devices fails
   --generation NAME   KVM's MMU and the host mm: ${GENERATIONS.join(', ')} (default: those of the protocol's
                       time; with file memory KVM's of 6.1)
   --vcpus N           vCPUs; the references are dealt to them in seeded slices (default 1)
@@ -159,6 +170,17 @@ export function simulateOptions(values: Values): SimulateOptions {
   if (values['json'] === true && values['csv'] === true) {
     throw new UsageError('--json and --csv exclude each other');
   }
+  const swapSize = text(values, 'swap-size');
+  const swap = swapSize === undefined ? undefined : parseMemorySize(swapSize, '--swap-size');
+  if (swap && 'share' in swap) {
+    throw new UsageError(`--swap-size ${swapSize}: expected an amount, not a share`);
+  }
+  const errors = text(values, 'swap-errors');
+  const reclaim = oneOf(values, 'reclaim', RECLAIM_TRIGGERS);
+  const minFree = text(values, 'min-free-kbytes');
+  if (minFree !== undefined && reclaim !== 'watermarks') {
+    throw new UsageError('--min-free-kbytes goes with --reclaim watermarks only');
+  }
   const protocol = text(values, 'protocol');
   if (protocol !== undefined) protocolList(protocol, '--protocol', PROTOCOLS);
   const options = {
@@ -167,6 +189,11 @@ export function simulateOptions(values: Values): SimulateOptions {
     policy: oneOf(values, 'policy', POLICIES),
     backing: oneOf(values, 'backing', BACKINGS),
     swap: oneOf(values, 'swap', DEVICES),
+    swapPages: swap?.pages,
+    deviceErrors: errors === undefined ? undefined : parseDeviceErrors(errors, '--swap-errors'),
+    reclaim,
+    minFreeKbytes:
+      minFree === undefined ? undefined : parseCount(minFree, '--min-free-kbytes', 4, 2 ** 26),
     profile: oneOf<ProfileName>(values, 'profile', PROFILE_NAMES),
     generation: oneOf(values, 'generation', GENERATIONS),
     guestTables: oneOf(values, 'guest-tables', GUEST_TABLES),

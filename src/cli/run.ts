@@ -33,6 +33,13 @@ export function progressLine(io: Io, title: string): (part: number | undefined) 
   };
 }
 
+/** The watermarks, if they start reclaim. */
+function watermarkLine({ watermarks }: RunResult['machine']): string[] {
+  if (watermarks === null) return [];
+  const { min, low, high } = watermarks;
+  return [`watermarks ${count(min)} min, ${count(low)} low, ${count(high)} high (free pages)`];
+}
+
 function facts(io: Io, { machine, workload, time, outcome }: RunResult): string {
   const memory = bytes(machine.memory_pages * 4096);
   const share = percent(machine.memory_pages, machine.footprint_pages);
@@ -40,6 +47,7 @@ function facts(io: Io, { machine, workload, time, outcome }: RunResult): string 
     `workload   ${workload}: ${count(machine.footprint_pages)} pages`,
     `host       ${count(machine.memory_pages)} frames (${memory}, ${share}), ${machine.backing} memory, ` +
       `${machine.policy}, swap on ${DEVICE_TITLES[machine.swap]}`,
+    ...watermarkLine(machine),
     `kernel     KVM of ${machine.generation}, mm of ${machine.mm_generation}, ${machine.vcpus} vCPU${machine.vcpus > 1 ? 's' : ''}`,
     `protocol   ${io.style('bold', machine.protocol)}`,
     `time       ${duration(time.total_ns)} on the ${machine.profile} host, slowdown ${time.slowdown.toFixed(2)} ` +
@@ -65,9 +73,14 @@ function listing(result: RunResult): string {
 
 function yardstick({ accuracy, ideal_lru, counters }: RunResult): string {
   const wrong = accuracy.false_old + accuracy.false_young;
+  const { true_young, false_old, false_young, true_old } = accuracy;
+  const cells = [true_young, false_old, false_young, true_old].map(count);
+  const width = Math.max(...cells.map((cell) => cell.length));
+  const [usedYoung, usedOld, idleYoung, idleOld] = cells.map((cell) => cell.padStart(width));
   return (
-    `\naging      ${count(accuracy.young_tests)} tests, ${percent(wrong, accuracy.young_tests)} wrong: ` +
-    `${count(accuracy.false_old)} false old, ${count(accuracy.false_young)} false young\n` +
+    `\naging      ${count(accuracy.young_tests)} tests of data pages, ${percent(wrong, accuracy.young_tests)} wrong\n` +
+    `  used     ${usedYoung} called young, ${usedOld} called old (${percent(false_old, false_old + true_young)} false old)\n` +
+    `  unused   ${idleYoung} called young, ${idleOld} called old (${percent(false_young, false_young + true_old)} false young)\n` +
     `spurious   ${count(counters.spurious_swap_outs)} evictions that an exact LRU would not have made\n` +
     `ideal-lru  ${count(ideal_lru.faults)} faults, ${count(ideal_lru.writebacks)} write-backs\n`
   );

@@ -30,8 +30,8 @@ export interface Core {
   readonly tracing: boolean;
   /** Sends an event of the host's side into the same stream; call it only while `tracing`. */
   readonly emit: EventSink;
-  /** Adds one to a counter (its slot); what the core's own bump() does, without a call. */
-  bump(slot: number): void;
+  /** Adds to a counter (its slot); what the core's own bump() does, without a call. */
+  bump(slot: number, by?: number): void;
   /** Starts the event stream, or with null ends it. Core and host share the one order. */
   trace(sink: EventSink | null): void;
 }
@@ -99,10 +99,10 @@ export function loadCore(build: CoreBuild = 'release'): Core {
     build,
     tracing: false,
     emit: ignore as EventSink,
-    bump(slot: number) {
+    bump(slot: number, by = 1) {
       const { u32 } = mem;
       const at = stats + 2 * slot;
-      const value = (u32[at] as number) + 1;
+      const value = (u32[at] as number) + by;
       u32[at] = value;
       if (value > 0xffffffff) u32[at + 1] = (u32[at + 1] as number) + 1;
     },

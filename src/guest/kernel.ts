@@ -1,51 +1,35 @@
 // The guest kernel model: processes with a cr3 of their own, demand paging on #PF, fork with
 // copy-on-write, munmap and mprotect, context switches with PCID as Linux makes them.
 //
-// Its page tables really lie in guest memory. Every entry is read and written through the vCPU as
-// the guest kernel's own instruction would, so a store to a write-protected table is seen by KVM,
-// and a table page that the host swapped out is faulted in.
+// Its page tables really lie in guest memory (page-tables.ts): a store to a write-protected table is seen
+// by KVM, and a table page that the host swapped out is faulted in.
 //
 // What it keeps to, so that no stale translation is ever legal in the guest:
 // - after an entry loses rights or its frame, the address is flushed on the running vCPU and on
 //   every other vCPU that runs the process, before the frame is reused;
 // - a vCPU that has the process only in a PCID slot flushes at its next switch to it (tlbGen).
 
-import {
-  PFERR_PRESENT_MASK,
-  PFERR_WRITE_MASK,
-  PT_ACCESSED_BIT,
-  PT_PRESENT_BIT,
-  PT_USER_BIT,
-  PT_WRITABLE_BIT,
-} from '../../assembly/abi.ts';
+import { PFERR_PRESENT_MASK, PFERR_WRITE_MASK } from '../../assembly/abi.ts';
 import { DataError, KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { Stats } from '../stats/stats.ts';
 import { GuestFrames, NO_GFN, type GuestFramesRecord } from './frames.ts';
+import {
+  A,
+  type GuestCpu,
+  GuestTables,
+  LEAF_RIGHTS,
+  P,
+  SW_READ_ONLY,
+  U,
+  VPN_END,
+  W,
+  gpteGfn,
+  gpteHi,
+  gpteLo,
+  indexAt,
+} from './page-tables.ts';
 import { PcidSlots, type PcidSlotsRecord } from './pcid.ts';
-
-const P = 1 << PT_PRESENT_BIT;
-const W = 1 << PT_WRITABLE_BIT;
-const U = 1 << PT_USER_BIT;
-const A = 1 << PT_ACCESSED_BIT;
-/** Software bit 9: mprotect made the page read-only (a write is the program's error, not COW). */
-const SW_READ_ONLY = 1 << 9;
-/** End of the page numbers of a 48-bit address space. */
-const VPN_END = 2 ** 36;
-const LEAF_RIGHTS = P | W | U | SW_READ_ONLY;
-const TABLE = P | W | U | A;
-
-/** The part of a vCPU that the guest kernel runs on. */
-export interface GuestCpu {
-  /** Index of the vCPU. */
-  readonly id: number;
-  setCr3(gfn: number, pcid: number, noFlush: boolean): void;
-  /** Flushes the page of a gva, given by its page number (36 bits). */
-  invlpg(vpn: number): void;
-  writeGuestPte(tableGfn: number, index: number, lo: number, hi: number): void;
-  readGuestPteLo(tableGfn: number, index: number): number;
-  readGuestPteHi(tableGfn: number, index: number): number;
-}
 
 /** What the guest kernel's own memory accesses need from the machine. */
 export interface GuestMemory {
@@ -98,27 +82,11 @@ export interface GuestKernelOptions {
   readonly pcid: boolean;
 }
 
-function indexAt(vpn: number, level: number): number {
-  return Math.floor(vpn / 512 ** (level - 1)) % 512;
-}
-
-/** gfn in a gpte of which the guest kernel knows that it fits 32 bits of frame number. */
-function gpteGfn(lo: number, hi: number): number {
-  return ((hi & 0xfffff) * 0x100000 + (lo >>> 12)) >>> 0;
-}
-
-function gpteLo(gfn: number, bits: number): number {
-  return ((gfn << 12) | bits) >>> 0;
-}
-
-function gpteHi(gfn: number): number {
-  return gfn >>> 20;
-}
-
 /** The guest kernel. */
 export class GuestKernel {
   readonly data: GuestFrames;
   readonly tables: GuestFrames;
+  readonly #tables: GuestTables;
   readonly #core: Core;
   readonly #stats: Stats;
   readonly #cpus: readonly GuestCpu[];
@@ -137,6 +105,7 @@ export class GuestKernel {
     this.#pcid = options.pcid;
     this.data = new GuestFrames(options.core, options.data.base, options.data.count);
     this.tables = new GuestFrames(options.core, options.tables.base, options.tables.count);
+    this.#tables = new GuestTables(this.tables);
     this.#current = options.cpus.map(() => -1);
     this.#pcids = options.cpus.map(() => new PcidSlots());
   }
@@ -157,7 +126,7 @@ export class GuestKernel {
       const used = new Set([...this.#processes.values()].map((p) => p.space));
       let space = 0;
       while (used.has(space)) space++;
-      process = { pid, space, cr3: this.#allocTable(), tlbGen: 1 };
+      process = { pid, space, cr3: this.#tables.alloc(), tlbGen: 1 };
       this.#processes.set(pid, process);
     }
     return process;
@@ -170,16 +139,6 @@ export class GuestKernel {
 
   #running(cpu: GuestCpu): Process {
     return this.#processes.get(this.current(cpu)) as Process;
-  }
-
-  #allocTable(): number {
-    const gfn = this.tables.alloc();
-    if (gfn === NO_GFN) {
-      throw new DataError(
-        `the guest ran out of page-table pages (${this.tables.count}): give the guest more memory`,
-      );
-    }
-    return gfn;
   }
 
   #allocData(): number {
@@ -232,25 +191,6 @@ export class GuestKernel {
     if (this.current(cpu) !== process.pid) cpu.invlpg(vpn);
   }
 
-  /** gfn of the leaf table of a page, or NO_GFN when there is none and `make` is false. */
-  #leafTable(cpu: GuestCpu, process: Process, vpn: number, make: boolean): number {
-    let table = process.cr3;
-    for (let level = 4; level > 1; level--) {
-      const index = indexAt(vpn, level);
-      const lo = cpu.readGuestPteLo(table, index);
-      if ((lo & P) !== 0) {
-        table = gpteGfn(lo, cpu.readGuestPteHi(table, index));
-        continue;
-      }
-      if (!make) return NO_GFN;
-      const child = this.#allocTable();
-      cpu.writeGuestPte(table, index, gpteLo(child, TABLE), gpteHi(child));
-      this.tables.addUsers(table, 1);
-      table = child;
-    }
-    return table;
-  }
-
   /** The kernel's own record, which the verification believes: page `vpn` lies on `gfn`. */
   #note(process: Process, vpn: number, gfn: number): void {
     this.#core.x.guestMapSet(process.space, Math.floor(vpn / 4294967296), vpn >>> 0, gfn);
@@ -259,7 +199,7 @@ export class GuestKernel {
   /** Serves a #PF of the running process at page `vpn`. */
   pageFault(cpu: GuestCpu, vpn: number, errorCode: number): FaultOutcome {
     const process = this.#running(cpu);
-    const table = this.#leafTable(cpu, process, vpn, true);
+    const table = this.#tables.leafTable(cpu, process.cr3, vpn, true);
     const index = indexAt(vpn, 1);
     const lo = cpu.readGuestPteLo(table, index);
     if ((lo & P) === 0) {
@@ -316,7 +256,7 @@ export class GuestKernel {
   unmap(cpu: GuestCpu, vpn: number, count: number): void {
     const process = this.#running(cpu);
     for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
-      const table = this.#leafTable(cpu, process, page, false);
+      const table = this.#tables.leafTable(cpu, process.cr3, page, false);
       if (table === NO_GFN) continue;
       const index = indexAt(page, 1);
       const lo = cpu.readGuestPteLo(table, index);
@@ -324,28 +264,12 @@ export class GuestKernel {
       const gfn = gpteGfn(lo, cpu.readGuestPteHi(table, index));
       cpu.writeGuestPte(table, index, 0, 0);
       this.#note(process, page, NO_GFN);
-      if (this.tables.addUsers(table, -1) === 0) this.#freeLeafTable(cpu, process, page, table);
+      if (this.tables.addUsers(table, -1) === 0) {
+        const flush = (): void => this.#shootdown(cpu, process, page);
+        this.#tables.freeLeafTable(cpu, process.cr3, page, table, flush);
+      }
       this.#shootdown(cpu, process, page);
       this.#unuse(gfn);
-    }
-  }
-
-  /** Unhooks an empty leaf table, and upper tables that become empty by it. */
-  #freeLeafTable(cpu: GuestCpu, process: Process, vpn: number, leaf: number): void {
-    const path = [process.cr3];
-    for (let level = 4; level > 2; level--) {
-      const table = path[4 - level] as number;
-      const index = indexAt(vpn, level);
-      path.push(gpteGfn(cpu.readGuestPteLo(table, index), cpu.readGuestPteHi(table, index)));
-    }
-    let child = leaf;
-    for (let level = 2; level <= 4; level++) {
-      const table = path[4 - level] as number;
-      cpu.writeGuestPte(table, indexAt(vpn, level), 0, 0);
-      this.#shootdown(cpu, process, vpn);
-      this.tables.free(child);
-      if (this.tables.addUsers(table, -1) > 0 || level === 4) return;
-      child = table;
     }
   }
 
@@ -353,7 +277,7 @@ export class GuestKernel {
   protect(cpu: GuestCpu, vpn: number, count: number, writable: boolean): void {
     const process = this.#running(cpu);
     for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
-      const table = this.#leafTable(cpu, process, page, false);
+      const table = this.#tables.leafTable(cpu, process.cr3, page, false);
       if (table === NO_GFN) continue;
       const index = indexAt(page, 1);
       const lo = cpu.readGuestPteLo(table, index);
@@ -367,26 +291,6 @@ export class GuestKernel {
     }
   }
 
-  /** Calls `visit` for each present leaf entry below a table. */
-  #walk(
-    cpu: GuestCpu,
-    table: number,
-    level: number,
-    vpn: number,
-    visit: (vpn: number, table: number, index: number, lo: number, hi: number) => void,
-  ): void {
-    let left = this.tables.users(table);
-    for (let index = 0; index < 512 && left > 0; index++) {
-      const lo = cpu.readGuestPteLo(table, index);
-      if ((lo & P) === 0) continue;
-      left--;
-      const hi = cpu.readGuestPteHi(table, index);
-      const page = vpn + index * 512 ** (level - 1);
-      if (level === 1) visit(page, table, index, lo, hi);
-      else this.#walk(cpu, gpteGfn(lo, hi), level - 1, page, visit);
-    }
-  }
-
   /** Guest fork: the child shares every page copy-on-write (cf. copy_page_range). */
   fork(cpu: GuestCpu, childPid: number): void {
     const parent = this.#running(cpu);
@@ -394,13 +298,13 @@ export class GuestKernel {
       throw new DataError(`guest fork: process ${childPid} exists already`);
     }
     const child = this.#process(childPid);
-    this.#walk(cpu, parent.cr3, 4, 0, (vpn, table, index, lo, hi) => {
+    this.#tables.walk(cpu, parent.cr3, 4, 0, (vpn, table, index, lo, hi) => {
       const gfn = gpteGfn(lo, hi);
       if ((lo & W) !== 0) {
         cpu.writeGuestPte(table, index, (lo & ~W) >>> 0, hi);
         this.#shootdown(cpu, parent, vpn);
       }
-      const leaf = this.#leafTable(cpu, child, vpn, true);
+      const leaf = this.#tables.leafTable(cpu, child.cr3, vpn, true);
       cpu.writeGuestPte(leaf, index, (lo & ~W) >>> 0, hi);
       this.tables.addUsers(leaf, 1);
       this.data.addUsers(gfn, 1);
@@ -417,26 +321,10 @@ export class GuestKernel {
         throw new DataError(`guest exit: process ${pid} still runs on vCPU ${other.id}`);
       }
     }
-    this.#freeTables(cpu, process.cr3, 4);
+    this.#tables.free(cpu, process.cr3, 4, (gfn) => this.#unuse(gfn));
     this.#processes.delete(pid);
     for (const slots of this.#pcids) slots.forget(pid);
     this.#core.x.guestMapDrop(process.space);
-  }
-
-  /** Clears every entry, so that a freed table is all zero when it is used again. */
-  #freeTables(cpu: GuestCpu, table: number, level: number): void {
-    let left = this.tables.users(table);
-    this.tables.addUsers(table, -left);
-    for (let index = 0; index < 512 && left > 0; index++) {
-      const lo = cpu.readGuestPteLo(table, index);
-      if ((lo & P) === 0) continue;
-      left--;
-      const child = gpteGfn(lo, cpu.readGuestPteHi(table, index));
-      cpu.writeGuestPte(table, index, 0, 0);
-      if (level > 1) this.#freeTables(cpu, child, level - 1);
-      else this.#unuse(child);
-    }
-    this.tables.free(table);
   }
 
   /** The state outside linear memory. */

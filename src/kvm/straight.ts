@@ -91,6 +91,8 @@ export class StraightRuns {
     const plain = !tdp && !core.tracing && host.thp === 'never' && host.shmemFiles.length === 0;
     const { head } = mm.notifiers;
     const alone = head === 0 || this.#isAlone(mm, head);
+    // kswapd reclaims ahead by watermarks: that is the host's.
+    if (host.kswapd !== null) return false;
     if (scan === null || !plain || !alone || host.swap.mayFail || host.disk.mayFail) return false;
     if (aging.kvm.shrinkEvery !== 0 || !this.#writeHooks(host.hooks)) return false;
     this.#set(abi.STRAIGHT_MM, mm.id);

@@ -295,7 +295,7 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
 /** Makes room for a page that counts and goes on at `pc`. */
 function charge(s: Int32Array, at: number, mm: Mm, pc: number, table = 0): void {
   const { host } = mm;
-  if (((s[at + ARGS] as number) & abi.MAP_CHARGED) === 0 || host.charged() + table < host.limit) {
+  if (((s[at + ARGS] as number) & abi.MAP_CHARGED) === 0 || host.charged() + table < host.room) {
     s[at] = pc;
     return;
   }
@@ -350,7 +350,7 @@ function anonymousHuge(t: Task, at: number, mm: Mm): void {
   }
   const zero = (args & abi.MAP_WRITE_FAULT) === 0;
   const charged = (args & abi.MAP_CHARGED) !== 0;
-  const room = zero || !charged || host.charged() + abi.HPAGE_PMD_NR <= host.limit;
+  const room = zero || !charged || host.charged() + abi.HPAGE_PMD_NR <= host.room;
   if (room) {
     const made = zero ? x.mapHugeZeroPage(mm.id, first) : x.doHugeAnonymousPage(mm.id, first, args);
     if (made !== 0) return;

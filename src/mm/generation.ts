@@ -32,6 +32,10 @@ export interface MmGeneration {
   readonly swapPrepare: boolean;
   /** A fatal signal ends get_user_pages (commit 4779280d1ea4) and the wait for a page's lock. */
   readonly killable: boolean;
+  /** Least distance of the watermarks, in 10,000ths of the host (vm.watermark_scale_factor, 4.6); 0: none. */
+  readonly watermarkScale: number;
+  /** Most that vm.min_free_kbytes is by default (5.7 raised it). */
+  readonly mostMinFreeKbytes: number;
 }
 
 /** All generations by name. */
@@ -52,6 +56,8 @@ export const MM_GENERATIONS = {
     protectHook: true,
     swapPrepare: false,
     killable: false,
+    watermarkScale: 0,
+    mostMinFreeKbytes: 65_536,
   },
   '6.1': {
     name: '6.1',
@@ -69,6 +75,8 @@ export const MM_GENERATIONS = {
     protectHook: true,
     swapPrepare: true,
     killable: true,
+    watermarkScale: 10,
+    mostMinFreeKbytes: 262_144,
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 

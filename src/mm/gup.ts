@@ -91,7 +91,7 @@ function plain(t: Task, at: number, mm: Mm): boolean {
   const offset = vma.pgoff + (hvn - vma.start);
   const { x } = host.core;
   for (;;) {
-    const got = x.gupPlain(mm.id, hvn, foll, args, vma.file, offset, host.limit);
+    const got = x.gupPlain(mm.id, hvn, foll, args, vma.file, offset, host.room);
     if (host.out(abi.GUP_OUT_READ) !== abi.GUP_NO_READ) waitForRead(mm, hvn);
     if (got !== GUP_CHARGE) return got >= 0 && t.done(at, got);
     t.stack[at + CALLEE] = 0;

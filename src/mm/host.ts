@@ -11,6 +11,7 @@ import { Ksm } from './ksm.ts';
 import type { TransparentHugepage } from './huge-memory.ts';
 import { Mm } from './mm.ts';
 import { BlockDevice, DEVICES } from './swap-device.ts';
+import { Kswapd } from './vmscan/kswapd.ts';
 import type { ReclaimPolicy } from './vmscan/policy.ts';
 import { shrinkPages } from './vmscan/shrink.ts';
 import { TwoListPolicy } from './vmscan/two-list.ts';
@@ -25,10 +26,23 @@ export interface HostHooks {
   majorFault?(mm: number, hvn: number): void;
 }
 
+/** What starts reclaim. */
+export const RECLAIM_TRIGGERS = ['memcg', 'watermarks'] as const;
+
+/** Name of what starts reclaim. */
+export type ReclaimTrigger = (typeof RECLAIM_TRIGGERS)[number];
+
 /** How a host is made. */
 export interface HostOptions {
   /** Limit of the pages that count (those of all vmas but VM_RESIDENT ones). */
   readonly frames: number;
+  /**
+   * `memcg`: the frames are a control group's memory.max, and who needs one more reclaims (try_charge).
+   * `watermarks`: they are the whole host, and kswapd reclaims ahead (balance_pgdat). Default: `memcg`.
+   */
+  readonly reclaim?: ReclaimTrigger;
+  /** vm.min_free_kbytes of a host with watermarks. Default: by its size, as the generation does. */
+  readonly minFreeKbytes?: number;
   /** Frames beyond the limit, for resident pages. Default: 65,536 or a quarter of `frames`. */
   readonly residentFrames?: number;
   /** Swap slots. Default: 4 × frames, at least 65,536. */
@@ -49,6 +63,14 @@ const ROUND = 1;
 /** 1: the CPU's stock was drained for this charge. */
 const DRAINED = 2;
 const CALLEE = 3;
+
+// Its program counters.
+const START = 0;
+const KSWAPD = 1;
+const KSWAPD_RUNS = 2;
+const DIRECT = 3;
+const SHRINK = 4;
+
 /** Rounds of reclaim without a freed page before the OOM killer runs (MAX_RECLAIM_RETRIES). */
 const RECLAIM_ROUNDS = 16;
 
@@ -78,10 +100,15 @@ export class Host {
   /** The reclaim that runs is not for the limit's sake but for the whole host's (sc->target_mem_cgroup
    *  is not set): MADV_PAGEOUT. */
   reclaimsForAll = false;
+  /** Background reclaim of a host with watermarks. */
+  readonly kswapd: Kswapd | null;
   hooks: HostHooks = {};
   /** Addresses of the core's count of charged frames, and of its list heads. */
   readonly #charged: number;
   readonly #lists: number;
+  readonly #stats: number;
+  /** pages_scanned when the direct reclaim that runs began. */
+  #scannedBefore = 0;
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
   #ksm: Ksm | null = null;
@@ -109,13 +136,16 @@ export class Host {
     this.#lists = core.x.lruHeads() >>> 0;
     core.x.frameInit(frames + resident);
     core.x.swapInit(options.swapPages ?? Math.max(65_536, frames * 4));
+    this.#stats = core.x.statsPtr() >>> 0;
     this.policy = options.policy ?? new TwoListPolicy();
     this.policy.attach(this);
+    this.kswapd = options.reclaim === 'watermarks' ? new Kswapd(this, options.minFreeKbytes) : null;
   }
 
   /** This host and what hangs on it, for the explorer. */
   stateObjects(): object[] {
     const all: object[] = [this, this.policy];
+    if (this.kswapd !== null) all.push(this.kswapd);
     for (const mm of this.mms) if (mm !== null) all.push(...mm.stateObjects());
     return all;
   }
@@ -184,56 +214,101 @@ export class Host {
     return this.core.mem.load32(this.#lists + list * abi.LRU_HEAD_SIZE + abi.LRU_HEAD_PAGES);
   }
 
+  /** Pages that may be charged before reclaim has a say. */
+  get room(): number {
+    return this.kswapd === null ? this.limit : this.kswapd.above(this.kswapd.marks.low);
+  }
+
+  /** Counter pages_scanned. */
+  pagesScanned(): number {
+    return this.core.mem.load64(this.#stats + COUNTER_SLOTS.pages_scanned * 8);
+  }
+
   /** Virtual time of the devices, ns. */
   get now(): number {
-    return this.core.mem.loadF64(this.#clock + abi.CLOCK_NOW);
+    return this.core.mem.loadF64(this.clock + abi.CLOCK_NOW);
   }
 
   /** Says what a reference costs, by which the devices' clock goes on (ns). */
   setReferenceCosts(access: number, l2Hit: number, walkStep: number): void {
     const { mem } = this.core;
-    mem.storeF64(this.#clock + abi.CLOCK_ACCESS_COST, access);
-    mem.storeF64(this.#clock + abi.CLOCK_L2_COST, l2Hit);
-    mem.storeF64(this.#clock + abi.CLOCK_WALK_COST, walkStep);
+    mem.storeF64(this.clock + abi.CLOCK_ACCESS_COST, access);
+    mem.storeF64(this.clock + abi.CLOCK_L2_COST, l2Hit);
+    mem.storeF64(this.clock + abi.CLOCK_WALK_COST, walkStep);
   }
 
   /** Address of the devices' clock (CLOCK_*). */
-  get #clock(): number {
+  get clock(): number {
     return (this.core.x.devices() >>> 0) + abi.DEVICE_COUNT * abi.DEVICE_SIZE;
   }
 
   /**
-   * Makes room for one more page that counts (try_charge), when the limit is reached: reclaims.
-   * Result: 0, or -ENOMEM after the OOM killer found nothing to free.
+   * Makes room for one more page that counts: try_charge when the limit is reached, or
+   * __alloc_pages_slowpath below the low watermark. Result: 0, or -ENOMEM after the OOM killer found
+   * nothing to free.
    */
   tryCharge(t: Task, at: number): boolean {
     const s = t.stack;
+    const { kswapd } = this;
     for (;;) {
       switch (s[at]) {
-        case 0:
+        case START:
           s[at + ROUND] = 0;
           s[at + DRAINED] = 0;
-        case 1:
+          this.core.x.clockAdvance(0, 0);
+          s[at] = kswapd === null ? DIRECT : KSWAPD;
+          if (kswapd?.mayRun === true) this.core.bump(COUNTER_SLOTS.pageoutrun);
+          continue;
+        case KSWAPD:
+          if (kswapd?.mayRun !== true) {
+            if (this.charged() < this.#allowed()) return t.done(at, 0);
+            s[at] = DIRECT;
+            continue;
+          }
+          kswapd.begin();
           s[at + CALLEE + 1] = this.policy.cluster;
           s[at + CALLEE] = 0;
-          s[at] = 2;
-        case 2:
+          s[at] = KSWAPD_RUNS;
+        case KSWAPD_RUNS:
           if (!shrinkPages(t, at + CALLEE, this)) return false;
-          if (this.charged() < this.limit) return t.done(at, 0);
+          kswapd?.end(t.result);
+          s[at] = KSWAPD;
+          continue;
+        case DIRECT:
+          this.#scannedBefore = this.pagesScanned();
+          this.core.bump(COUNTER_SLOTS.allocstall);
+          s[at + CALLEE + 1] = this.policy.cluster;
+          s[at + CALLEE] = 0;
+          s[at] = SHRINK;
+        case SHRINK:
+          if (!shrinkPages(t, at + CALLEE, this)) return false;
+          this.#countDirect(t.result);
+          if (this.charged() < this.#allowed()) return t.done(at, 0);
+          s[at] = DIRECT;
           if (s[at + DRAINED] === 0) {
             this.core.x.memcgDrainStock();
             s[at + DRAINED] = 1;
-            s[at] = 1;
             continue;
           }
           if (t.result === 0) s[at + ROUND] = (s[at + ROUND] as number) + 1;
-          if ((s[at + ROUND] as number) >= RECLAIM_ROUNDS) {
-            this.core.x.statBump(COUNTER_SLOTS.oom_kills, 1);
-            return t.done(at, -12);
-          }
-          s[at] = 1;
+          if ((s[at + ROUND] as number) < RECLAIM_ROUNDS) continue;
+          this.core.x.statBump(COUNTER_SLOTS.oom_kills, 1);
+          return t.done(at, -12);
       }
     }
+  }
+
+  /** Pages that an allocation may find charged and still take one: the reserve below min is not for it. */
+  #allowed(): number {
+    return this.kswapd === null ? this.limit : this.kswapd.above(this.kswapd.marks.min);
+  }
+
+  #countDirect(freed: number): void {
+    const { core } = this;
+    core.bump(COUNTER_SLOTS.pgscan_direct, this.pagesScanned() - this.#scannedBefore);
+    core.bump(COUNTER_SLOTS.pgsteal_direct, freed);
+    // A node that gives a page is not hopeless (shrink_node).
+    if (freed > 0 && this.kswapd !== null) this.kswapd.failures = 0;
   }
 
   /** Sends an event of the host's side. */

@@ -148,7 +148,7 @@ function collapse(mm: Mm, vma: Vma, first: number, scan: Scan, khugepaged: boole
   const { host } = mm;
   const charged = (vma.flags & VM_RESIDENT) === 0;
   let status: ScanStatus = 'ccgroup_charge_failed';
-  if (!charged || host.charged() + abi.HPAGE_PMD_NR <= host.limit) {
+  if (!charged || host.charged() + abi.HPAGE_PMD_NR <= host.room) {
     if (scan.swapped > 0) swapIn(mm, vma, first);
     // pmdp_collapse_flush() stands between the two calls: nobody can use the range any more.
     notifyHuge(mm, MN_INVALIDATE_RANGE_START, first);

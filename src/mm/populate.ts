@@ -116,7 +116,7 @@ export function willneed(mm: Mm, part: Vma): void {
     if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_SWAP) continue;
     const slot = pte >>> abi.HPTE_PFN_SHIFT;
     if (x.swapCacheLookup(slot) !== 0) continue;
-    if (host.charged() >= host.limit && mm.run((t, at) => host.tryCharge(t, at)) !== 0) break;
+    if (host.charged() >= host.room && mm.run((t, at) => host.tryCharge(t, at)) !== 0) break;
     const pfn = x.swapinBegin(slot, abi.MAP_CHARGED) >>> 0;
     if (pfn === 0) break;
     host.swap.read(slot);

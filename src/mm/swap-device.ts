@@ -73,6 +73,17 @@ export interface DeviceErrors {
   readonly failWrite?: number;
 }
 
+/** Reads `read:N`, `write:N` or both, with a comma between: every N-th such request fails. */
+export function parseDeviceErrors(text: string, option: string): DeviceErrors {
+  const found: { failRead?: number; failWrite?: number } = {};
+  for (const part of text.split(',')) {
+    const match = /^(read|write):([1-9]\d{0,8})$/.exec(part);
+    if (!match) throw new UsageError(`${option} ${text}: expected read:N, write:N or both`);
+    found[match[1] === 'read' ? 'failRead' : 'failWrite'] = Number(match[2]);
+  }
+  return found;
+}
+
 /** One device. It serves requests once a host attached it; all of its state is in linear memory. */
 export class BlockDevice {
   readonly profile: DeviceProfile;

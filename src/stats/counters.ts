@@ -160,6 +160,12 @@ export const COUNTERS = [
     unit: 'count',
     meaning: 'shadow entries above level 1 zapped by an emulated guest table write',
   },
+  { name: 'pgscan_direct', unit: 'pages', meaning: 'pages scanned for an allocation that waits' },
+  { name: 'pgsteal_direct', unit: 'pages', meaning: 'pages freed for an allocation that waits' },
+  { name: 'allocstall', unit: 'count', meaning: 'allocations that had to reclaim themselves' },
+  { name: 'pgscan_kswapd', unit: 'pages', meaning: 'pages scanned by kswapd' },
+  { name: 'pgsteal_kswapd', unit: 'pages', meaning: 'pages freed by kswapd' },
+  { name: 'pageoutrun', unit: 'count', meaning: 'times kswapd was woken and ran' },
 ] as const satisfies readonly CounterDeclaration[];
 
 /** Name of a counter. */

@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PFERR_PRESENT_MASK, PFERR_USER_MASK, PFERR_WRITE_MASK } from '../../assembly/abi.ts';
 import { loadCore } from '../../src/core/load.ts';
-import { GuestKernel, type GuestCpu } from '../../src/guest/kernel.ts';
+import { GuestKernel } from '../../src/guest/kernel.ts';
+import type { GuestCpu } from '../../src/guest/page-tables.ts';
 import { Stats } from '../../src/stats/stats.ts';
 
 class PlainMemory {

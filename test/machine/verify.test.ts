@@ -6,7 +6,8 @@
 // SHADOWMMU_STORM=n runs n steps in all; a failure shrinks to a few steps and prints its seed.
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { type VmOptions, createVm } from '../../src/machine.ts';
+import { createVm } from '../../src/machine.ts';
+import type { VmOptions } from '../../src/vm-options.ts';
 import { makePolicy } from '../../src/policies.ts';
 import { GENERATIONS, POLICIES, PROTOCOLS } from '../../src/simulate.ts';
 import { STEP_KINDS, type Step, Storm } from './storm.ts';
@@ -37,6 +38,9 @@ const options: fc.Arbitrary<Partial<VmOptions>> = fc.record({
   seed: fc.integer({ min: 1, max: 1_000 }),
   deviceErrors: fc.constantFrom({}, {}, { failRead: 23 }, { failWrite: 7 }),
   swapPages: fc.constantFrom(4_096, 4_096, 4_096, 4_096, 300),
+  reclaim: fc.constantFrom('memcg' as const, 'memcg' as const, 'watermarks' as const),
+  // The reserve must leave frames for the guest, whatever the limit.
+  minFreeKbytes: fc.constantFrom(8, 16),
 });
 
 const machine: fc.Arbitrary<Machine> = fc.record({

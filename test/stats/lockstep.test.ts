@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest';
 import { ACCESS_WRITE, LOCKSTEP_FAULTS, LOCKSTEP_WRITEBACKS } from '../../assembly/abi.ts';
 import { type Core, loadCore } from '../../src/core/load.ts';
-import { type VmOptions, createVm } from '../../src/machine.ts';
+import { createVm } from '../../src/machine.ts';
+import type { VmOptions } from '../../src/vm-options.ts';
 import { makePolicy } from '../../src/policies.ts';
 import { idealLruOf } from '../../src/result.ts';
 import { Stats } from '../../src/stats/stats.ts';

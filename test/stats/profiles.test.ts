@@ -18,6 +18,24 @@ describe('cost profiles', () => {
     }
   });
 
+  test('no figure is assumed: each is published, or derived with its computation', () => {
+    for (const { costs } of Object.values(PROFILES)) {
+      for (const [name, { kind, source }] of Object.entries(costs)) {
+        expect(['published', 'derived'], name).toContain(kind);
+        // A derivation names quantities, and every source a document with its year or its number.
+        if (kind === 'derived') expect(source, name).toMatch(/\d/);
+        expect(source, name).toMatch(/(19|20)\d\d|Manual|access_tracking_perf_test|FSB/);
+      }
+    }
+  });
+
+  test("a path by its cache lines: as many times the memory's latency", () => {
+    for (const { costs } of Object.values(PROFILES)) {
+      const found = /^(\d+) cache lines \(.*\) × (\d+) ns/.exec(costs.evictions.source);
+      expect(costs.evictions.ns).toBe(Number(found?.[1]) * Number(found?.[2]));
+    }
+  });
+
   const idle = { device: 'nvme', waitNs: 0, busyNs: 0 } as const;
 
   test('references alone run at slowdown 1', () => {
