@@ -132,7 +132,7 @@ export {
   verifyWrite,
   runBatchVerified,
 } from './verify';
-export { guestWalk, loadPdptrs } from './mmu/guest_walk';
+export { guestWalk, guestWalkLost, loadPdptrs } from './mmu/guest_walk';
 export { accessRow, accessRowOutcome, accessRowPfn, accessRowsWalk } from './conform/access';
 export {
   doAnonymousPage,
@@ -202,6 +202,7 @@ export {
   lazyFreeOne,
   moveRange,
   protectRange,
+  protectedEnd,
   zapRange,
 } from './mm/range';
 export { framesIdentical, frameChecksum, ksmAdopt, ksmReplace, ksmWriteProtect } from './mm/ksm';

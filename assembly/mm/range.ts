@@ -199,43 +199,59 @@ export function copyRange(from: u32, to: u32, hvn: Hvn, end: Hvn): u32 {
   return copied;
 }
 
+/** Where the ptes end that the last protectRange() changed. */
+let changedEnd: Hvn = 0;
+
+/** End of the last protectRange()'s changes. */
+export function protectedEnd(): u32 {
+  return changedEnd;
+}
+
+/** What a present pte becomes. */
+function protectedPte(pte: u32, writable: u32, upgrade: u32): u32 {
+  if ((pte & HPTE_PRESENT) == 0) return pte;
+  if (!writable) return pte & ~HPTE_WRITE;
+  if (upgrade & PROTECT_SHARED) return pte | HPTE_WRITE;
+  if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
+    const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
+    if (flags & PG_ANON_EXCLUSIVE) return pte | HPTE_WRITE;
+  }
+  return pte;
+}
+
 /**
  * Changes the write permission of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
  * that were written before become writable at once (can_change_pte_writable), else at their next write
- * fault. Returns how many ptes changed.
+ * fault. Returns where the ptes that changed begin, `end` when none did; they end at protectedEnd().
  */
 export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade: u32): u32 {
-  let changed: u32 = 0;
+  let first = end;
+  changedEnd = end;
   hvn = hpteNextMapped(mm, hvn, end);
   while (hvn < end) {
+    const at = hvn;
+    let changed = false;
     const pmdp = hpmdp(mm, hvn);
     if (pmdp != 0) {
       const pmd = load<u32>(pmdp);
       // change_huge_pmd() never makes a huge pte writable.
-      if (!writable && pmd & HPTE_WRITE) {
-        store<u32>(pmdp, pmd & ~HPTE_WRITE);
-        changed++;
-      }
-      hvn = hpteNextMapped(mm, hvn + HPAGE_PMD_NR, end);
-      continue;
+      changed = !writable && (pmd & HPTE_WRITE) != 0;
+      if (changed) store<u32>(pmdp, pmd & ~HPTE_WRITE);
+      hvn += HPAGE_PMD_NR;
+    } else {
+      const pte = hpteGet(mm, hvn);
+      const to = protectedPte(pte, writable, upgrade);
+      changed = to != pte;
+      if (changed) hpteSet(mm, hvn, to);
+      hvn++;
     }
-    const pte = hpteGet(mm, hvn);
-    let to = pte;
-    if (pte & HPTE_PRESENT) {
-      if (!writable) to &= ~HPTE_WRITE;
-      else if (upgrade & PROTECT_SHARED) to |= HPTE_WRITE;
-      else if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
-        const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
-        if (flags & PG_ANON_EXCLUSIVE) to |= HPTE_WRITE;
-      }
+    if (changed) {
+      if (first == end) first = at;
+      changedEnd = hvn;
     }
-    if (to != pte) {
-      hpteSet(mm, hvn, to);
-      changed++;
-    }
-    hvn = hpteNextMapped(mm, hvn + 1, end);
+    hvn = hpteNextMapped(mm, hvn, end);
   }
-  return changed;
+  return first;
 }
 
 /**

@@ -62,6 +62,8 @@ export interface GuestWalkExports {
    * VCPU_WALK_*, sets A and D in guest memory, returns WALK_*.
    */
   guestWalk(vcpu: number, flags: number): number;
+  /** After WALK_NEED_PAGE: the host can't give the page; the guest gets a #PF. Returns WALK_FAULT. */
+  guestWalkLost(vcpu: number, flags: number): number;
   /** Loads the PDPTE registers (PAE): 0, 1 for #GP, 2 for WALK_NEED_PAGE. */
   loadPdptrs(vcpu: number): number;
   /** Decodes the input word of an access-table row into the job block (ACX_JOB_*). */

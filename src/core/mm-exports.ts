@@ -275,11 +275,11 @@ export interface RangeExports {
    * ptes were copied.
    */
   copyRange(from: number, to: number, hvn: number, end: number): number;
-  /**
-   * Changes the write permission of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
-   * become writable at once, else at their next write fault. Returns how many ptes changed.
-   */
+  /** Changes the write permission of [hvn, end); `upgrade`: PROTECT_*. Returns where the ptes that changed
+   *  begin, `end`: none did. */
   protectRange(mm: number, hvn: number, end: number, writable: number, upgrade: number): number;
+  /** Where the changes of the last protectRange() end. */
+  protectedEnd(): number;
   /**
    * Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables); returns where it
    * stopped: `end`, or at a huge pte that must be split first. MM_OUT word 0: how many moved.

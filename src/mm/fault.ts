@@ -406,12 +406,15 @@ function readError(s: Int32Array, at: number, mm: Mm): void {
 /** fault_around_bytes: 64 KiB. */
 const FAULT_AROUND_PAGES = 16;
 
-/** do_fault_around(): maps the cached pages of the aligned 64 KiB; 1 when the page is among them. */
+/**
+ * do_fault_around(): maps the cached pages of 64 KiB, from an aligned place or the area's start on, in the
+ * same table; 1 when the page is among them.
+ */
 function faultAround(mm: Mm, hvn: number, args: number): number {
   const vma = mm.findVma(hvn) as Vma;
-  const first = hvn & ~(FAULT_AROUND_PAGES - 1);
-  const start = Math.max(first, vma.start);
-  const end = Math.min(first + FAULT_AROUND_PAGES, vma.end);
+  const start = Math.max(hvn & ~(FAULT_AROUND_PAGES - 1), vma.start);
+  const tableEnd = (start & ~511) + 512;
+  const end = Math.min(start + FAULT_AROUND_PAGES, vma.end, tableEnd);
   const offset = mm.pgoffOf(start);
   return mm.host.core.x.shmemMapAround(mm.id, hvn, start, end, vma.file, offset, args);
 }

@@ -24,7 +24,6 @@ import {
   VM_MERGEABLE,
   VM_NOHUGEPAGE,
   VM_SHARED,
-  VM_WRITE,
   type Vma,
   vmasFlagged,
   vmasWithin,
@@ -118,8 +117,8 @@ function adviseFlags(
 function removePages(mm: Mm, part: Vma): number {
   const { host } = mm;
   if (!host.shmemFiles.includes(part.file)) return -ERRNO.EINVAL;
-  const shared = VM_SHARED | VM_WRITE;
-  if ((part.flags & shared) !== shared) return -ERRNO.EACCES;
+  // vma_is_shared_maywrite(): files are opened for writing, so any shared mapping may come to write.
+  if ((part.flags & VM_SHARED) === 0) return -ERRNO.EACCES;
   const end = part.pgoff + part.end - part.start;
   for (const other of host.mms) {
     for (const vma of other?.vmas ?? []) {

@@ -34,7 +34,10 @@ const ARGUMENT = 3;
 const BEFORE = 4;
 const CURSOR = 4;
 const CHANGED = 5;
-const CALLEE = 6;
+/** changeProtection(): the ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
+const FLUSH = 5;
+const FLUSH_END = 6;
+const CALLEE = 7;
 
 /** Program counter of movePageTables(): a huge pte is being split. */
 const SPLIT = 5;
@@ -59,19 +62,25 @@ export function changeProtection(t: Task, at: number, mm: Mm): boolean {
       s[at] = 2;
     case 2:
       if (!t.lock(at, 2, lockPte(mm.id))) return false;
-      s[at + CHANGED] = protect(s, at, mm);
+      protect(s, at, mm);
       t.unlock(lockPte(mm.id));
       notify(s, at, ranged ? MN_INVALIDATE_RANGE_END : MN_INVALIDATE_RANGE, event);
       if (t.preempt(at, 3, 'change_protection: the ptes are changed')) return false;
     case 3:
       if ((ranged || after) && !mm.notifiers.call(t, at + CALLEE)) return false;
-      notify(s, at, MN_INVALIDATE_RANGE, event);
+      // The flush at the end (tlb_finish_mmu) tells secondary TLBs once more, of what changed.
+      if (mm.hooks !== '6.x' || s[at + FLUSH] === s[at + FLUSH_END]) return t.done(at, 0);
+      notifyRange(
+        s,
+        at + CALLEE,
+        MN_INVALIDATE_RANGE,
+        s[at + FLUSH] as number,
+        s[at + FLUSH_END] as number,
+        event,
+      );
       s[at] = 4;
     case 4:
-      // The flush at the end (tlb_finish_mmu) tells secondary TLBs once more.
-      if (mm.hooks === '6.x' && (s[at + CHANGED] as number) > 0) {
-        if (!mm.notifiers.call(t, at + CALLEE)) return false;
-      }
+      if (!mm.notifiers.call(t, at + CALLEE)) return false;
   }
   return t.done(at, 0);
 }
@@ -85,18 +94,20 @@ function upgradeOf(mm: Mm, hvn: number): number {
   return (vma.flags & VM_WRITE_NOTIFY) === 0 ? abi.PROTECT_SHARED : 0;
 }
 
-/** Changes the ptes; how many the TLBs must forget. */
-function protect(s: Int32Array, at: number, mm: Mm): number {
+/** Changes the ptes, and notes which the TLBs must forget. */
+function protect(s: Int32Array, at: number, mm: Mm): void {
   const { x } = mm.host.core;
   const start = s[at + START] as number;
   const end = s[at + END] as number;
   const rights = s[at + ARGUMENT] as number;
   const upgrade = upgradeOf(mm, start);
-  const changes = x.protectRange(mm.id, start, end, rights & VM_WRITE ? 1 : 0, upgrade);
+  let first = x.protectRange(mm.id, start, end, rights & VM_WRITE ? 1 : 0, upgrade) >>> 0;
+  let last = x.protectedEnd() >>> 0;
   // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
-  if (((s[at + BEFORE] as number) & VM_READ) === 0) return 0;
-  if (rights & VM_READ) return changes;
-  return presentIn(mm, start, end);
+  if (((s[at + BEFORE] as number) & VM_READ) === 0) first = last;
+  else if ((rights & VM_READ) === 0) [first, last] = presentIn(mm, start, end);
+  s[at + FLUSH] = first;
+  s[at + FLUSH_END] = last;
 }
 
 /**
@@ -279,14 +290,18 @@ export function mprotect(
   for (const part of locked) faultIn(mm, part, true, 0);
 }
 
-/** 1 when a page of [start, end) is present, else 0. */
-function presentIn(mm: Mm, start: number, end: number): number {
+/** From the first present page of [start, end) to the end of the last. */
+function presentIn(mm: Mm, start: number, end: number): [first: number, last: number] {
   const { x } = mm.host.core;
+  let first = end;
+  let last = end;
   let hvn = x.hpteNextMapped(mm.id, start, end) >>> 0;
   for (; hvn < end; hvn = x.hpteNextMapped(mm.id, hvn + 1, end) >>> 0) {
-    if ((x.hpteGet(mm.id, hvn) & abi.HPTE_PRESENT) !== 0) return 1;
+    if ((x.hpteGet(mm.id, hvn) & abi.HPTE_PRESENT) === 0) continue;
+    first = Math.min(first, hvn);
+    last = hvn + 1;
   }
-  return 0;
+  return [first, last];
 }
 
 /** Moves [start, end) to `target`, unmapping what is there; returns `target`. */
