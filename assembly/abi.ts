@@ -1094,8 +1094,6 @@ export const VCPU_FAULT_CODE_HIGH: u32 = 344;
 export const VCPU_TDP: u32 = 348;
 /** In struct kvm: shadow page of the nested root, 0 none. */
 export const KVM_TDP_ROOT: u32 = 44;
-/** The processor has no A and D bits in nested tables (EPT before Haswell): access tracking. */
-export const KVM_FEATURE_TDP_NO_AD: u32 = 0x100;
 /** A flush for a few pages drops their translations alone instead of everything (not KVM on x86). */
 export const KVM_FEATURE_FLUSH_PAGES: u32 = 0x200;
 /** Nested page fault: VCPU_FAULT_GPA, VCPU_FAULT_CODE, VCPU_FAULT_CODE_HIGH. */

@@ -145,6 +145,14 @@ function walkWithoutPaging(vcpu: usize, gva: u64): u32 {
   return finish(vcpu, WALK_OK, 0);
 }
 
+/** The bits that a walk means to set in an entry; whether it can is seen afterwards. */
+function traceMissing(perLevel: usize, old: u64, gpte: u64): void {
+  const tableGfn = load<u32>(perLevel, VCPU_WALK_TABLE_GFN);
+  const index = load<u32>(perLevel, VCPU_WALK_INDEX);
+  if ((gpte & ~old & PT_ACCESSED) != 0) trace(EVENT_GUEST_PTE_SET_A, tableGfn, index);
+  if ((gpte & ~old & PT_DIRTY) != 0) trace(EVENT_GUEST_PTE_SET_D, tableGfn, index);
+}
+
 /**
  * Sets A at every level walked and D in the leaf of a write. Returns false if a table can't be
  * written yet (WALK_NEED_PAGE is recorded); entries already updated stay so, as after KVM's retry. A
@@ -159,15 +167,16 @@ function updateAccessedDirty(vcpu: usize, top: u32, leaf: u32, entryBytes: u32, 
     const perLevel = vcpu + ((<usize>level) << 2);
     const tableGfn = load<u32>(perLevel, VCPU_WALK_TABLE_GFN);
     const slot = gfnToMemslot(tableGfn);
-    if (slotReadonly(slot)) continue;
+    if (slotReadonly(slot)) {
+      traceMissing(perLevel, old, gpte);
+      continue;
+    }
     const table = tableForWrite(slot, tableGfn);
     if (table == 0) {
       needPage(vcpu, tableGfn, 1);
       return false;
     }
-    const index = load<u32>(perLevel, VCPU_WALK_INDEX);
-    if ((old & PT_ACCESSED) == 0) trace(EVENT_GUEST_PTE_SET_A, tableGfn, index);
-    if (level == leaf && (d & ~old) != 0) trace(EVENT_GUEST_PTE_SET_D, tableGfn, index);
+    traceMissing(perLevel, old, gpte);
     const at = table + <usize>(load<u32>(perLevel, VCPU_WALK_INDEX) * entryBytes);
     if (entryBytes == 8) store<u64>(at, gpte);
     else store<u32>(at, <u32>gpte);
@@ -315,6 +324,31 @@ function walk(vcpu: usize, root: u32, gva: u64, flags: u32): u32 {
     next = gpte;
     level--;
   }
+}
+
+/** Says which entry could not get its A or D bit: the first of the walk that lacks one. */
+function traceLost(vcpu: usize, flags: u32): void {
+  const root = pagingRootLevel(vcpu);
+  const leaf = load<u32>(vcpu, VCPU_WALK_LEVEL);
+  const d: u64 = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE ? PT_DIRTY : 0;
+  for (let level: u32 = root == 3 ? 2 : root; level >= leaf; level--) {
+    const gpte = load<u64>(vcpu + ((<usize>level) << 3), VCPU_WALK_PTE);
+    const bits = PT_ACCESSED | (level == leaf ? d : 0);
+    const perLevel = vcpu + ((<usize>level) << 2);
+    const tableGfn = load<u32>(perLevel, VCPU_WALK_TABLE_GFN);
+    if ((bits & ~gpte) == 0 || tableGfn != load<u32>(vcpu, VCPU_WALK_NEED_GFN)) continue;
+    traceMissing(perLevel, gpte, gpte | bits);
+    return;
+  }
+}
+
+/**
+ * The host can't give the page of the table that the walk needs, or not for writing: KVM's own access
+ * to it fails, and for the guest the translation is missing. After WALK_NEED_PAGE; returns WALK_FAULT.
+ */
+export function guestWalkLost(vcpu: usize, flags: u32): u32 {
+  if (load<u32>(vcpu, VCPU_WALK_NEED_WRITE) != 0) traceLost(vcpu, flags);
+  return fault(vcpu, 0, flags);
 }
 
 /**

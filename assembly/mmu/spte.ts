@@ -99,12 +99,14 @@ export function isWritablePte(spte: Spte): bool {
   return (spte & PT_WRITABLE) != 0;
 }
 
-/** mark_spte_for_access_track: what a spte becomes when its accessed state is cleared. */
+/** mark_spte_for_access_track: what a spte becomes when its accessed state is cleared. Without A and D
+ *  bits it gives up all rights and remembers those to read and to execute; the right to write, which
+ *  is its dirty bit, comes back with the next write. */
 export function markSpteForAccessTrack(spte: Spte): Spte {
   if (spteAdEnabled(spte)) return spte & ~PT_ACCESSED;
   if (isAccessTrackSpte(spte)) return spte;
   const nx = (spte & PT64_NX) != 0 ? SPTE_SAVED_NX : <u64>0;
-  return (spte & ~(PT_PRESENT | PT64_NX)) | SPTE_SAVED_P | nx;
+  return (spte & ~(PT_PRESENT | PT_WRITABLE | PT64_NX)) | SPTE_SAVED_P | nx;
 }
 
 /** restore_acc_track_spte: the fast fault's undo of the above. */

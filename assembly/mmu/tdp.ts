@@ -18,14 +18,13 @@ import {
   EVENT_TDP_SPTE_NEW,
   EVENT_TDP_SPTE_OLD,
   AGE_CLEAR,
-  KVM_FEATURE_TDP_NO_AD,
+  KVM_MEM_LOG_DIRTY_PAGES,
   KVM_TDP_ROOT,
   PFERR_FETCH_MASK,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
   PFERR_WRITE_MASK,
   PT64_NX_BIT,
-  PT_USER_BIT,
   RET_PF_CONTINUE,
   RET_PF_EMULATE,
   RET_PF_FIXED,
@@ -35,6 +34,7 @@ import {
   ROLE_DIRECT,
   ROLE_EFER_NX,
   SLOT_BASE_GFN,
+  SLOT_FLAGS,
   SLOT_HVN,
   SLOT_NPAGES,
   SP_GFN,
@@ -48,7 +48,7 @@ import { bump } from '../stats';
 import { Gfn, Hvn, Pfn, Spte, Sptep } from '../types';
 import { hugepageAdjust } from './fault';
 import { flushRemoteTlbs } from './flush';
-import { hasFeature, KVM } from './kvm';
+import { adDisabled, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import { gfnToMemslot, markPageDirty, nextSlotOfMm, pagesPerHpage } from './memslot';
 import {
@@ -74,6 +74,7 @@ import {
   makeMmioSpte,
   makeNonleafSpte,
   markSpteForAccessTrack,
+  PT_PRESENT,
   PT_WRITABLE,
   restoreAccTrackSpte,
   SPTE_MMU_WRITABLE,
@@ -92,7 +93,7 @@ export const ROOT_LEVEL: u32 = 4;
 function tdpRole(level: u32, efer: u32): u32 {
   let role = level | ROLE_DIRECT | (ACC_ALL << ROLE_ACCESS_SHIFT);
   if ((efer & EFER_NXE) != 0) role |= ROLE_EFER_NX;
-  if (hasFeature(KVM_FEATURE_TDP_NO_AD)) role |= ROLE_AD_DISABLED;
+  if (adDisabled) role |= ROLE_AD_DISABLED;
   return role;
 }
 
@@ -259,9 +260,20 @@ export function tdpMapMmio(vcpu: usize, gfn: Gfn, generation: u32): u32 {
 
 /** is_access_allowed: whether an spte permits the access with this error code. */
 function accessAllowed(code: u32, spte: Spte): bool {
+  if ((spte & PT_PRESENT) == 0) return false;
   if ((code & PFERR_FETCH_MASK) != 0) return spte >> (<u64>PT64_NX_BIT) == 0;
-  if ((code & PFERR_WRITE_MASK) != 0) return isWritablePte(spte);
-  return ((spte >> (<u64>PT_USER_BIT)) & 1) != 0 || isShadowPresentPte(spte);
+  return (code & PFERR_WRITE_MASK) == 0 || isWritablePte(spte);
+}
+
+/** What a leaf becomes so that it permits the access; as it was: the fault can't be fast. */
+function fastFixed(old: Spte, level: u32, slot: usize, code: u32): Spte {
+  let spte = isAccessTrackSpte(old) ? restoreAccTrackSpte(old) : old;
+  if ((code & PFERR_WRITE_MASK) != 0 && (old & SPTE_MMU_WRITABLE) != 0) {
+    // The log has a bit for each small page: the whole of a large one would go unnoticed.
+    if (level > 1 && (load<u32>(slot, SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) != 0) return old;
+    spte |= PT_WRITABLE;
+  }
+  return accessAllowed(code, spte) ? spte : old;
 }
 
 /**
@@ -272,26 +284,24 @@ export function tdpFastPageFault(vcpu: usize, gfn: Gfn): u32 {
   const code = load<u32>(vcpu, VCPU_FAULT_CODE);
   if ((code & PFERR_RSVD_MASK) != 0) return RET_PF_CONTINUE;
   if ((code & PFERR_PRESENT_MASK) == 0) {
-    if (!hasFeature(KVM_FEATURE_TDP_NO_AD)) return RET_PF_CONTINUE;
+    if (!adDisabled) return RET_PF_CONTINUE;
   } else if ((code & PFERR_WRITE_MASK) == 0) return RET_PF_CONTINUE;
   const sptep = tdpFind(gfn);
   if (sptep == 0) return RET_PF_CONTINUE;
   const old = load<u64>(sptep);
+  const level = spLevel(sptepToSp(sptep));
   let result = RET_PF_CONTINUE;
   let spte = old;
-  if (isShadowPresentPte(old) && isLastSpte(old, spLevel(sptepToSp(sptep)))) {
-    if (!isAccessTrackSpte(old) && accessAllowed(code, old)) result = RET_PF_SPURIOUS;
+  if (isShadowPresentPte(old) && isLastSpte(old, level)) {
+    if (accessAllowed(code, old)) result = RET_PF_SPURIOUS;
     else {
-      if (isAccessTrackSpte(old)) spte = restoreAccTrackSpte(old);
-      if ((code & PFERR_WRITE_MASK) != 0 && (old & SPTE_MMU_WRITABLE) != 0) spte |= PT_WRITABLE;
-      if (spte != old && accessAllowed(code, spte)) {
+      const slot = gfnToMemslot(gfn);
+      spte = fastFixed(old, level, slot, code);
+      if (spte != old) {
         store<u64>(sptep, spte);
-        const slot = gfnToMemslot(gfn);
         if (isWritablePte(spte) && !isWritablePte(old)) markPageDirty(slot, gfn);
         result = RET_PF_FIXED;
         bump(FAST_PAGE_FAULTS);
-      } else {
-        spte = old;
       }
     }
   }

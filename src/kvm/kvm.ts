@@ -4,7 +4,11 @@ import {
   AGE_CLEAR,
   AGE_DROP,
   AGE_NONE,
+  FOLL_UACCESS,
   FOLL_YOUNG,
+  HPTE_PRESENT,
+  HPTE_WRITE,
+  HPTE_YOUNG,
   KVM_FEATURE_FLUSH_PAGES,
   EVENT_ZAP_ALL_FAST,
   KVM_FEATURE_PREFETCH,
@@ -21,7 +25,7 @@ import {
   TOUCH_PTE_YOUNG,
   VCPU_TDP,
 } from '../../assembly/abi.ts';
-import { ERRNO, KvmError } from '../core/errors.ts';
+import { CoreBugError, ERRNO, KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { AgingPreset } from '../mm/aging.ts';
 import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
@@ -70,6 +74,9 @@ export interface KvmOptions {
   readonly flushScope?: 'all' | 'pages';
   /** Two-dimensional paging instead of shadow paging; default false. */
   readonly tdp?: boolean;
+  /** False: the processor sets no A and D bits in the VM's tables (EPT before Haswell), so that sptes
+   *  are access-tracked; default: as the aging protocol wants it. */
+  readonly adBits?: boolean;
   /** False: no neighbours of a faulting page are mapped, whatever the generation does. */
   readonly prefetch?: boolean;
   /** False: every fault goes through kvmPageFault(); default: simple ones stay in the core. */
@@ -148,7 +155,7 @@ export class Kvm {
     const flush = options.flushScope === 'pages' ? KVM_FEATURE_FLUSH_PAGES : 0;
     const ahead = options.prefetch === false ? ~KVM_FEATURE_PREFETCH : ~0;
     core.x.kvmInit((this.generation.features & ahead) | pins | flush, options.maxShadowPages ?? 0);
-    core.x.kvmSetAdDisabled(aging.kvm.mkold === 'access-track' ? 1 : 0);
+    core.x.kvmSetAdDisabled((options.adBits ?? aging.kvm.mkold !== 'access-track') ? 0 : 1);
     this.straight = new StraightRuns(this, this.#initQuickFaults(options.quickFaults ?? true));
     if (aging.kvm.shrinkEvery > 0) core.x.spteLruInit(SPTE_LRU_SHIFT);
     core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
@@ -319,6 +326,29 @@ export class Kvm {
     if (core.tracing) core.emit(EVENT_ZAP_ALL_FAST, 0, 0, 0, 0);
     core.x.tdpZapAll(1);
     for (const vcpu of this.vcpus) vcpu.roots.request(REQ_MMU_FREE_OBSOLETE_ROOTS);
+  }
+
+  /**
+   * KVM's own access to guest memory through the VMM's mapping (copy_from_user, copy_to_user): faults
+   * the page in and leaves the host pte young; after a write it is dirty, and logged. False: EFAULT.
+   */
+  accessAsUser(task: Task, gfn: number, write: boolean): boolean {
+    const { x } = this.core;
+    const hvn = x.gfnToHvn(gfn) >>> 0;
+    if (hvn === 0xffffffff) return false;
+    const wanted = HPTE_PRESENT | (write ? HPTE_WRITE : 0);
+    if ((x.hpteGet(this.mm.id, hvn) & wanted) !== wanted) {
+      const s = task.stack;
+      s[0] = 0;
+      s[1] = hvn;
+      s[2] = (write ? FOLL_WRITE : 0) | FOLL_UACCESS;
+      if (!this.mm.getUserPages(task, 0)) throw new CoreBugError('a straight run is not preempted');
+      if (task.result < 0) return false;
+      x.putPage(task.result);
+    }
+    if (write) x.guestPageWritten(gfn);
+    else x.hpteOr(this.mm.id, hvn, HPTE_YOUNG);
+    return true;
   }
 
   /** Makes the host page behind `gfn` present, as an access of the VMM or of KVM itself does. */

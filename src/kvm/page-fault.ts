@@ -39,6 +39,7 @@ import {
   VCPU_FAULT_TRANSLATED,
   VCPU_FAULT_READONLY,
 } from '../../assembly/abi.ts';
+import { ERRNO } from '../core/errors.ts';
 import { LOCK_MMU } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { sampleSeq, staleBeforeLock } from './fault-protocol.ts';
@@ -107,13 +108,7 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         s[at] = 9;
       case 9: {
         const walk = walkOf(vcpu);
-        if (walk === WALK_FAULT) {
-          if (vcpu.kvm.core.tracing) {
-            const code = mem.load32(vcpu.ptr + VCPU_WALK_ERROR);
-            vcpu.kvm.core.emit(EVENT_GUEST_WALK_ERROR, code, 0, 0, 0);
-          }
-          return t.done(at, FAULT_INJECT);
-        }
+        if (walk === WALK_FAULT) return t.done(at, refuse(vcpu));
         if (walk === WALK_NONCANONICAL) return t.done(at, FAULT_NONCANONICAL);
         if (walk === WALK_NEED_PAGE) {
           // The host has no page for a guest table: fault it in as KVM's own access would.
@@ -137,6 +132,10 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         s[at] = 2;
       case 2: {
         if (!vcpu.kvm.mm.getUserPages(t, at + CALLEE)) return false;
+        if (t.result === -ERRNO.EFAULT) {
+          x.guestWalkLost(vcpu.ptr, flagsOf(vcpu));
+          return t.done(at, refuse(vcpu));
+        }
         if (t.result < 0) return t.done(at, t.result);
         x.putPage(t.result);
         s[at + TABLES] = (s[at + TABLES] as number) + 1;
@@ -198,6 +197,15 @@ function install(t: Task, at: number, vcpu: Vcpu): void {
   const writable = s[at + WRITABLE] as number;
   s[at + OUTCOME] = core.x.faultInstall(vcpu.ptr, pfn, writable, check, seq, releaseMarks);
   t.unlock(LOCK_MMU);
+}
+
+/** The guest's own tables do not permit the access. */
+function refuse(vcpu: Vcpu): number {
+  const { core } = vcpu.kvm;
+  if (core.tracing) {
+    core.emit(EVENT_GUEST_WALK_ERROR, core.mem.load32(vcpu.ptr + VCPU_WALK_ERROR), 0, 0, 0);
+  }
+  return FAULT_INJECT;
 }
 
 /** The guest walk of the fault, unless run() has just made it (assembly/mmu/quick_fault.ts). */

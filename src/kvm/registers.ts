@@ -58,9 +58,10 @@ export function loadCr4(vcpu: Vcpu, value: number): void {
   const changed = exchange(vcpu, VCPU_CR4, value);
   const cleared = changed & ~value;
   const set = changed & value;
+  // svm_set_cr4() flushes before kvm_post_set_cr4() drops roots.
+  if (vcpu.kvm.tdp && (changed & CR4_PGE) !== 0) vcpu.roots.flushAsid();
   // With PCIDs, MOV to CR3 may skip the flush, so roots cached without them could come back stale.
   if ((changed & CR4_ROLE_BITS) !== 0 || (set & CR4_PCIDE) !== 0) vcpu.roots.freeAll();
-  if (vcpu.kvm.tdp && (changed & CR4_PGE) !== 0) vcpu.roots.flushAsid();
   if ((changed & CR4_PGE) !== 0 || (cleared & CR4_PCIDE) !== 0) vcpu.roots.flushGuest();
   else if ((changed & CR4_PAE) !== 0 || (set & CR4_SMEP) !== 0) {
     vcpu.roots.request(REQ_TLB_FLUSH_CURRENT);

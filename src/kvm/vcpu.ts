@@ -4,6 +4,7 @@
 import {
   ACC_USER_MASK,
   CR0_WP,
+  CR4_SMAP,
   ACC_WRITE_MASK,
   EVENT_CHECK_MMIO_SPTE,
   EVENT_HANDLE_MMIO_PAGE_FAULT,
@@ -25,6 +26,7 @@ import {
   PFERR_RSVD_MASK,
   RET_PF_CONTINUE,
   RET_PF_EMULATE,
+  RFLAGS_AC,
   VCPU_CR0,
   VCPU_CR2,
   VCPU_CR3,
@@ -34,6 +36,7 @@ import {
   VCPU_FAULT_RESULT,
   VCPU_FAULT_WALKED,
   VCPU_PKRU,
+  VCPU_CR4,
   VCPU_RFLAGS,
   VCPU_ROOT,
   VCPU_WALK_ERROR,
@@ -368,9 +371,17 @@ export class Vcpu {
   mmioCached(vpn: number, write: boolean, user: boolean): boolean {
     const { gva, access, generation } = this.mmioCache;
     if (user && (access & ACC_USER_MASK) === 0) return false;
+    if (!user && (access & ACC_USER_MASK) !== 0 && this.#smapForbids()) return false;
     const readonly = user || (this.cr0 & CR0_WP) !== 0;
     if (write && readonly && (access & ACC_WRITE_MASK) === 0) return false;
     return gva === vpn && generation === this.kvm.memslotGeneration;
+  }
+
+  /** Whether the supervisor may not touch the user's pages now. */
+  #smapForbids(): boolean {
+    const { mem } = this.kvm.core;
+    const smap = (mem.load32(this.ptr + VCPU_CR4) & CR4_SMAP) !== 0;
+    return smap && (mem.load32(this.ptr + VCPU_RFLAGS) & RFLAGS_AC) === 0;
   }
 
   /** MOV to CR3 without an exit, as under TDP. */
