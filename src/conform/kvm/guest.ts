@@ -18,7 +18,14 @@ import type { Gva, Pte } from './script.ts';
 export type AccessOutcome =
   | { readonly kind: 'done'; readonly emulated?: true }
   | { readonly kind: 'fault'; readonly code: number }
-  | { readonly kind: 'mmio'; readonly gpa: number; readonly value: number; readonly write: boolean }
+  | {
+      readonly kind: 'mmio';
+      readonly gpa: number;
+      readonly value: number;
+      readonly write: boolean;
+      /** How the store of a read-modify-write ended, whose load this was. */
+      readonly stored?: AccessOutcome;
+    }
   | { readonly kind: 'error'; readonly errno: string };
 
 /** Value that a store writes: up to 8 bytes in two words. */
@@ -40,8 +47,6 @@ export interface GuestPort {
   ): AccessOutcome;
   /** One locked access that reads and writes. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
-  /** The second half of a read-modify-write outside all slots: the emulator goes on to its store. */
-  mmioWrite(vpn: number, offset: number, flags: number, gpa: number, bytes: number): void;
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): Pte;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
@@ -57,12 +62,11 @@ export interface GuestPort {
 const CR0_WP1 = 0x80050033;
 const CR0_WP0 = 0x80040033;
 const SUPERVISOR_STACK = { vpn: 4, offset: 0xef8 };
-const EXCEPTION_STACK = { vpn: 4, offset: 0xff0 };
+const EXCEPTION_STACK = { vpn: 4, offset: 0xfe8 };
 const USER_STACK = { vpn: 3, offset: 0xfe8 };
 const IDT_VPN = 2;
 const GDT_VPN = 1;
 const IDT_PF_OFFSET = 14 * 16;
-const TSS_OFFSET = 0x804;
 const GDT_CS_OFFSET = 8;
 
 class Ended extends Error {
@@ -76,6 +80,12 @@ class Ended extends Error {
   }
 }
 
+/** The driver runs the vCPU at most so often for one operation. */
+const MAX_RUNS = 8;
+
+/** The driver has given the operation up. */
+class Abandoned extends Error {}
+
 function hex(lo: number, hi: number): string {
   return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
 }
@@ -86,32 +96,29 @@ class StubRun {
   readonly #cpl: number;
   readonly results: JsonObject[] = [];
   #rax: Pte = { lo: 0, hi: 0 };
+  #mmioExits = 0;
 
   constructor(port: GuestPort, user: boolean) {
     this.#port = port;
     this.#cpl = user ? 0 : ACCESS_SUPERVISOR;
   }
 
-  #check(outcome: AccessOutcome, gva: Gva, bytes: number, write: boolean): void {
+  #check(outcome: AccessOutcome, gva: Gva, bytes: number): void {
     if (outcome.kind === 'mmio') {
       const gpa = `0x${outcome.gpa.toString(16)}`;
-      this.results.push({ mmio: true, gpa, len: String(bytes), write: write ? '1' : '0' });
+      this.results.push({ mmio: true, gpa, len: String(bytes), write: outcome.write ? '1' : '0' });
+      if (++this.#mmioExits === MAX_RUNS) throw new Abandoned();
     } else if (outcome.kind !== 'done') throw new Ended(outcome, gva);
   }
 
   fetch(offset: number): void {
     const gva = { vpn: CODE_GFN, offset };
-    this.#check(
-      this.#port.access(CODE_GFN, offset, ACCESS_FETCH | this.#cpl, 1, null),
-      gva,
-      1,
-      false,
-    );
+    this.#check(this.#port.access(CODE_GFN, offset, ACCESS_FETCH | this.#cpl, 1, null), gva, 1);
   }
 
   load(gva: Gva, bytes: number): void {
     const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_READ | this.#cpl, bytes, null);
-    this.#check(outcome, gva, bytes, false);
+    this.#check(outcome, gva, bytes);
     if (outcome.kind === 'mmio') this.#rax = filled(outcome.value, bytes);
     else this.#rax = this.#port.loaded(bytes);
   }
@@ -119,20 +126,17 @@ class StubRun {
   store(gva: Gva, bytes: number, value: Pte): void {
     const store = { bytes, lo: value.lo, hi: value.hi };
     const flags = ACCESS_WRITE | this.#cpl;
-    this.#check(this.#port.access(gva.vpn, gva.offset, flags, bytes, store), gva, bytes, true);
+    this.#check(this.#port.access(gva.vpn, gva.offset, flags, bytes, store), gva, bytes);
   }
 
   /** `lock inc`: one access that reads and writes. */
   increment(gva: Gva): void {
     const outcome = this.#port.readModifyWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl);
+    this.#check(outcome, gva, 1);
     if (outcome.kind === 'mmio') {
-      this.#check(outcome, gva, 1, outcome.write);
-      if (outcome.write) return;
-      this.#port.mmioWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl, outcome.gpa, 1);
-      this.#check({ ...outcome, write: true }, gva, 1, true);
+      if (outcome.stored !== undefined) this.#check(outcome.stored, gva, 1);
       return;
     }
-    this.#check(outcome, gva, 1, true);
     if (outcome.kind === 'done' && outcome.emulated) return;
     const old = this.#port.loaded(1).lo;
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });
@@ -167,12 +171,12 @@ class StubRun {
   #fetchByte(at: number): number {
     const gva = { vpn: Math.floor(at / 4096), offset: at % 4096 };
     const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_FETCH | this.#cpl, 1, null);
-    this.#check(outcome, gva, 1, false);
+    this.#check(outcome, gva, 1);
     return this.#port.loaded(1).lo & 0xff;
   }
 
   check(outcome: AccessOutcome): void {
-    this.#check(outcome, { vpn: 0, offset: 0 }, 0, false);
+    this.#check(outcome, { vpn: 0, offset: 0 }, 0);
   }
 
   done(): void {
@@ -287,13 +291,14 @@ function runLoop(
   }
 }
 
-/** The processor delivers a #PF: gate, segment, stack, then the handler runs to its I/O exit. */
+/** The processor delivers a #PF: gate, segment, from CPL 3 the stack's address in the TSS (in the page of
+ *  the segment), stack, then the handler runs to its I/O exit. */
 function deliver(port: GuestPort, code: number, user: boolean): AccessOutcome {
   const implicit = ACCESS_SUPERVISOR | ACCESS_IMPLICIT;
   const stack = user ? EXCEPTION_STACK : SUPERVISOR_STACK;
   const steps: readonly [number, number, number][] = [
     [IDT_VPN, IDT_PF_OFFSET, ACCESS_READ | implicit],
-    [GDT_VPN, user ? TSS_OFFSET : GDT_CS_OFFSET, ACCESS_READ | implicit],
+    [GDT_VPN, GDT_CS_OFFSET, ACCESS_READ | implicit],
     [stack.vpn, stack.offset, ACCESS_WRITE | implicit],
     [CODE_GFN, STUB.pf, ACCESS_FETCH | ACCESS_SUPERVISOR],
     [stack.vpn, stack.offset, ACCESS_READ | ACCESS_SUPERVISOR],
@@ -336,8 +341,9 @@ export class RecordedGuest {
       runStub(run, op, words, this.#port);
       run.done();
     } catch (ended) {
-      if (!(ended instanceof Ended)) throw ended;
-      run.results.push(this.#end(ended, user));
+      if (ended instanceof Abandoned) run.results.push({ 'too-many-exits': true });
+      else if (ended instanceof Ended) run.results.push(this.#end(ended, user));
+      else throw ended;
     }
     return run.results;
   }

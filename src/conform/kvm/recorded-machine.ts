@@ -463,10 +463,11 @@ export class RecordedMachine implements StepRunner {
       if (event.t === 'inject' && !String(event.what).includes('reinjected')) add('pf_guest');
       if (event.t === 'fast_page_fault' && String(event.result).endsWith('fixed 1')) add('pf_fast');
       // A root that is loaded anew is flushed without being counted.
-      if (event.t === 'sp_get' && event.level === 4) loading = true;
+      if (event.t === (this.#npt ? 'load_root' : 'sp_get') && event.level === 4) loading = true;
       if (event.t === 'flush_all_tlb') add('tlb_flush');
-      // A flush that the guest asked for has no event of its own.
-      const own = !['flush_all_tlb', 'flush_current_tlb', 'flush_asid_tlb'].includes(before);
+      // A flush that the guest asked for has no event of its own; svm_set_cr4() flushes uncounted.
+      const byCr4 = this.#npt && before === 'emulate_insn';
+      const own = !byCr4 && before !== 'flush_all_tlb' && before !== 'flush_current_tlb';
       if (event.t === 'flush_asid_tlb' && own) add('tlb_flush');
       before = event.t;
       if (event.t === 'flush_current_tlb') {

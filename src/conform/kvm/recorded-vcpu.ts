@@ -5,35 +5,24 @@ import {
   ACCESS_FETCH,
   ACCESS_KIND_MASK,
   ACCESS_SUPERVISOR,
-  ACCESS_WRITE,
   CR0_WP,
-  EVENT_EMULATE_INSN,
-  EVENT_GUEST_WALK,
-  EVENT_GUEST_WALK_ERROR,
   EVENT_INJECT,
   EVENT_KVM_PAGE_FAULT,
-  EVENT_MMIO,
   EVENT_VMEXIT,
   EXIT_DONE,
   EXIT_GUEST_FAULT,
   EXIT_NPF,
   EXIT_PAGE_FAULT,
-  PFERR_FETCH_MASK,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
-  PFERR_USER_MASK,
-  PFERR_WRITE_MASK,
   RET_PF_EMULATE,
   RET_PF_FIXED,
   RET_PF_SPURIOUS,
   VCPU_EXIT_REASON,
   VCPU_FAULT_CODE,
   VCPU_FAULT_CODE_HIGH,
-  VCPU_FAULT_FLAGS,
   VCPU_FAULT_GPA,
-  VCPU_FAULT_GVA,
   VCPU_WALK_ERROR,
-  VCPU_WALK_GFN,
   VMEXIT_CR0_SEL_WRITE,
   VMEXIT_INVLPG,
   VMEXIT_IO,
@@ -42,7 +31,6 @@ import {
   VMEXIT_WRITE_CR0,
   VMEXIT_WRITE_CR3,
   VMEXIT_WRITE_CR4,
-  WALK_FAULT,
 } from '../../../assembly/abi.ts';
 import { CoreBugError } from '../../core/errors.ts';
 import type { Core } from '../../core/load.ts';
@@ -50,12 +38,12 @@ import { FAULT_INJECT, FAULT_MMIO, FAULT_READONLY, kvmPageFault } from '../../kv
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import { runStraight } from '../../sched/task.ts';
 import type { AccessOutcome, GuestPort, Store } from './guest.ts';
+import { Emulator, type Operand, writeBytes } from './emulator.ts';
 import { CODE_GFN, STUB } from './layout.ts';
 import type { Pte } from './script.ts';
 
 /** Faults in a row without progress that can only be a bug. */
 const RETRY_LIMIT = 100;
-const MMIO_READ = 0x5a;
 /** CR0.TS and CR0.MP. */
 const CR0_TS_MP = 0xa;
 
@@ -66,14 +54,12 @@ export class RecordedVcpu implements GuestPort {
   readonly #npt: boolean;
   /** Address of one access record. */
   readonly #record: number;
-  /** Offset in its page of the access that runs, for events that only know the page. */
-  offset = 0;
-  /** Instruction pointer in the code page. */
-  #rip = 0;
-  #user = false;
+  readonly #emulator: Emulator;
   /** Error code of the exception that is being delivered, null: none. */
   #pending: number | null = null;
   #reinject = false;
+  /** The exception was found by KVM's emulator, not by the processor. */
+  #byKvm = false;
   readonly stats = {
     pf_taken: 0,
     pf_fixed: 0,
@@ -81,19 +67,21 @@ export class RecordedVcpu implements GuestPort {
     pf_emulate: 0,
     pf_mmio_spte_created: 0,
   };
-  #place = { pfn: 0, offset: 0 };
-  #mmio = false;
-  /** The instruction that runs is `lock inc`. */
-  #locked = false;
-  /** Where an instruction was last tried again (vcpu->arch.last_retry_eip and _addr). */
-  #lastRetry = '';
+  /** Where the last access led; null: outside all slots. */
+  #place: { readonly pfn: number; readonly offset: number } | null = null;
 
   constructor(core: Core, vcpu: Vcpu, npt: boolean) {
     this.#core = core;
     this.#vcpu = vcpu;
     this.#npt = npt;
     this.#record = core.x.arenaAlloc(8) >>> 0;
+    this.#emulator = new Emulator(core, vcpu);
     vcpu.ownEmulator = true;
+  }
+
+  /** Offset in its page of the access that runs, for events that only know the page. */
+  get offset(): number {
+    return this.#emulator.offset;
   }
 
   access(
@@ -105,13 +93,12 @@ export class RecordedVcpu implements GuestPort {
   ): AccessOutcome {
     const fetch = (flags & ACCESS_KIND_MASK) === ACCESS_FETCH && vpn === CODE_GFN;
     if (fetch) {
-      this.#rip = offset;
-      this.#user = (flags & ACCESS_SUPERVISOR) === 0;
+      this.#emulator.rip = offset;
+      this.#emulator.user = (flags & ACCESS_SUPERVISOR) === 0;
     }
-    this.#mmio = false;
-    this.offset = offset;
+    const operand = { vpn, offset, flags, bytes, store, exchange: false };
     for (let tries = 0; tries < RETRY_LIMIT; tries++) {
-      const outcome = this.#once(vpn, offset, flags, bytes, store);
+      const outcome = this.#once(operand);
       if (outcome !== null) return outcome;
     }
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);
@@ -120,28 +107,21 @@ export class RecordedVcpu implements GuestPort {
   /** A locked read-modify-write: the processor of the recordings loads, then stores, and starts over
    *  with the load after every exit. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome {
-    this.#mmio = false;
-    this.offset = offset;
-    const read = flags & ~ACCESS_KIND_MASK;
+    const write = { vpn, offset, flags, bytes: 1, store: null, exchange: true };
+    const read = { ...write, flags: flags & ~ACCESS_KIND_MASK };
     for (let tries = 0; tries < RETRY_LIMIT; tries++) {
-      const loaded = this.#once(vpn, offset, read, 1, null);
+      const loaded = this.#once(read);
       if (loaded === null) continue;
-      if (loaded.kind !== 'done') return loaded;
-      this.#locked = true;
-      const stored = this.#once(vpn, offset, flags, 1, null);
-      this.#locked = false;
+      if (loaded.kind !== 'done' || loaded.emulated === true) return loaded;
+      const stored = this.#once(write);
       if (stored !== null) return stored;
     }
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);
   }
 
-  #once(
-    vpn: number,
-    offset: number,
-    flags: number,
-    bytes: number,
-    store: Store | null,
-  ): AccessOutcome | null {
+  #once(operand: Operand): AccessOutcome | null {
+    const { vpn, offset, flags, store } = operand;
+    this.#emulator.offset = offset;
     const { x, mem } = this.#core;
     const { ptr } = this.#vcpu;
     this.#enter();
@@ -156,6 +136,7 @@ export class RecordedVcpu implements GuestPort {
     }
     if (this.#pending !== null) this.#reinject = true;
     if (reason === EXIT_GUEST_FAULT) {
+      this.#byKvm = false;
       // The recordings' processor, which is software, reports a reserved bit without P.
       const code = mem.load32(ptr + VCPU_WALK_ERROR);
       return { kind: 'fault', code: code & PFERR_RSVD_MASK ? code & ~PFERR_PRESENT_MASK : code };
@@ -164,7 +145,7 @@ export class RecordedVcpu implements GuestPort {
       const code = mem.load32(ptr + VCPU_FAULT_CODE);
       this.#emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, vpn, offset, code);
       this.#emit(EVENT_KVM_PAGE_FAULT, vpn, offset, code, 0);
-      if (this.#pending !== null) this.#unprotectVirtual(vpn, offset);
+      if (this.#pending !== null) this.#emulator.unprotectVirtual(vpn, offset);
     } else if (reason === EXIT_NPF) {
       this.#emitNpf();
     } else throw new CoreBugError(`an access of a recording ended with exit ${reason}`);
@@ -176,11 +157,12 @@ export class RecordedVcpu implements GuestPort {
       this.#vcpu.beginInject();
       return { kind: 'fault', code };
     }
-    const mmio = result === FAULT_MMIO || result === FAULT_READONLY;
-    if (mmio || result === RET_PF_EMULATE) {
-      return this.#emulate(vpn, offset, flags, bytes, store, mmio);
-    }
-    return null;
+    if (result !== FAULT_MMIO && result !== FAULT_READONLY && result !== RET_PF_EMULATE)
+      return null;
+    const outcome = this.#emulator.emulate(operand);
+    this.#byKvm = true;
+    this.#place = this.#emulator.loadedAt;
+    return outcome;
   }
 
   /** kvm_mmu_do_page_fault's statistics; a fault on a known MMIO page never gets there. */
@@ -207,129 +189,11 @@ export class RecordedVcpu implements GuestPort {
     this.#emit(EVENT_KVM_PAGE_FAULT, gfn, gpa % 4096, code, high);
   }
 
-  /** x86_emulate_instruction: fetches the instruction through the guest's tables, then does it. */
-  #emulate(
-    vpn: number,
-    offset: number,
-    flags: number,
-    bytes: number,
-    store: Store | null,
-    mmio: boolean,
-  ): AccessOutcome | null {
-    const { x, mem } = this.#core;
-    const { ptr } = this.#vcpu;
-    const lastRetry = this.#lastRetry;
-    this.#fetchInstruction();
-    const here = `${this.#rip} ${vpn} ${offset}`;
-    if (this.#locked && here !== lastRetry) return this.#retry(here, vpn, offset, flags);
-    if (this.#locked) this.#exchangeWalks(vpn, offset, flags);
-    const cached = mmio && this.#mmioCached(vpn, flags);
-    if (this.#npt) this.#nestedEmulation();
-    else if (!cached && !this.#walk(vpn, offset, flags, pferrOf(flags))) {
-      this.#vcpu.beginInject();
-      return { kind: 'fault', code: mem.load32(ptr + VCPU_WALK_ERROR) };
-    }
-    if (cached) mem.store32(ptr + VCPU_WALK_GFN, this.#vcpu.mmioCache.gfn);
-    const gfn = mem.load32(ptr + VCPU_WALK_GFN);
-    if (mmio) {
-      this.#mmio = true;
-      const write = (flags & ACCESS_KIND_MASK) === ACCESS_WRITE;
-      if (write) this.#emit(EVENT_MMIO, gfn, offset, 2, bytes);
-      else {
-        this.#emit(EVENT_MMIO, gfn, offset, 0, bytes);
-        this.#emit(EVENT_MMIO, gfn, offset, 1, bytes);
-      }
-      return { kind: 'mmio', gpa: gfn * 4096 + offset, value: MMIO_READ, write };
-    }
-    const page = x.guestPagePtrForWrite(gfn) >>> 0;
-    if (this.#locked) mem.u8[page + offset] = ((mem.u8[page + offset] as number) + 1) & 0xff;
-    if (store !== null) writeBytes(mem.u8, page + offset, store);
-    x.mmuPteWrite(gfn, offset >>> 3, bytes);
-    return { kind: 'done', emulated: true };
-  }
-
-  /** kvm_mmu_unprotect_page_virt: the fault hit the delivery of an exception, whose page is shadowed no
-   *  more, lest it be a guest table that is written for ever. */
-  #unprotectVirtual(vpn: number, offset: number): void {
-    const { x, mem } = this.#core;
-    const { ptr } = this.#vcpu;
-    const code = mem.load32(ptr + VCPU_FAULT_CODE);
-    const flags = mem.load32(ptr + VCPU_FAULT_FLAGS);
-    const read = this.#user ? 0 : ACCESS_SUPERVISOR;
-    if (this.#walk(vpn, offset, read, pferrOf(read))) {
-      x.mmuUnprotectPage(mem.load32(ptr + VCPU_WALK_GFN));
-    }
-    mem.store32(ptr + VCPU_FAULT_CODE, code);
-    mem.store32(ptr + VCPU_FAULT_FLAGS, flags);
-  }
-
-  #mmioCached(vpn: number, flags: number): boolean {
-    const write = (flags & ACCESS_KIND_MASK) === ACCESS_WRITE;
-    return this.#vcpu.mmioCached(vpn, write, (flags & ACCESS_SUPERVISOR) === 0);
-  }
-
-  /**
-   * retry_instruction: an instruction that is not a usual one for writing page tables is not emulated at
-   * first; its page is shadowed no more, and it runs again.
-   */
-  #retry(here: string, vpn: number, offset: number, flags: number): null {
-    const { x, mem } = this.#core;
-    this.#lastRetry = here;
-    if (this.#npt) this.#nestedEmulation();
-    else this.#walk(vpn, offset, flags, pferrOf(flags));
-    x.mmuUnprotectPage(mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN));
-    return null;
-  }
-
-  /** The translations of an emulated exchange: to load (known under TDP), and for the exchange. */
-  #exchangeWalks(vpn: number, offset: number, flags: number): void {
-    const read = flags & ~ACCESS_KIND_MASK;
-    if (!this.#npt) this.#walk(vpn, offset, read, pferrOf(read));
-    this.#walk(vpn, offset, flags, pferrOf(flags));
-  }
-
-  /** Under TDP the exit gives the gpa, and the emulator need not translate. */
-  #nestedEmulation(): void {
-    const { mem } = this.#core;
-    const gpa = mem.load64(this.#vcpu.ptr + VCPU_FAULT_GPA);
-    mem.store32(this.#vcpu.ptr + VCPU_WALK_GFN, Math.floor(gpa / 4096));
-  }
-
-  #fetchInstruction(): void {
-    const cpl = this.#user ? 0 : ACCESS_SUPERVISOR;
-    const flags = ACCESS_FETCH | cpl;
-    this.#lastRetry = '';
-    this.#walk(CODE_GFN, this.#rip, flags, pferrOf(flags));
-    this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
-  }
-
-  /** The emulator's own translation; false: the guest's tables forbid the access. */
-  #walk(vpn: number, offset: number, flags: number, pferr: number): boolean {
-    const { x, mem } = this.#core;
-    const { ptr } = this.#vcpu;
-    mem.storeBig(ptr + VCPU_FAULT_GVA, BigInt(vpn) << 12n);
-    mem.store32(ptr + VCPU_FAULT_FLAGS, flags);
-    const was = this.offset;
-    this.offset = offset;
-    this.#emit(EVENT_GUEST_WALK, vpn, offset, pferr, 0);
-    const walk = x.guestWalk(ptr, flags);
-    this.offset = was;
-    if (walk !== WALK_FAULT) return true;
-    this.#emit(EVENT_GUEST_WALK_ERROR, mem.load32(ptr + VCPU_WALK_ERROR), 0, 0, 0);
-    return false;
-  }
-
-  mmioWrite(vpn: number, offset: number, flags: number, gpa: number, bytes: number): void {
-    this.#walk(vpn, offset, flags, pferrOf(flags));
-    const known = this.#npt || this.#mmioCached(vpn, flags);
-    if (!known) this.#walk(vpn, offset, flags, pferrOf(flags));
-    this.#emit(EVENT_MMIO, Math.floor(gpa / 4096), gpa % 4096, 2, bytes);
-  }
-
   loaded(bytes: number): Pte {
-    if (this.#mmio) return { lo: MMIO_READ, hi: 0 };
+    const place = this.#place;
+    if (place === null) throw new CoreBugError('what was read is not in memory');
     const { x, mem } = this.#core;
-    const at = (x.frameContentPtr(this.#place.pfn) >>> 0) + this.#place.offset;
+    const at = (x.frameContentPtr(place.pfn) >>> 0) + place.offset;
     const byte = (i: number): number => mem.u8[at + i] as number;
     if (bytes === 1) return { lo: byte(0), hi: 0 };
     const word = (i: number): number =>
@@ -351,7 +215,7 @@ export class RecordedVcpu implements GuestPort {
   #enter(): void {
     const { roots } = this.#vcpu;
     roots.honour();
-    if (this.#pending !== null && (this.#reinject || !this.#npt)) {
+    if (this.#pending !== null && (this.#reinject || !this.#npt || this.#byKvm)) {
       const first = !this.#reinject && !this.#injected;
       if (first || this.#reinject) {
         this.#emit(EVENT_INJECT, 14, this.#pending, this.#reinject ? 1 : 0, 0);
@@ -397,15 +261,15 @@ export class RecordedVcpu implements GuestPort {
   invlpg(vpn: number): AccessOutcome {
     if (this.#npt) return { kind: 'done' };
     this.#instruction(VMEXIT_INVLPG, STUB.invlpg);
-    this.offset = 0;
+    this.#emulator.offset = 0;
     this.#vcpu.invlpg(vpn);
     return { kind: 'done' };
   }
 
   #instruction(reason: number, rip: number): void {
-    this.#rip = rip;
+    this.#emulator.rip = rip;
     this.#emit(EVENT_VMEXIT, reason, 0, 0, 0);
-    this.#fetchInstruction();
+    this.#emulator.fetchInstruction();
   }
 
   ioExit(): void {
@@ -415,21 +279,6 @@ export class RecordedVcpu implements GuestPort {
 
   #emit(id: number, a: number, b: number, c: number, d: number): void {
     if (this.#core.tracing) this.#core.emit(id, a, b, c, d);
-  }
-}
-
-/** The page-fault error code that a software walk is made with. */
-function pferrOf(flags: number): number {
-  const kind = flags & ACCESS_KIND_MASK;
-  let code = (flags & ACCESS_SUPERVISOR) === 0 ? PFERR_USER_MASK : 0;
-  if (kind === ACCESS_WRITE) code |= PFERR_WRITE_MASK;
-  if (kind === ACCESS_FETCH) code |= PFERR_FETCH_MASK;
-  return code;
-}
-
-function writeBytes(u8: Uint8Array, at: number, store: Store): void {
-  for (let i = 0; i < store.bytes; i++) {
-    u8[at + i] = ((i < 4 ? store.lo : store.hi) >>> (8 * (i & 3))) & 0xff;
   }
 }
 
