@@ -51,7 +51,15 @@ import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
 import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
 import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
-import { TLB_L2_HIT, TLB_MISS, tlbFill, tlbLookup, tlbLookupL2 } from './tlb/lookup';
+import {
+  L2_HIT,
+  L2_NONE,
+  TLB_L2_HIT,
+  TLB_MISS,
+  tlbFill,
+  tlbLookup,
+  tlbLookupL2,
+} from './tlb/lookup';
 import { ROW_KINDS, rowOf } from './tlb/rights';
 import { Gfn, Sptep } from './types';
 
@@ -113,24 +121,27 @@ function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   return EXIT_DONE;
 }
 
-/** Everything but the fast paths. Returns EXIT_*; EXIT_DONE: the access was made. */
-export function slowAccess(vcpu: usize, tlb: usize, record: u64): u32 {
+/** Everything but the fast paths; `l2` is what the lookup of the L2 said. Returns EXIT_*; EXIT_DONE:
+ *  the access was made. */
+export function slowAccess(vcpu: usize, tlb: usize, record: u64, l2: u32): u32 {
   const flags = <u32>(record & FLAGS_MASK);
   if ((flags & ACCESS_KIND_MASK) == ACCESS_CONTROL) return EXIT_CONTROL;
   const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
-  const found = tlbLookup(vcpu, tlb, want, flags);
-  if (found == TLB_L2_HIT) l2Hits++;
-  if (found != TLB_MISS) return EXIT_DONE;
+  if (l2 != L2_NONE) {
+    const found = tlbLookup(vcpu, tlb, want, flags);
+    if (found == TLB_L2_HIT) l2Hits++;
+    if (found != TLB_MISS) return EXIT_DONE;
+  }
   const exit = walkAndFill(vcpu, want, flags);
   if (exit == EXIT_DONE) misses++;
   return exit;
 }
 
-/** Whether the L2 serves an access at once. */
-export function hitL2(tlb: usize, want: u64, mask: u64): bool {
-  if (!tlbLookupL2(tlb, want, mask)) return false;
-  l2Hits++;
-  return true;
+/** Whether the L2 serves an access at once: L2_*. */
+export function hitL2(tlb: usize, want: u64, mask: u64): u32 {
+  const l2 = tlbLookupL2(tlb, want, mask);
+  if (l2 == L2_HIT) l2Hits++;
+  return l2;
 }
 
 /** missL1() made the access; tlbValue has its translation. */
@@ -145,10 +156,11 @@ export let accessExit: u32 = 0;
 
 /** An access that the fast lookup of the L1 did not find. ACCESS_*. */
 export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64): u32 {
-  if (hitL2(tlb, want, mask)) return ACCESS_MADE;
+  const l2 = hitL2(tlb, want, mask);
+  if (l2 == L2_HIT) return ACCESS_MADE;
   const record = load<u64>(at);
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
-  const exit = slowAccess(vcpu, tlb, record);
+  const exit = slowAccess(vcpu, tlb, record, l2);
   if (exit == EXIT_DONE) return ACCESS_MADE;
   store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
   store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);

@@ -47,6 +47,7 @@ import {
   TLB_L1,
   TLB_PAGE_MASK,
 } from './tlb/block';
+import { L2_HIT } from './tlb/lookup';
 import { ROW_KINDS, ROW_MASKS, ROW_WORDS, rowOf, tlbEnter } from './tlb/rights';
 import { tlbValue } from './tlb/sets';
 
@@ -306,7 +307,7 @@ export function accessHit(vcpu: usize, lo: u32, hi: u32, flags: u32): u32 {
   beginBatch(0);
   let value = promote(<usize>load<u32>(array, ARRAY_BASE) + set, 0, ways, want, mask);
   if (value == NO_VALUE) {
-    if (!hitL2(tlb, want, mask)) return 0;
+    if (hitL2(tlb, want, mask) != L2_HIT) return 0;
     value = tlbValue;
   }
   if (lockstepWords != 0) {

@@ -35,6 +35,7 @@ import { frameContent, framePtr, frameSetContent } from './mm/frame';
 import { account, beginBatch, kindOf, slowAccess } from './access_path';
 import { bump } from './stats';
 import { FRAME_BITS, TLB_PAGE_MASK } from './tlb/block';
+import { L2_UNSURE } from './tlb/lookup';
 import { tlbEnter } from './tlb/rights';
 import { tlbValue } from './tlb/sets';
 import { Gfn, Pfn } from './types';
@@ -120,7 +121,7 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
   for (; at < end; at += 8) {
     const record = load<u64>(at);
     store<u32>(vcpu, <u32>at, VCPU_RECORD);
-    exit = slowAccess(vcpu, tlb, record);
+    exit = slowAccess(vcpu, tlb, record, L2_UNSURE);
     if (exit == EXIT_DONE) {
       const vpn = record >> (<u64>PAGE_SHIFT);
       const gfn = guestMapGet(space, (<u32>(vpn >> 32)) & 15, <u32>vpn);

@@ -21,7 +21,7 @@
 //
 // A set of the L1 and of the large array keeps its ways, key and value in one v128 each, in recency
 // order: the common hit, in way 0, is one load and one compare and updates nothing. A set of the L2
-// keeps one age byte a way, then all keys, then all values.
+// keeps one age byte and one signature byte a way, then all keys, then all values.
 //
 // Flushing a space retires its tag; flushing all retires every tag and starts a new global epoch.
 // Neither touches an entry: dead ways are purged when their set is filled next (a set remembers the
@@ -32,6 +32,7 @@
 
 import { TLB_MAX_WAYS, TLB_SPACES, VCPU_TLB } from '../abi';
 import { arenaAlloc } from '../layout';
+import { AGED_KEYS } from './sets';
 import { selectSpace } from './tags';
 
 export const TLB_NU: u64 = 0x80;
@@ -90,7 +91,7 @@ export const ARRAY_WAYS: usize = 8;
 /** log2 of the bytes of a set. */
 export const ARRAY_SHIFT: usize = 12;
 export const ARRAY_PURGED: usize = 16;
-/** Bytes in front of a set's keys: the age bytes of the L2. */
+/** Bytes in front of a set's keys: the ages and signatures of the L2. */
 export const ARRAY_AGES: usize = 20;
 /** Entries of the array for large pages: 8 sets of 4 ways. */
 const LARGE_SETS: u32 = 8;
@@ -115,7 +116,7 @@ export function tlbInit(vcpu: usize, l1Sets: u32, l1Ways: u32, l2Sets: u32, l2Wa
   const tlb = arenaAlloc(TLB_BLOCK);
   store<u32>(vcpu, <u32>tlb, VCPU_TLB);
   arrayInit(tlb + TLB_L1, l1Sets, l1Ways, 0);
-  arrayInit(tlb + TLB_L2, l2Sets, l2Ways, 16);
+  arrayInit(tlb + TLB_L2, l2Sets, l2Ways, <u32>AGED_KEYS);
   arrayInit(tlb + TLB_LARGE, LARGE_SETS, LARGE_WAYS, 0);
   const l2 = load<u32>(tlb + TLB_L2, ARRAY_BASE);
   for (let set: u32 = 0; set < l2Sets; set++) {

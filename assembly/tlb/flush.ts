@@ -18,7 +18,7 @@ import {
   TLB_SPACE_TAG,
   largeWant,
 } from './block';
-import { findAged, matches, removeAged, removeOrdered, setOf } from './sets';
+import { AGED_KEYS, findAged, matches, removeAged, removeOrdered, setOf } from './sets';
 import { retire, retireAll, selectSpace, sweep } from './tags';
 
 function removeFrom(tlb: usize, array: usize, page: u64, want: u64): void {
@@ -79,7 +79,7 @@ export function tlbFlushGva(vcpu: usize, gva: u64): void {
   const set = setOf(l2, gva >> 12);
   const ways = load<u32>(l2, ARRAY_WAYS);
   for (let way: u32 = 0; way < ways; way++) {
-    if (isPage(load<u64>(set + 16 + ((<usize>way) << 3)), gva)) removeAged(set, ways, way);
+    if (isPage(load<u64>(set + ((<usize>way) << 3), AGED_KEYS), gva)) removeAged(set, ways, way);
   }
   if (load<u32>(tlb + TLB_HAS_LARGE) == 0) return;
   removePageOrdered(tlb + TLB_LARGE, gva >> 21, largeWant(gva, false));

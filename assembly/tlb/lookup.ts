@@ -16,12 +16,15 @@ import {
   FRAME_BITS,
   INDEX_MASK,
   INDEX_SHIFT,
+  TLB_PAGE_MASK,
 } from './block';
 import { removePage } from './flush';
 import {
+  AGED_KEYS,
   PROBE_DENIED,
   PROBE_HIT,
   PROBE_MISS,
+  candidates,
   fillAged,
   fillOrdered,
   probeAged,
@@ -40,32 +43,50 @@ export const TLB_HIT: i32 = 1;
 /** Translated by the L2 (and now in the L1). */
 export const TLB_L2_HIT: i32 = 2;
 
-/**
- * The L2 lookup of the fast path: an entry of the current space that allows the access. Its key and
- * value move to the L1 as well.
- */
-export function tlbLookupL2(tlb: usize, want: u64, mask: u64): bool {
-  const array = tlb + TLB_L2;
+/** tlbLookupL2(): an entry allows the access. */
+export const L2_HIT: u32 = 0;
+/** There may be one that only tlbLookup() finds. */
+export const L2_UNSURE: u32 = 1;
+/** No entry of any level is about the page. */
+export const L2_NONE: u32 = 2;
+
+/** Whether an ordered set holds a way with a page number, or an empty one when that is 0. */
+function holdsPage(array: usize, want: u64): bool {
   const set = setOf(array, want >> 12);
-  const keys = set + 16;
-  const bytes = (<usize>load<u32>(array, ARRAY_WAYS)) << 3;
-  const wants = i64x2.splat(want);
-  const masks = i64x2.splat(mask);
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const diff = v128.and(v128.xor(v128.load(keys + at), wants), masks);
-    const equal = i64x2.bitmask(i64x2.eq(diff, i64x2.splat(0)));
-    if (equal == 0) continue;
-    const way = (equal & 1) != 0 ? at : at + 8;
-    if (way >= bytes) return false;
-    const value = load<u64>(keys + way + bytes);
-    // The L1 may hold a global translation under the tag of another space: not for the fast path.
-    if (value >> EPOCH_SHIFT != 0) return false;
-    touchAged(set, way >> 3);
-    setTlbValue(value);
-    fillOrdered(tlb, tlb + TLB_L1, want >> 12, load<u64>(keys + way), value);
-    return true;
+  const end = set + ((<usize>load<u32>(array, ARRAY_WAYS)) << 4);
+  for (let at = set; at < end; at += 16) {
+    if (((load<u64>(at) ^ want) & TLB_PAGE_MASK) == 0) return true;
   }
   return false;
+}
+
+/**
+ * The L2 lookup of the fast path: an entry of the current space that allows the access. Its key and
+ * value move to the L1 as well. L2_*.
+ */
+export function tlbLookupL2(tlb: usize, want: u64, mask: u64): u32 {
+  const array = tlb + TLB_L2;
+  const page = want >> 12;
+  const set = setOf(array, page);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  for (let left = candidates(set, ways, page); left != 0; left &= left - 1) {
+    const way = <usize>ctz(left);
+    const at = set + (way << 3);
+    const key = load<u64>(at, AGED_KEYS);
+    if (((key ^ want) & mask) != 0) {
+      if (((key ^ want) & TLB_PAGE_MASK) != 0) continue;
+      return L2_UNSURE;
+    }
+    const value = load<u64>(at + ((<usize>ways) << 3), AGED_KEYS);
+    // The L1 may hold a global translation under the tag of another space: not for the fast path.
+    if (value >> EPOCH_SHIFT != 0) return L2_UNSURE;
+    touchAged(set, way);
+    setTlbValue(value);
+    fillOrdered(tlb, tlb + TLB_L1, page, key, value);
+    return L2_HIT;
+  }
+  if (load<u32>(tlb + TLB_HAS_LARGE) != 0) return L2_UNSURE;
+  return holdsPage(tlb + TLB_L1, want) ? L2_UNSURE : L2_NONE;
 }
 
 /** Value of the 4 KiB page `inside` pages behind the start of a large one. */

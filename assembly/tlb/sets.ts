@@ -121,6 +121,28 @@ export function probeOrdered(
   return PROBE_MISS;
 }
 
+// A set of the L2: 16 bytes of ages, 16 of signatures, then the keys, then the values.
+/** Offset of the signatures: a hash of a way's page number each. */
+const SIGNATURES: usize = 16;
+/** Bytes in front of the keys. */
+export const AGED_KEYS: usize = 32;
+/** 2^64 over the golden ratio: neighbouring pages get unlike signatures. */
+const HASH: u64 = 0x9e37_79b9_7f4a_7c15;
+
+function signatureOf(page: u64): u8 {
+  return <u8>((page * HASH) >> 56);
+}
+
+/**
+ * The ways, a bit each, that may hold a page: those with its signature. A way that is not among them
+ * does not hold it, so a lookup that misses reads one line of the set.
+ */
+export function candidates(set: usize, ways: u32, page: u64): u32 {
+  const signatures = v128.load(set, SIGNATURES);
+  const same = i8x16.bitmask(i8x16.eq(signatures, i8x16.splat(<i8>signatureOf(page))));
+  return (<u32>same) & (((<u32>1) << ways) - 1);
+}
+
 /** Makes a way the most recent: every younger way ages by one. */
 export function touchAged(set: usize, way: usize): void {
   const ages = v128.load(set);
@@ -136,14 +158,14 @@ export function removeAged(set: usize, ways: u32, way: usize): void {
   const real = i8x16.lt_u(ages, i8x16.splat(<i8>ways));
   v128.store(set, i8x16.add(ages, v128.and(older, real)));
   store<u8>(set + way, <u8>(ways - 1));
-  store<u64>(set + 16 + (way << 3), 0);
-  store<u64>(set + 16 + ((<usize>ways + way) << 3), 0);
+  store<u64>(set + (way << 3), 0, AGED_KEYS);
+  store<u64>(set + ((<usize>ways + way) << 3), 0, AGED_KEYS);
 }
 
 export function purgeAged(tlb: usize, set: usize, ways: u32): void {
   for (let way: usize = 0; way < <usize>ways; way++) {
-    const key = load<u64>(set + 16 + (way << 3));
-    const value = load<u64>(set + 16 + ((<usize>ways + way) << 3));
+    const key = load<u64>(set + (way << 3), AGED_KEYS);
+    const value = load<u64>(set + ((<usize>ways + way) << 3), AGED_KEYS);
     if (key != 0 && isDead(tlb, key, value)) removeAged(set, ways, way);
   }
 }
@@ -156,17 +178,19 @@ export function fillAged(tlb: usize, array: usize, page: u64, key: u64, value: u
   const oldest = i8x16.bitmask(i8x16.eq(v128.load(set), i8x16.splat(<i8>(ways - 1))));
   const way = <usize>ctz(oldest);
   touchAged(set, way);
-  store<u64>(set + 16 + (way << 3), key);
-  store<u64>(set + 16 + ((<usize>ways + way) << 3), value);
+  store<u8>(set + way, signatureOf(page), SIGNATURES);
+  store<u64>(set + (way << 3), key, AGED_KEYS);
+  store<u64>(set + ((<usize>ways + way) << 3), value, AGED_KEYS);
 }
 
 /** As probeOrdered(); finds the way and leaves judging to the caller. Returns the way or -1. */
 export function findAged(tlb: usize, set: usize, ways: u32, want: u64): i32 {
-  const keys = set + 16;
-  for (let way: u32 = 0; way < ways; way++) {
-    const key = load<u64>(keys + ((<usize>way) << 3));
+  for (let left = candidates(set, ways, want >> 12); left != 0; left &= left - 1) {
+    const way = ctz(left);
+    const at = set + ((<usize>way) << 3);
+    const key = load<u64>(at, AGED_KEYS);
     if (((key ^ want) & TLB_PAGE_MASK) != 0 || key == 0) continue;
-    if (matches(tlb, key, load<u64>(keys + ((<usize>(ways + way)) << 3)), want)) return <i32>way;
+    if (matches(tlb, key, load<u64>(at + ((<usize>ways) << 3), AGED_KEYS), want)) return <i32>way;
   }
   return -1;
 }
@@ -183,16 +207,16 @@ export function probeAged(
   const ways = load<u32>(array, ARRAY_WAYS);
   const way = findAged(tlb, set, ways, want);
   if (way < 0) return PROBE_MISS;
-  const at = set + 16 + ((<usize>way) << 3);
-  const key = load<u64>(at);
-  const value = load<u64>(at + ((<usize>ways) << 3));
+  const at = set + ((<usize>way) << 3);
+  const key = load<u64>(at, AGED_KEYS);
+  const value = load<u64>(at + ((<usize>ways) << 3), AGED_KEYS);
   if (!entryAllows(vcpu, key, value, flags)) {
     removeAged(set, ways, <usize>way);
     return PROBE_DENIED;
   }
   tlbKey = (key & ~TLB_TAG_MASK) | (want & TLB_TAG_MASK);
   tlbValue = value;
-  store<u64>(at, tlbKey);
+  store<u64>(at, tlbKey, AGED_KEYS);
   touchAged(set, <usize>way);
   return PROBE_HIT;
 }
