@@ -430,7 +430,7 @@ export const SLOT_FLAGS: u32 = 16;
 export const SLOT_RMAP: u32 = 20;
 /** Addresses of the disallow_lpage counts by level, u32 each: 2 MiB, 1 GiB. */
 export const SLOT_LPAGE: u32 = 32;
-/** Address of the write-tracking counts, a byte a gfn. */
+/** Address of the blocks of write-tracking counts (page_track.ts), u32 for each 512 gfns. */
 export const SLOT_TRACK: u32 = 40;
 /** Address of the dirty bitmap, or 0. */
 export const SLOT_DIRTY: u32 = 44;

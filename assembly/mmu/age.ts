@@ -8,14 +8,16 @@ import {
   PT_ACCESSED_BIT,
   SLOT_BASE_GFN,
   SLOT_HVN,
+  SLOT_MM,
   SLOT_NPAGES,
+  SLOT_SIZE,
   SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES,
 } from '../abi';
 import { SPTES_AGED } from '../counters';
 import { bump, bumpBy } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
 import { flushGathered, gatherBegin, gatherMany, gatherSpte } from './flush';
-import { gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm } from './memslot';
+import { SLOTS, gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm, slotsEnd } from './memslot';
 import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
 import {
@@ -113,6 +115,10 @@ function spteAge(sptep: Sptep): bool {
 function ageRmap(head: usize, action: u32): bool {
   if (load<u32>(head) == 0) return false;
   if (action == AGE_DROP) return zapRmap(head, false);
+  const only = <usize>load<u32>(head);
+  if ((only & 1) == 0) {
+    return action == AGE_CLEAR ? spteAge(only) : isAccessedSpte(load<u64>(only));
+  }
   let young = false;
   for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
     if (action == AGE_CLEAR) {
@@ -194,12 +200,39 @@ function ageSlotRange(slot: usize, first: Gfn, last: Gfn, action: u32): bool {
   return young;
 }
 
+/** Slot of `mm` that maps a page, when there is exactly one; 0: none or several. */
+function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
+  let found: usize = 0;
+  for (let slot = SLOTS, end = slotsEnd(); slot < end; slot += <usize>SLOT_SIZE) {
+    if (hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)) continue;
+    if (load<u32>(slot, SLOT_MM) != mm) continue;
+    if (found != 0) return 0;
+    found = slot;
+  }
+  return found;
+}
+
+/** Ages one page of a slot, at every level. */
+function ageGfn(slot: usize, gfn: Gfn, action: u32): u32 {
+  const young = ageRmap(gfnToRmap(slot, gfn, 1), action);
+  const mega = ageRmap(gfnToRmap(slot, gfn, 2), action);
+  const giga = ageRmap(gfnToRmap(slot, gfn, 3), action);
+  return young || mega || giga ? 1 : 0;
+}
+
 /**
  * Ages the pages of a range (AGE_*). Returns whether any was young; for AGE_DROP, whether any was
  * mapped, since dropping is what stands for the accessed bit there. The caller flushes.
  */
 export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
   gatherBegin();
+  if (end - start == 1) {
+    const only = onlySlotOfHvn(mm, start);
+    if (only != 0) {
+      const gfn = load<u32>(only, SLOT_BASE_GFN) + (start - load<u32>(only, SLOT_HVN));
+      return ageGfn(only, gfn, action);
+    }
+  }
   let young = false;
   for (let slot = nextSlotOfMm(0, mm); slot != 0; slot = nextSlotOfMm(slot, mm)) {
     const base = load<u32>(slot, SLOT_HVN);

@@ -91,6 +91,7 @@ import {
 import { isTracing, trace } from '../events';
 import { getPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
+import { gfnTrack } from './page_track';
 import { folioSetReferenced } from './pfn';
 import { hpmdp, hpteGet } from '../mm/pte';
 import { bump, STATS } from '../stats';
@@ -105,7 +106,6 @@ import {
   gfnMapped,
   gfnToMemslot,
   gfnToRmap,
-  gfnTrack,
   guestPagePtr,
   guestTablePtr,
   lpageInfo,
@@ -179,10 +179,7 @@ function accountShadowed(gfn: Gfn, level: u32): void {
   store<u32>(KVM, load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) + 1, KVM_INDIRECT_SHADOW_PAGES);
   const slot = gfnToMemslot(gfn);
   if (slot == 0) return;
-  if (level > 1) {
-    const track = gfnTrack(slot, gfn);
-    store<u8>(track, load<u8>(track) + 1);
-  }
+  if (level > 1) gfnTrack(slot, gfn, 1);
   disallowLpage(slot, gfn, 1);
   if (writeProtectGfn(slot, gfn, 1)) flushRemoteTlbs();
 }

@@ -23,13 +23,13 @@ import {
   SLOT_NPAGES,
   SLOT_RMAP,
   SLOT_SIZE,
-  SLOT_TRACK,
   SLOT_USED,
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
 import { hpteGet, hpteOr, ptepsMoved } from '../mm/pte';
 import { Gfn, Hvn } from '../types';
+import { trackAlloc, trackClear } from './page_track';
 
 /** The slots, by id. */
 export const SLOTS: usize = memory.data(4096, 8);
@@ -53,6 +53,11 @@ export function slotPtr(id: u32): usize {
   return SLOTS + <usize>(id * SLOT_SIZE);
 }
 
+/** End of the slots that were ever used. */
+export function slotsEnd(): usize {
+  return slotPtr(slotEnd);
+}
+
 /** Units of `level` that a slot touches. */
 function unitsOf(base: Gfn, npages: u32, level: u32): u32 {
   const shift = (level - 1) * 9;
@@ -68,7 +73,7 @@ function allocSideTables(slot: usize, baseGfn: Gfn, npages: u32): void {
     store<u32>(slot + <usize>((level - 1) << 2), <u32>arenaAlloc(bytes), SLOT_RMAP);
     if (level > 1) store<u32>(slot + <usize>((level - 2) << 2), <u32>arenaAlloc(bytes), SLOT_LPAGE);
   }
-  store<u32>(slot, <u32>arenaAlloc(<usize>npages), SLOT_TRACK);
+  trackAlloc(slot, npages);
   store<u32>(slot, <u32>arenaAlloc(<usize>unitsOf(baseGfn, npages, 2) + 1), SLOT_MAPPED);
   store<u32>(slot, 0, SLOT_DIRTY);
   store<u32>(slot, 0, SLOT_INSTALLED);
@@ -118,7 +123,7 @@ export function memslotSet(
   store<u32>(slot, mm, SLOT_MM);
   store<u32>(slot, id, SLOT_ID);
   initLpageInfo(slot, baseGfn, npages, hvn);
-  memory.fill(<usize>load<u32>(slot, SLOT_TRACK), 0, <usize>npages);
+  trackClear(slot);
   if (id >= slotEnd) slotEnd = id + 1;
   memslotSetFlags(id, flags);
 }
@@ -139,7 +144,7 @@ export function memslotSetFlags(id: u32, flags: u32): void {
 export function gfnToMemslot(gfn: Gfn): usize {
   const last = lastSlot;
   if (last != 0 && gfn - load<u32>(last, SLOT_BASE_GFN) < load<u32>(last, SLOT_NPAGES)) return last;
-  const end = slotPtr(slotEnd);
+  const end = slotsEnd();
   for (let slot = SLOTS; slot < end; slot += <usize>SLOT_SIZE) {
     if (gfn - load<u32>(slot, SLOT_BASE_GFN) < load<u32>(slot, SLOT_NPAGES)) {
       lastSlot = slot;
@@ -154,7 +159,7 @@ export function gfnToMemslot(gfn: Gfn): usize {
  * order of kvm_for_each_memslot_in_hva_range().
  */
 export function nextSlotOfMm(from: usize, mm: u32): usize {
-  const end = slotPtr(slotEnd);
+  const end = slotsEnd();
   const after: u32 = from == 0 ? 0 : load<u32>(from, SLOT_HVN);
   let best: usize = 0;
   for (let slot = SLOTS; slot < end; slot += <usize>SLOT_SIZE) {
@@ -224,11 +229,6 @@ export function disallowLpage(slot: usize, gfn: Gfn, delta: i32): void {
     const at = lpageInfo(slot, gfn, level);
     store<i32>(at, load<i32>(at) + delta);
   }
-}
-
-/** Address of the write-tracking count of `gfn` (kvm_slot_page_track_*). */
-export function gfnTrack(slot: usize, gfn: Gfn): usize {
-  return <usize>load<u32>(slot, SLOT_TRACK) + <usize>(gfn - load<u32>(slot, SLOT_BASE_GFN));
 }
 
 /** mark_page_dirty_in_slot, while the slot logs. */

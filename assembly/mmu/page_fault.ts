@@ -35,7 +35,8 @@ import { Hvn, Pfn } from '../types';
 import { shadowMap } from './fault';
 import { clearFloodCounts } from './invlpg';
 import { hasFeature, invalidateRetry, KVM } from './kvm';
-import { gfnToMemslot, gfnTrack, slotReadonly } from './memslot';
+import { gfnToMemslot, slotReadonly } from './memslot';
+import { gfnTracked } from './page_track';
 import { releasePfn } from './pfn';
 import { spObsolete, tableToSp } from './shadow_page';
 import { tdpFastPageFault, tdpMap } from './tdp';
@@ -51,7 +52,7 @@ export function faultTranslate(vcpu: usize): u32 {
   const slot = gfnToMemslot(gfn);
   // page_fault_handle_page_track: an upper-level guest table is always emulated.
   const both = PFERR_PRESENT_MASK | PFERR_WRITE_MASK;
-  if ((code & both) == both && slot != 0 && load<u8>(gfnTrack(slot, gfn)) != 0) {
+  if ((code & both) == both && slot != 0 && gfnTracked(slot, gfn) != 0) {
     clearFloodCounts(vcpu, <usize>load<u32>(vcpu, VCPU_ROOT));
     return RET_PF_EMULATE;
   }

@@ -56,14 +56,8 @@ import {
   reservedGpteBits,
 } from './guest_pte';
 import { hasFeature, KVM } from './kvm';
-import {
-  gfnToMemslot,
-  gfnToRmap,
-  gfnTrack,
-  guestPagePtr,
-  guestTablePtr,
-  slotPages,
-} from './memslot';
+import { gfnToMemslot, gfnToRmap, guestPagePtr, guestTablePtr, slotPages } from './memslot';
+import { gfnTracked } from './page_track';
 import { makeSpte } from './make_spte';
 import { rmapIterFirst, rmapIterNext } from './rmap';
 import {
@@ -186,7 +180,7 @@ export function markUnsync(parentPte: Sptep): void {
  * guest table that is shadowed. Leaf tables are let go unsync instead, where that is allowed.
  */
 export function tryToUnsyncPages(slot: usize, gfn: Gfn, canUnsync: bool, prefetch: bool): bool {
-  if (load<u8>(gfnTrack(slot, gfn)) != 0) return true;
+  if (gfnTracked(slot, gfn) != 0) return true;
   let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
   for (; sp != 0; sp = nextValidSpWithGptes(<usize>load<u32>(sp, SP_HASH_NEXT), gfn)) {
     if (!canUnsync || !hasFeature(KVM_FEATURE_UNSYNC)) return true;
@@ -399,7 +393,7 @@ export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
 export function gfnShadowed(gfn: Gfn): u32 {
   const slot = gfnToMemslot(gfn);
   if (slot == 0 || slotPages(slot) == 0) return 0;
-  if (load<u8>(gfnTrack(slot, gfn)) != 0) return 1;
+  if (gfnTracked(slot, gfn) != 0) return 1;
   return nextValidSpWithGptes(hashFirst(gfn), gfn) != 0 ? 1 : 0;
 }
 

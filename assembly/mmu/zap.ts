@@ -40,7 +40,8 @@ import { Spte, Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
 import { flushRemoteTlbs } from './flush';
 import { hasFeature, KVM } from './kvm';
-import { disallowLpage, gfnToMemslot, gfnToRmap, gfnTrack } from './memslot';
+import { disallowLpage, gfnToMemslot, gfnToRmap } from './memslot';
+import { gfnTrack } from './page_track';
 import { pteListRemove, rmapFirst } from './rmap';
 import {
   activeFirst,
@@ -140,11 +141,7 @@ function unaccountShadowed(sp: usize): void {
   const gfn = load<u32>(sp, SP_GFN);
   const slot = gfnToMemslot(gfn);
   if (slot == 0) return;
-  if (spLevel(sp) > 1) {
-    const track = gfnTrack(slot, gfn);
-    assert(load<u8>(track) > 0, 'a shadowed upper table is write-tracked');
-    store<u8>(track, load<u8>(track) - 1);
-  }
+  if (spLevel(sp) > 1) gfnTrack(slot, gfn, -1);
   disallowLpage(slot, gfn, -1);
 }
 

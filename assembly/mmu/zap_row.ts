@@ -1,12 +1,24 @@
 // Zapping eight neighbours at a time: what a dense mapping looks like is eight rmap heads that each
 // name one spte, and these stand in a row in one table.
 
-import { KVM_FEATURE_SPTE_PINS, SP_PRESENT, SP_PRESENT_BITMAP } from '../abi';
+import {
+  FRAME_FLAGS,
+  KVM_FEATURE_SPTE_PINS,
+  PG_ACTIVE,
+  PG_DIRTY,
+  PG_HUGE,
+  PG_REFERENCED,
+  PG_UNEVICTABLE,
+  SP_PRESENT,
+  SP_PRESENT_BITMAP,
+  ZERO_PFN,
+} from '../abi';
 import { SPTES_DROPPED } from '../counters';
 import { isTracing } from '../events';
-import { putPage } from '../mm/frame';
+import { framePtr, putPage } from '../mm/frame';
+import { lruGenEnabled } from '../mm/lru_gen';
 import { bumpBy } from '../stats';
-import { Sptep } from '../types';
+import { Pfn, Spte, Sptep } from '../types';
 import { gathering, gatherSpte } from './flush';
 import { hasFeature } from './kvm';
 import { spteIndex, sptepToSp } from './shadow_page';
@@ -24,6 +36,28 @@ function rowAt(head: usize): Sptep {
   return i32x4.all_true(v128.and(heads0, heads1)) ? sptep : 0;
 }
 
+/** Flags of a page of the classic lists to which another use and another write add nothing. */
+const USED: u32 = PG_REFERENCED | PG_ACTIVE | PG_DIRTY;
+/** Flags with which marking a page accessed is more than setting PG_REFERENCED. */
+const UNPLAIN: u32 = PG_REFERENCED | PG_HUGE;
+
+/** kvmSetPfnAccessed() and kvmSetPfnDirty() as the spte's bits say, in one look at the page. */
+function tellMm(pfn: Pfn, spte: Spte, classic: bool): void {
+  const accessed = isAccessedSpte(spte);
+  const dirty = isDirtySpte(spte);
+  if (classic && accessed && pfn != ZERO_PFN) {
+    const page = framePtr(pfn);
+    const flags = load<u32>(page, FRAME_FLAGS);
+    if ((flags & (USED | PG_UNEVICTABLE | PG_HUGE)) == USED) return;
+    if ((flags & UNPLAIN) == 0) {
+      store<u32>(page, flags | PG_REFERENCED | (dirty ? PG_DIRTY : 0), FRAME_FLAGS);
+      return;
+    }
+  }
+  if (accessed) kvmSetPfnAccessed(pfn);
+  if (dirty) kvmSetPfnDirty(pfn);
+}
+
 /**
  * kvm_zap_all_rmap_sptes for the heads from `head` to `to`, as far as rows go; the sptes' A and D bits
  * go to the mm in order. Returns the head to go on with.
@@ -31,6 +65,7 @@ function rowAt(head: usize): Sptep {
 export function zapRows(head: usize, to: usize): usize {
   if (isTracing()) return head;
   const pins = hasFeature(KVM_FEATURE_SPTE_PINS);
+  const classic = !lruGenEnabled();
   const zero = i64x2.splat(0);
   const from = head;
   for (; head + 28 <= to; head += 32) {
@@ -41,8 +76,7 @@ export function zapRows(head: usize, to: usize): usize {
       if (each) gatherSpte(at);
       const spte = load<u64>(at);
       const pfn = spteToPfn(spte);
-      if (isAccessedSpte(spte)) kvmSetPfnAccessed(pfn);
-      if (isDirtySpte(spte)) kvmSetPfnDirty(pfn);
+      tellMm(pfn, spte, classic);
       if (pins) putPage(pfn);
     }
     v128.store(sptep, zero);

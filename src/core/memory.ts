@@ -14,12 +14,14 @@ export class CoreMemory {
   /** Told of what load32() and its kin do; raw views escape it. */
   observer: MemoryObserver | null = null;
   #u8: Uint8Array;
+  #u16: Uint16Array;
   #u32: Uint32Array;
   #f64: Float64Array;
 
   constructor(memory: WebAssembly.Memory) {
     this.memory = memory;
     this.#u8 = new Uint8Array(memory.buffer);
+    this.#u16 = new Uint16Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
     this.#f64 = new Float64Array(memory.buffer);
   }
@@ -28,6 +30,12 @@ export class CoreMemory {
   get u8(): Uint8Array {
     if (this.#u8.length === 0) this.#u8 = new Uint8Array(this.memory.buffer);
     return this.#u8;
+  }
+
+  /** Half words of linear memory: index = byte address / 2. */
+  get u16(): Uint16Array {
+    if (this.#u16.length === 0) this.#u16 = new Uint16Array(this.memory.buffer);
+    return this.#u16;
   }
 
   /** Words of linear memory: index = byte address / 4. */
