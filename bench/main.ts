@@ -2,112 +2,157 @@
 // reference. docs/performance.md explains the rows.
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { coreBytes } from '../src/core/load.ts';
+import { singleCalls, startUp } from './cases/calls.ts';
+import { decoding } from './cases/decode.ts';
 import { type ExploreRow, exploration } from './cases/explore.ts';
-import { type MmuRow, mechanisms } from './cases/mmu.ts';
-import { type ReplayRow, replay } from './cases/replay.ts';
+import { minorFaults } from './cases/fault.ts';
+import { guestCosts } from './cases/guest.ts';
+import { memory } from './cases/memory.ts';
+import { ageing, largestGuest, ranges, sparseRange } from './cases/ranges.ts';
+import { cold, framesOf, replay } from './cases/replay.ts';
+import { fitting, thrash } from './cases/uniform.ts';
 import { geometricMean } from './lib/measure.ts';
 import { buildNative } from './lib/native.ts';
-import { realTraces, uniform } from './lib/traces.ts';
+import { Replayer } from './lib/replayer.ts';
+import { type Row, line } from './lib/row.ts';
+import { realTraces, recordedTraces } from './lib/traces.ts';
 
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'a,b,c,d,e,g,h,j,k,l,m,x' },
+    only: { type: 'string', default: 'a,b,c,d,e,f,g,h,i,j,k,l,m,x' },
     rounds: { type: 'string', default: '7' },
     save: { type: 'string' },
+    cold: { type: 'string' },
   },
 });
 const rounds = Number(values.rounds);
 const wanted = new Set(values.only.split(','));
-const compiler = buildNative();
-const rows: ReplayRow[] = [];
-const say = (line: string): void => {
-  if (!values.json) console.log(line);
-};
+const rows: Row[] = [];
 
-function show(row: ReplayRow): void {
-  const { benchmark, name, frames, faults, emulator, reference, ratio, withYardstick } = row;
-  const with_ = withYardstick ? `, with yardstick ${withYardstick.median.toFixed(2)}` : '';
-  say(
-    `(${benchmark}) ${name.padEnd(16)} ${`${frames}`.padStart(8)} frames ${`${faults}`.padStart(8)} faults` +
-      `  ${emulator.median.toFixed(2).padStart(8)} ns/ref (min ${emulator.min.toFixed(2)}, spread ${(emulator.spread * 100).toFixed(0)}%)` +
-      `  C ${reference.median.toFixed(2)} (min ${reference.min.toFixed(2)})  ratio ${ratio.toFixed(2)}${with_}`,
-  );
+function say(text: string): void {
+  if (!values.json) console.log(text);
 }
 
-function showMechanism({ benchmark, name, unit, value, reference }: MmuRow): void {
-  const c =
-    reference === undefined
-      ? ''
-      : `  C ${reference.toFixed(2)}, ratio ${(value.median / reference).toFixed(2)}`;
-  say(
-    `(${benchmark}) ${name.padEnd(46)} ${value.median.toFixed(2).padStart(9)} ${unit} (min ${value.min.toFixed(2)})${c}`,
-  );
-}
-
-if (compiler === undefined) say('no C compiler: the native reference is left out');
-else {
-  for (const trace of realTraces()) {
-    const sizes = [trace.pages + 8, Math.floor(trace.pages / 2), Math.floor(trace.pages / 10)];
-    sizes.forEach((frames, i) => {
-      if (!wanted.has(i === 0 ? 'a' : 'b')) return;
-      const row = replay(i === 0 ? 'a' : 'b', trace, frames, rounds, i === 0);
-      rows.push(row);
-      show(row);
-    });
+function add(more: Row | readonly Row[]): void {
+  for (const row of Array.isArray(more) ? (more as readonly Row[]) : [more as Row]) {
+    rows.push(row);
+    say(line(row));
   }
-  const sizes = values.quick ? [1000, 65_536] : [1000, 10_000, 65_536, 1_048_576];
-  for (const pages of sizes) {
-    const letter = pages === 65_536 || pages === 1_048_576 ? 'c' : 'm';
-    if (!wanted.has(letter)) continue;
-    rows.push(replay(letter, uniform(pages, 2_000_000), pages + 64, rounds));
-    show(rows.at(-1) as ReplayRow);
+}
+
+/** (a) and (b): the oracle's traces, what valgrind records here, and both under 6.1. */
+function replays(): void {
+  const real = realTraces();
+  const recorded = values.quick ? [] : recordedTraces();
+  for (const trace of [...real, ...recorded]) {
+    for (const size of [0, 1, 2] as const) {
+      if (!wanted.has(size === 0 ? 'a' : 'b')) continue;
+      add(replay(trace, size, rounds));
+      if (!values.quick) add(replay(trace, size, rounds, { generation: '6.1' }));
+    }
+    if (!wanted.has('a') || values.quick) continue;
+    add(replay(trace, 0, rounds, { yardstick: true }));
+    if (real.includes(trace)) add(cold(trace, Math.min(rounds, 5)));
+  }
+  const main = ({ letter, generation, name }: Row): boolean =>
+    (letter === 'a' || letter === 'b') &&
+    generation === undefined &&
+    real.some((trace) => name.startsWith(trace.name)) &&
+    !name.includes('yardstick') &&
+    !name.includes('first pass');
+  for (const letter of ['a', 'b']) {
+    const ratios = rows
+      .filter((row) => main(row) && row.letter === letter)
+      .map((row) => row.ratio ?? 0);
+    if (ratios.length === 0) continue;
+    say(`geometric mean of (${letter}), oracle's traces: ${geometricMean(ratios).toFixed(2)} x C`);
+  }
+}
+
+/** What is measured beside the native reference alone. */
+function besideNative(): void {
+  replays();
+  if (wanted.has('c')) {
+    for (const pages of values.quick ? [65_536] : [65_536, 1_048_576])
+      add(fitting('c', pages, rounds));
+    add(fitting('c', 65_536, rounds, { generation: '6.1' }));
   }
   if (wanted.has('d')) {
-    rows.push(replay('d', uniform(65_536, 500_000), 16_384, rounds));
-    show(rows.at(-1) as ReplayRow);
+    add(thrash(rounds));
+    if (!values.quick) add(thrash(rounds, { generation: '6.1' }));
   }
-  const real = rows.filter((row) => row.benchmark === 'a' || row.benchmark === 'b');
-  if (real.length > 0) {
-    say(
-      `geometric mean of (a) and (b): ${geometricMean(real.map((row) => row.ratio)).toFixed(2)} x C`,
-    );
-  }
+  if (!wanted.has('m')) return;
+  const sizes = [1000, 10_000, 100_000, 1_000_000, 10_000_000];
+  for (const pages of values.quick ? sizes.slice(0, 3) : sizes) add(fitting('m', pages, rounds));
 }
-const mmu = ['e', 'g', 'h', 'j', 'k', 'l'].some((letter) => wanted.has(letter))
-  ? mechanisms(rounds, compiler !== undefined)
-  : [];
-mmu.forEach(showMechanism);
 
-const explorer: ExploreRow[] = wanted.has('x')
-  ? ['2.6.27', '6.x'].map((protocol) => exploration(protocol, Math.min(rounds, 3)))
-  : [];
-for (const { protocol, states, transitions, perSecond, best, bytes } of explorer) {
+function everything(compiler: string | undefined): ExploreRow[] {
+  const c = compiler !== undefined;
+  if (c) besideNative();
+  else say('no C compiler: what needs the native reference is left out');
+  const eviction = rows.find(({ letter, unit, generation }) => {
+    return letter === 'd' && unit === 'ns' && generation === undefined;
+  })?.reference?.median;
+  if (wanted.has('e')) add(minorFaults(rounds, eviction));
+  if (wanted.has('f')) add(guestCosts(rounds));
+  if (wanted.has('g')) add([...ageing(rounds, c), ...ageing(rounds, c, '6.1')]);
+  if (wanted.has('h')) add([...ranges(rounds), ...ranges(rounds, '6.1'), ...sparseRange(rounds)]);
+  if (wanted.has('i')) add(decoding(rounds, c));
+  if (wanted.has('j')) add(memory());
+  if (!values.quick && (wanted.has('h') || wanted.has('j'))) add(largestGuest());
+  if (wanted.has('k')) add(singleCalls(rounds));
+  if (wanted.has('l')) add(startUp(rounds));
+  if (!wanted.has('x')) return [];
+  return ['2.6.27', '6.x'].map((protocol) => exploration(protocol, Math.min(rounds, 3)));
+}
+
+function sayExplorer({ protocol, states, transitions, perSecond, best, bytes }: ExploreRow): void {
   say(
     `(x) explore ${protocol.padEnd(10)} ${states} states, ${transitions} transitions` +
       `  ${perSecond} transitions/s (best ${best}), ${(bytes / 2 ** 20).toFixed(0)} MiB`,
   );
 }
-say(`${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} CPUs, Node ${process.version}`);
 
-const results = {
-  schema: 'shadowmmu.bench/1',
-  machine: { cpu: cpus()[0]?.model, cpus: cpus().length, memory_bytes: totalmem() },
-  node: process.version,
-  compiler,
-  core_sha256: createHash('sha256').update(coreBytes('release')).digest('hex').slice(0, 16),
-  rounds,
-  replay: rows,
-  mechanisms: mmu,
-  explorer,
-};
-if (values.json) console.log(JSON.stringify(results, null, 2));
-if (values.save !== undefined) {
+function measure(): void {
+  const compiler = buildNative();
+  const load = loadavg().map((l) => Math.round(l * 10) / 10);
+  const explorer = everything(compiler);
+  explorer.forEach(sayExplorer);
+  const cpu = cpus()[0]?.model ?? 'unknown processor';
+  say(`${cpu}, ${cpus().length} CPUs, Node ${process.version}`);
+  const results = {
+    schema: 'shadowmmu.bench/2',
+    machine: {
+      cpu,
+      cpus: cpus().length,
+      memory_bytes: totalmem(),
+      load_before: load,
+      load_after: loadavg().map((l) => Math.round(l * 10) / 10),
+    },
+    date: new Date().toISOString().slice(0, 10),
+    node: process.version,
+    compiler,
+    core_sha256: createHash('sha256').update(coreBytes('release')).digest('hex').slice(0, 16),
+    rounds,
+    rows,
+    explorer,
+  };
+  if (values.json) console.log(JSON.stringify(results, null, 2));
+  if (values.save === undefined) return;
   const folder = new URL('../bench/results/', import.meta.url).pathname;
   mkdirSync(folder, { recursive: true });
   writeFileSync(`${folder}${values.save}.json`, `${JSON.stringify(results, null, 1)}\n`);
+}
+
+if (values.cold === undefined) measure();
+else {
+  // A process of its own: one pass over a trace of the oracle that fits.
+  const [trace] = realTraces([values.cold]);
+  if (trace === undefined) throw new Error(`${values.cold} is not a trace of the oracle`);
+  console.log(new Replayer(trace, framesOf(trace)[0] as number, {}).replay().ns);
 }

@@ -1,99 +1,81 @@
-// (a) to (d) and (m): replay of references through the whole emulator beside the native reference.
-// Both see the same records; their fault and write-back counts must be equal before a time counts.
-import { makePolicy } from '../../src/policies.ts';
-import { createVm } from '../../src/machine.ts';
-import type { CounterValues } from '../../src/stats/stats.ts';
-import { type Series, cpuTime, interleave } from '../lib/measure.ts';
-import { type Counts, native } from '../lib/native.ts';
+// (a) and (b): replay of real traces, from an empty machine on, through the whole emulator beside the
+// native reference, after an untimed run of each side. (a) replays the trace as often in a row as it
+// takes to time 20 M references and more; (b) replays it once. `cold` is one pass in a new process, where
+// nothing is compiled yet.
+import { execFileSync } from 'node:child_process';
+import { compared } from '../lib/measure.ts';
+import {
+  type ReplayOptions,
+  Replayer,
+  assertEqual,
+  perReference,
+  referenceReplay,
+} from '../lib/replayer.ts';
+import type { Row } from '../lib/row.ts';
 import type { Records } from '../lib/traces.ts';
 
-const BATCH = 8192;
+/** References of (a) that are timed at least. */
+const TIMED = 20_000_000;
 
-/** One row of the results. */
-export interface ReplayRow {
-  readonly benchmark: string;
-  readonly name: string;
-  readonly references: number;
-  readonly pages: number;
-  readonly frames: number;
-  readonly faults: number;
-  readonly writebacks: number;
-  readonly vmexits: number;
-  /** ns a reference (of those that were timed). */
-  readonly emulator: Series;
-  readonly reference: Series;
-  /** Emulator with the exact LRU yardstick beside it, as `run` has it. */
-  readonly withYardstick?: Series;
-  /** Median over median. */
-  readonly ratio: number;
+/** Frames for (a) and the two cases of (b). */
+export function framesOf(trace: Records): readonly number[] {
+  return [trace.pages + 8, Math.floor(trace.pages / 2), Math.floor(trace.pages / 10)];
 }
 
-/** One replay by the emulator, CPU ns a timed reference. */
-function emulate(records: Records, frames: number, yardstick: boolean): [number, CounterValues] {
-  const vm = createVm({
-    memoryPages: frames,
-    guestPages: records.pages + 64,
-    protocol: 'v3',
-    policy: makePolicy('clock'),
-    backing: 'file',
-    guestTables: 'resident',
-    // The same modelled work as the reference does: one page a flush, no neighbours mapped ahead.
-    flushScope: 'pages',
-    prefetch: false,
-    yardstick,
-  });
-  const at = vm.core.x.arenaAlloc(records.bytes.length) >>> 0;
-  vm.core.mem.u8.set(records.bytes, at);
-  const run = (from: number, to: number): void => {
-    for (let i = from; i < to; i += BATCH) vm.runRecords(at + i * 8, Math.min(BATCH, to - i));
-  };
-  run(0, records.warmup);
-  const ns = cpuTime(() => run(records.warmup, records.count));
-  return [ns / (records.count - records.warmup), vm.stats.read()];
+function passesOf(trace: Records, size: number): number {
+  return size === 0 ? Math.ceil(TIMED / trace.count) : 1;
 }
 
-function reference(records: Records, frames: number): Counts {
-  return native('replay', records.file, `${frames}`, 'clock', 'stamps', `${records.warmup}`);
-}
+const SIZES = ['all fits', 'half', 'a tenth'] as const;
 
-/** Replays records on both sides. */
+/** One trace in one size of memory, on fresh machines, after an untimed run of each side. */
 export function replay(
-  benchmark: string,
-  records: Records,
-  frames: number,
+  trace: Records,
+  size: 0 | 1 | 2,
   rounds: number,
-  yardstickToo = false,
-): ReplayRow {
-  const [, counters] = emulate(records, frames, false);
-  const expected = reference(records, frames);
-  const { major_faults: faults, file_writebacks: writebacks } = counters;
-  if (faults !== expected['faults'] || writebacks !== expected['writebacks']) {
-    throw new Error(
-      `${records.name} in ${frames} frames: ${faults} faults and ${writebacks} write-backs, ` +
-        `the reference has ${expected['faults']} and ${expected['writebacks']}`,
-    );
+  options: ReplayOptions = {},
+): Row {
+  const frames = framesOf(trace)[size] as number;
+  const passes = passesOf(trace, size);
+  const emulate = () => new Replayer(trace, frames, options).replay(passes);
+  const { counts } = emulate();
+  assertEqual(trace.name, frames, counts, referenceReplay(trace, frames, passes));
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    ours.push(emulate().ns);
+    theirs.push(perReference(referenceReplay(trace, frames, passes)));
   }
-  const timed = records.count - records.warmup;
-  const contenders: Record<string, () => number> = {
-    emulator: () => emulate(records, frames, false)[0],
-    reference: () => reference(records, frames).ns / timed,
-    ...(yardstickToo ? { withYardstick: () => emulate(records, frames, true)[0] } : {}),
-  };
-  const measured = interleave(rounds, contenders) as {
-    emulator: Series;
-    reference: Series;
-    withYardstick?: Series;
-  };
+  const { generation, yardstick } = options;
   return {
-    benchmark,
-    name: records.name,
-    references: records.count,
-    pages: records.pages,
-    frames,
-    faults,
-    writebacks,
-    vmexits: counters.vmexits,
-    ...measured,
-    ratio: measured.emulator.median / measured.reference.median,
+    letter: size === 0 ? 'a' : 'b',
+    name: `${trace.name}, ${SIZES[size]}${yardstick === true ? ', yardstick on' : ''}`,
+    unit: 'ns/ref',
+    ...compared(ours, theirs),
+    limit: { ratio: 1.4 },
+    ...(generation === undefined ? {} : { generation }),
+    counts: { frames, references: trace.count * passes, ...counts },
+  };
+}
+
+/** One pass over a trace that fits, each in a new process: nothing is compiled yet. */
+export function cold(trace: Records, rounds: number): Row {
+  const frames = framesOf(trace)[0] as number;
+  const program = process.argv[1] as string;
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const out = execFileSync(process.execPath, [program, '--cold', trace.name], {
+      encoding: 'utf8',
+    });
+    ours.push(Number(out));
+    theirs.push(perReference(referenceReplay(trace, frames)));
+  }
+  return {
+    letter: 'a',
+    name: `${trace.name}, all fits, first pass of a process`,
+    unit: 'ns/ref',
+    ...compared(ours, theirs),
+    counts: { frames, references: trace.count },
   };
 }

@@ -1,5 +1,6 @@
 // Interleaved measurement: A B A B … so that a change of the machine's mood meets all of them, and
 // CPU time instead of wall time so that other programs' turns don't count.
+import type { Row } from './row.ts';
 
 /** One measured quantity: a series of values, one a round. */
 export interface Series {
@@ -26,20 +27,43 @@ export function series(values: readonly number[]): Series {
   };
 }
 
-/** Runs every contender once a round, in turn, and returns the series of each. */
-export function interleave<K extends string>(
+/** The measured part of a row. */
+export type Measured = Pick<Row, 'value' | 'reference' | 'ratio' | 'ratioOfMinima'>;
+
+/** Rounds of the emulator alone. */
+export function alone(rounds: number, emulator: () => number): Measured {
+  return { value: series(Array.from({ length: rounds }, emulator)) };
+}
+
+/**
+ * Rounds of the emulator and its reference in turn; without a reference, of the emulator alone. The
+ * ratio is the median of the rounds' own, since both sides of a round meet the same load.
+ */
+export function paired(
   rounds: number,
-  contenders: Record<K, () => number>,
-): Record<K, Series> {
-  const names = Object.keys(contenders) as K[];
-  const values = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<
-    K,
-    number[]
-  >;
+  emulator: () => number,
+  reference: (() => number) | undefined,
+): Measured {
+  if (reference === undefined) return alone(rounds, emulator);
+  const values: number[] = [];
+  const references: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    for (const name of names) values[name].push(contenders[name]());
+    values.push(emulator());
+    references.push(reference());
   }
-  return Object.fromEntries(names.map((name) => [name, series(values[name])])) as Record<K, Series>;
+  return compared(values, references);
+}
+
+/** The figures of two lists of which each round gave one value. */
+export function compared(values: readonly number[], references: readonly number[]): Measured {
+  const value = series(values);
+  const reference = series(references);
+  return {
+    value,
+    reference,
+    ratio: series(values.map((v, i) => v / (references[i] as number))).median,
+    ratioOfMinima: value.min / reference.min,
+  };
 }
 
 /** CPU time of a call on this process, in nanoseconds. */
@@ -48,6 +72,11 @@ export function cpuTime(work: () => void): number {
   work();
   const { user, system } = process.cpuUsage(before);
   return (user + system) * 1000;
+}
+
+/** The fastest of some calls. */
+export function best(times: number, once: () => number): number {
+  return Math.min(...Array.from({ length: times }, once));
 }
 
 /** Geometric mean. */

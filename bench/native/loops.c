@@ -2,6 +2,7 @@
  * Native references of the loops: the same data, the same work, plain C.
  *
  *   loops age N         test and clear the accessed bit of N entries through a reverse map
+ *   loops pages N       the same, one call a page, which begins with the search for its slot
  *   loops array N       the same without the reverse map: a bare array, vectorised by the compiler
  *   loops lackey FILE   decode lackey text into page records, byte by byte
  *
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PASSES = 9 };
+enum { PASSES = 5 };
 enum { A = 0x20 };
 
 static uint64_t nanoseconds(void) {
@@ -54,16 +55,44 @@ static size_t age_array(uint64_t *sptes, size_t n) {
   return young;
 }
 
-static int run_age(size_t n, int array) {
+/* One page a call, as a notifier is called: hva to slot to gfn to the reverse map's head. */
+struct slot {
+  uint64_t hvn, npages, base;
+  const uint32_t *rmap;
+};
+
+static struct slot slots[2];
+
+__attribute__((noinline)) static int age_page(uint64_t *sptes, uint64_t hvn) {
+  for (int i = 0; i < 2; i++) {
+    const struct slot *slot = &slots[i];
+    if (hvn - slot->hvn >= slot->npages) continue;
+    return age(sptes, slot->rmap + (hvn - slot->hvn), 1) != 0;
+  }
+  return 0;
+}
+
+static size_t age_pages(uint64_t *sptes, const uint32_t *rmap, size_t n) {
+  size_t young = 0;
+  slots[0] = (struct slot){1 << 20, n, 256, rmap};
+  slots[1] = (struct slot){(1 << 20) + n, 4096, 256 + n, rmap};
+  for (size_t i = 0; i < n; i++) young += (size_t)age_page(sptes, (1 << 20) + i);
+  return young;
+}
+
+static int run_age(size_t n, char how) {
   uint64_t *sptes = must(malloc((n + 1) * 8));
   uint32_t *rmap = must(malloc(n * 4));
   uint64_t best = UINT64_MAX;
   size_t young = 0;
   for (size_t i = 0; i < n; i++) rmap[i] = (uint32_t)(i + 1) * 8;
+  for (size_t i = 0; i <= n; i++) sptes[i] = i << 12 | 0x47;
   for (int pass = 0; pass < PASSES; pass++) {
-    for (size_t i = 0; i <= n; i++) sptes[i] = i << 12 | 0x67;
+    /* Between two passes every page is used. */
+    for (size_t i = 0; i < n; i++) *(uint64_t *)((char *)sptes + rmap[i]) |= A;
     uint64_t start = nanoseconds();
-    young = array ? age_array(sptes + 1, n) : age(sptes, rmap, n);
+    if (how == 'p') young = age_pages(sptes, rmap, n);
+    else young = how == 'a' ? age_array(sptes + 1, n) : age(sptes, rmap, n);
     uint64_t ns = nanoseconds() - start;
     if (ns < best) best = ns;
   }
@@ -127,9 +156,10 @@ static int run_lackey(const char *path) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 3 && strcmp(argv[1], "age") == 0) return run_age(strtoul(argv[2], NULL, 10), 0);
-  if (argc == 3 && strcmp(argv[1], "array") == 0) return run_age(strtoul(argv[2], NULL, 10), 1);
+  if (argc == 3 && strcmp(argv[1], "age") == 0) return run_age(strtoul(argv[2], NULL, 10), 'r');
+  if (argc == 3 && strcmp(argv[1], "array") == 0) return run_age(strtoul(argv[2], NULL, 10), 'a');
+  if (argc == 3 && strcmp(argv[1], "pages") == 0) return run_age(strtoul(argv[2], NULL, 10), 'p');
   if (argc == 3 && strcmp(argv[1], "lackey") == 0) return run_lackey(argv[2]);
-  fprintf(stderr, "usage: loops age|array N, loops lackey FILE\n");
+  fprintf(stderr, "usage: loops age|pages|array N, loops lackey FILE\n");
   return 2;
 }
