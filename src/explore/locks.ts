@@ -8,6 +8,7 @@
 
 import { LOCK_CELL } from './cells.ts';
 import { IntList } from './cells.ts';
+import type { Journal } from './cells.ts';
 import type { LockTable, Task } from '../sched/task.ts';
 
 /** Locks that one scenario can use. */
@@ -117,13 +118,13 @@ export class ExploredLocks implements LockTable {
   available(task: Task): boolean {
     const lock = task.blockedOn;
     const wait = 2 * task.id;
-    if (task.blockedKillable && this.cells[2 * this.#tasks + task.id] !== 0) return true;
-    if (this.cells[wait] !== 0) return this.cells[wait + 1] === 0;
+    if (task.blockedKillable && this.#read(2 * this.#tasks + task.id) !== 0) return true;
+    if (this.#read(wait) !== 0) return this.#read(wait + 1) === 0;
     if (this.#domains.has(lock)) return true;
     const at = this.#at(lock);
-    if (this.cells[at] !== 0) return false;
+    if (this.#read(at) !== 0) return false;
     if (task.blockedShared) return true;
-    for (let i = 1; i < this.#stride; i++) if (this.cells[at + i] !== 0) return false;
+    for (let i = 1; i < this.#stride; i++) if (this.#read(at + i) !== 0) return false;
     return true;
   }
 
@@ -136,6 +137,18 @@ export class ExploredLocks implements LockTable {
   /** Ids of the locks and domains that a task holds. */
   held(task: number): number[] {
     return [...this.#index.keys()].filter((lock) => this.holds(task, lock));
+  }
+
+  /** Appends what the step did to the journal. */
+  collect(journal: Journal): void {
+    for (let i = 0; i < this.writes.length; i++) {
+      const cell = this.writes.data[i] as number;
+      journal.writes.push(cell);
+      const old = this.olds.data[i] as number;
+      const value = this.cells[cell - LOCK_CELL] as number;
+      if (value !== old) journal.change(cell, old, value);
+    }
+    for (let i = 0; i < this.reads.length; i++) journal.reads.push(this.reads.data[i] as number);
   }
 
   clearJournal(): void {

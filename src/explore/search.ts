@@ -13,8 +13,10 @@
 // step itself reports is not lost either.
 
 import { IntList, mixHigh, mixLow } from './cells.ts';
-import { hashChange, STEP_CRASHED, STEP_DISABLED } from './system.ts';
+import { Effects } from './effects.ts';
+import type { Effect } from './memo.ts';
 import { States } from './states.ts';
+import { STEP_CRASHED, STEP_DISABLED } from './system.ts';
 import type { System } from './system.ts';
 
 /** Options of a search. */
@@ -71,7 +73,8 @@ export const CRASH = 'kernel_bug';
 
 const DEFAULT_MEMORY = 1 << 30;
 const PROGRESS_EVERY = 16384;
-const VERIFY_EVERY = 1 << 16;
+const VERIFY_EVERY = 1 << 18;
+const NO_CHANGE = new Int32Array(0);
 
 /** Explores a system from its current state, which is set again at the end. */
 export function search(system: System, options: SearchOptions = {}): SearchResult {
@@ -86,6 +89,7 @@ class Search {
   readonly #bound: number;
 
   readonly #states: States;
+  readonly #effects: Effects;
   /** For each state the actors that sleep in it, and where the footprints of their steps lie. */
   readonly #asleep = new IntList();
   readonly #sleepers = new IntList();
@@ -94,7 +98,6 @@ class Search {
   /** 1 once a state was expanded. */
   #expanded = new Uint8Array(1 << 12);
 
-  readonly #change = new Int32Array(2);
   readonly #steps: number[];
   /** Pairs (state, actors woken) to be expanded again. */
   readonly #woken: number[] = [];
@@ -113,11 +116,12 @@ class Search {
     this.#bound = options.preemptions ?? -1;
     this.#reduce = (options.reduction ?? true) && this.#bound < 0;
     this.#states = new States(system, this.#bound >= 0);
+    this.#effects = new Effects(system, this.#states);
     this.#steps = Array.from({ length: this.#actors }, () => -1);
   }
 
   run(): SearchResult {
-    this.#addState(-1, -1, 0, 0, 0, 0);
+    this.#addState(-1, -1, 0, 0, 0, 0, NO_CHANGE);
     this.#testState(0);
     let next = 0;
     while (this.#stopped === null && (next < this.#states.count || this.#woken.length > 0)) {
@@ -127,7 +131,7 @@ class Search {
         this.#expand(state, mask);
         continue;
       }
-      this.#states.expanded = next;
+      this.#states.rows.expanded = next;
       this.#expand(next, -1);
       next++;
       if (next % VERIFY_EVERY === 0) this.#verify();
@@ -151,7 +155,6 @@ class Search {
 
   /** Steps the actors of `mask` (-1: all) that are not asleep from a state. */
   #expand(state: number, mask: number): void {
-    this.#states.goTo(state);
     this.#expanded[state] = 1;
     let sleeping = this.#asleep.data[state] as number;
     const sleepAt = this.#sleepers.data[state] as number;
@@ -180,42 +183,40 @@ class Search {
     if (!moved && mask === -1) this.#testEnd(state);
   }
 
-  /** One step of an actor from the current state; -1 if it cannot move, else its footprint. */
+  /** One step of an actor from a state; -1 if it cannot move, else its footprint. */
   #take(state: number, actor: number, sleeping: number): number {
-    const system = this.#system;
     if (this.#exceedsBound(state, actor)) return -1;
-    const { sink, journal } = system;
-    const outcome = system.step(actor);
-    if (outcome === STEP_DISABLED) return -1;
+    const effect = this.#effects.step(state, actor);
+    if (effect.outcome === STEP_DISABLED) return -1;
     this.#transitions++;
     if (this.#transitions % PROGRESS_EVERY === 0) this.#report();
-    if (outcome === STEP_CRASHED) this.#violate(CRASH, system.crash, state, actor);
-    if (sink.found.length > 0) {
-      for (const { property, detail } of sink.found) this.#violate(property, detail, state, actor);
-      sink.found.length = 0;
+    if (effect.outcome === STEP_CRASHED) this.#violate(CRASH, effect.crash, state, actor);
+    for (let i = 0; i < effect.found.length; i++) {
+      const { property, detail } = effect.found[i] as Effect['found'][number];
+      this.#violate(property, detail, state, actor);
     }
-    const footprint = this.#reduce ? system.footprint() : 0;
-    hashChange(journal, this.#change);
-    const states = this.#states;
-    const low = ((states.low.data[state] as number) + (this.#change[0] as number)) | 0;
-    const high = ((states.high.data[state] as number) + (this.#change[1] as number)) | 0;
+    const { footprint } = effect;
     let asleep = 0;
     if (sleeping !== 0) {
+      const { footprints } = this.#system;
       for (let b = 0; b < this.#actors; b++) {
         if (((sleeping >>> b) & 1) === 0) continue;
-        if (!system.footprints.conflict(this.#steps[b] as number, footprint)) asleep |= 1 << b;
+        if (!footprints.conflict(this.#steps[b] as number, footprint)) asleep |= 1 << b;
       }
     }
-    if (outcome !== STEP_CRASHED) this.#arrive(state, actor, low, high, asleep);
-    system.undo();
+    if (effect.outcome !== STEP_CRASHED) this.#arrive(state, actor, effect, asleep);
     return footprint;
   }
 
-  #arrive(from: number, actor: number, low: number, high: number, asleep: number): void {
+  #arrive(from: number, actor: number, effect: Effect, asleep: number): void {
+    const states = this.#states;
+    const low = ((states.low.data[from] as number) + effect.low) | 0;
+    const high = ((states.high.data[from] as number) + effect.high) | 0;
     const preempted = this.#bound < 0 ? 0 : this.#preemptionsAfter(from, actor);
-    const known = this.#states.find(low, high, preempted, actor);
+    const known = states.find(low, high, preempted, actor);
     if (known < 0) {
-      this.#testState(this.#addState(from, actor, low, high, asleep, preempted));
+      const { changes } = effect;
+      this.#testState(this.#addState(from, actor, low, high, asleep, preempted, changes));
       return;
     }
     const before = this.#asleep.data[known] as number;
@@ -232,8 +233,9 @@ class Search {
     high: number,
     asleep: number,
     preempted: number,
+    changes: Int32Array,
   ): number {
-    const state = this.#states.add(parent, actor, low, high, preempted);
+    const state = this.#states.add(parent, actor, low, high, preempted, changes);
     const depth = this.#states.depth.data[state] as number;
     if (depth > this.#reached) this.#reached = depth;
     this.#asleep.push(asleep);
@@ -257,46 +259,41 @@ class Search {
   #preemptionsAfter(state: number, actor: number): number {
     const last = this.#states.actor.data[state] as number;
     const before = this.#states.preempted.data[state] as number;
-    const preempts = last >= 0 && last !== actor && this.#couldGoOn;
+    const preempts = last >= 0 && last !== actor && this.#couldGoOn(state, last);
     return preempts ? before + 1 : before;
   }
 
-  get #couldGoOn(): boolean {
-    const last = this.#states.actor.data[this.#states.current] as number;
-    return last >= 0 && this.#system.mayMove(last);
+  #couldGoOn(state: number, actor: number): boolean {
+    this.#effects.enter(state);
+    return this.#system.mayMove(actor);
   }
 
   #testState(state: number): void {
-    for (const property of this.#system.definition.properties) {
-      if (property.state === undefined || this.#violated.has(property.name)) continue;
-      const wrong = property.state();
-      if (wrong !== null) this.#violateAt(property.name, wrong, state);
+    const found = this.#effects.test(state, false);
+    for (let i = 0; i < found.length; i++) {
+      const { property, detail } = found[i] as Effect['found'][number];
+      this.#violateAt(property, detail, state);
     }
   }
 
   #testEnd(state: number): void {
-    const { actors, definition } = this.#system;
-    const stuck = actors.filter((actor, a) => !this.#system.finished(a) && actor.daemon !== true);
+    const stuck = this.#system.actors.filter(
+      (actor, a) => actor.daemon !== true && !this.#effects.finished(state, a),
+    );
     if (stuck.length > 0) {
       // Under a preemption bound the last actor may only have been kept from going on.
-      const names = stuck.map((actor) => actor.name).join(', ');
-      if (!stuck.some((actor) => this.#movable(actors.indexOf(actor)))) {
-        this.#violateAt(DEADLOCK, `no actor can move; waiting: ${names}`, state);
+      for (let a = 0; a < this.#actors; a++) {
+        if (this.#effects.step(state, a).outcome !== STEP_DISABLED) return;
       }
-      return;
+      const names = stuck.map((actor) => actor.name).join(', ');
+      return this.#violateAt(DEADLOCK, `no actor can move; waiting: ${names}`, state);
     }
     this.#endStates++;
-    for (const property of definition.properties) {
-      if (property.end === undefined || this.#violated.has(property.name)) continue;
-      const wrong = property.end();
-      if (wrong !== null) this.#violateAt(property.name, wrong, state);
+    const found = this.#effects.test(state, true);
+    for (let i = 0; i < found.length; i++) {
+      const { property, detail } = found[i] as Effect['found'][number];
+      this.#violateAt(property, detail, state);
     }
-  }
-
-  #movable(actor: number): boolean {
-    if (this.#system.step(actor) === STEP_DISABLED) return false;
-    this.#system.undo();
-    return true;
   }
 
   #violate(property: string, detail: string, state: number, actor: number): void {
@@ -335,12 +332,12 @@ class Search {
 
   #bytes(): number {
     const own = this.#asleep.bytes + this.#sleepers.bytes + this.#sleepData.bytes;
-    const shared = this.#states.bytes + this.#system.footprints.bytes;
+    const shared = this.#states.bytes + this.#system.footprints.bytes + this.#effects.bytes;
     return own + shared + this.#expanded.byteLength;
   }
 
   #verify(): void {
-    this.#states.goTo(0);
+    this.#effects.enter(0);
     this.#system.verify();
   }
 }

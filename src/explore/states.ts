@@ -1,106 +1,51 @@
 // The states that a search has seen: what each is (a 64-bit hash), how it was reached, and how to make
 // it the current one.
 //
-// A state is kept as the difference that its step made to its parent's state, some ten cells. Going to a
-// state over the tree of differences costs what lies between the two; so for states that wait to be
-// expanded there is also an image: the values of all cells that any step ever changed, a few
-// hundred words, in a ring that is bounded. Cells are numbered densely (slots) in the order of their
-// first change; a cell beyond an image's slots has the value of the initial state.
+// A state is kept as the difference that its step made to its parent's state, a few slots. Going to a
+// state over the tree of differences costs what lies between the two; so states that wait to be
+// expanded also have a row, with the values of all slots, as far as there is room (rows.ts).
 
 import { IntList } from './cells.ts';
+import { Locals } from './locals.ts';
+import { Rows } from './rows.ts';
+import { Slots } from './slots.ts';
 import type { System } from './system.ts';
 
-/** Bytes of images: the rings of larger searches hold a part of the queue. */
-const IMAGE_BYTES = 48 << 20;
-const FIRST_STRIDE = 256;
-const FIRST_ROWS = 256;
-const NOBODY = -1;
-
-/** Dense numbers of the cells that change. */
-class Slots {
-  readonly cells = new IntList(FIRST_STRIDE);
-  /** Value of each in the initial state. */
-  readonly initial = new IntList(FIRST_STRIDE);
-  /** Open addressing over slot numbers + 1. */
-  #table = new Int32Array(1024);
-
-  get bytes(): number {
-    return this.cells.bytes + this.initial.bytes + this.#table.byteLength;
-  }
-
-  /** Slot of a cell, or -1. */
-  find(cell: number): number {
-    const table = this.#table;
-    const cells = this.cells.data;
-    const mask = table.length - 1;
-    for (let at = Math.imul(cell, 0x9e3779b1) >>> 16; ; at++) {
-      const slot = (table[at & mask] as number) - 1;
-      if (slot < 0 || cells[slot] === cell) return slot;
-    }
-  }
-
-  /** A new slot, for a cell that never changed before. */
-  add(cell: number, initial: number): number {
-    this.cells.push(cell);
-    this.initial.push(initial);
-    if (this.cells.length * 2 > this.#table.length) {
-      this.#table = new Int32Array(this.#table.length * 2);
-      for (let slot = 0; slot < this.cells.length - 1; slot++) this.#enter(slot);
-    }
-    this.#enter(this.cells.length - 1);
-    return this.cells.length - 1;
-  }
-
-  #enter(slot: number): void {
-    const mask = this.#table.length - 1;
-    let at = Math.imul(this.cells.data[slot] as number, 0x9e3779b1) >>> 16;
-    while (this.#table[at & mask] !== 0) at++;
-    this.#table[at & mask] = slot + 1;
-  }
-}
-
-/** All states of a search, numbered in the order in which they were found; 0 is the initial one. */
+/** The states of one search. */
 export class States {
-  readonly #system: System;
-  /** The actor that came last, and the preemptions so far, tell states apart. */
+  readonly slots: Slots;
+  readonly locals: Locals;
+  readonly rows: Rows;
+  /** True: the preemptions so far, and who came last, tell states apart. */
   readonly #bounded: boolean;
+  /** Parent state and the actor whose step led from it; -1: the initial state. */
   readonly parent = new IntList();
-  /** Actor of the step that found it. */
   readonly actor = new IntList();
   readonly depth = new IntList();
   readonly low = new IntList();
   readonly high = new IntList();
+  /** Under a preemption bound: preemptions on the way. */
   readonly preempted = new IntList();
-  /** Differences to the parent: slot, old and new value. */
+  /** First word of a state's difference to the parent: slot, old and new value. */
   readonly #deltaAt = new IntList();
   readonly #deltas = new IntList(1 << 14);
-  readonly #slots = new Slots();
   /** Open addressing: state number + 1 and the low word of its hash. */
   #table = new Int32Array(1 << 12);
   /** Where find() ended. */
   #place = 0;
-  /** Row 0 is the current state, the others a ring of images. */
-  #rows = new Int32Array(FIRST_STRIDE * (FIRST_ROWS + 1));
-  #stride = FIRST_STRIDE;
-  /** State of each row of the ring, and how many slots its image has. */
-  #holds = new Int32Array(FIRST_ROWS).fill(NOBODY);
-  #width = new Int32Array(FIRST_ROWS);
   readonly #chain: number[] = [];
+  /** State of row 0. */
   #at = 0;
-  /** States below this one were expanded: their images may go. */
-  expanded = 0;
 
   constructor(system: System, bounded: boolean) {
-    this.#system = system;
     this.#bounded = bounded;
+    this.slots = new Slots(system.actors.length);
+    this.locals = new Locals(system);
+    this.rows = new Rows(system, this.slots, this.locals);
   }
 
   get count(): number {
     return this.parent.length;
-  }
-
-  get current(): number {
-    return this.#at;
   }
 
   /** The state of these hashes, or -1; add() then puts it there. */
@@ -124,17 +69,24 @@ export class States {
     return -1;
   }
 
-  /** Adds the state that the step in the journal led to from `parent` (-1: the initial state). */
-  add(parent: number, actor: number, low: number, high: number, preempted: number): number {
+  /** Adds the state that `changes` led to from `parent` (-1: the initial state). */
+  add(
+    parent: number,
+    actor: number,
+    low: number,
+    high: number,
+    preempted: number,
+    changes: Int32Array,
+  ): number {
     const state = this.parent.length;
     this.parent.push(parent);
     this.actor.push(actor);
     this.depth.push(parent < 0 ? 0 : (this.depth.data[parent] as number) + 1);
     this.low.push(low);
     this.high.push(high);
-    this.preempted.push(preempted);
+    if (this.#bounded) this.preempted.push(preempted);
     this.#deltaAt.push(this.#deltas.length);
-    if (parent >= 0) this.#keep(state);
+    if (parent >= 0) this.#keep(state, parent, changes);
     if (state * 4 > this.#table.length) this.#rehash(state);
     this.#enter(state);
     return state;
@@ -157,101 +109,31 @@ export class States {
     this.#table[this.#place + 1] = low.data[state] as number;
   }
 
-  /** Keeps the journal as the state's difference, and an image if there is room. */
-  #keep(state: number): void {
-    const { changes, count } = this.#system.journal;
+  #keep(state: number, parent: number, changes: Int32Array): void {
     const deltas = this.#deltas;
-    const from = deltas.length;
-    deltas.reserve(count * 3);
-    const { data } = deltas;
-    for (let i = 0; i < count * 3; i += 3) {
-      const cell = changes[i] as number;
-      const old = changes[i + 1] as number;
-      let slot = this.#slots.find(cell);
-      if (slot < 0) slot = this.#newSlot(cell, old);
-      data[from + i] = slot;
-      data[from + i + 1] = old;
-      data[from + i + 2] = changes[i + 2] as number;
-    }
-    deltas.length = from + count * 3;
-    const ring = this.#rowFor(state);
-    if (ring < 0) return;
-    const rows = this.#rows;
-    const width = this.#slots.cells.length;
-    const row = (ring + 1) * this.#stride;
-    rows.copyWithin(row, 0, width);
-    for (let i = from; i < deltas.length; i += 3) {
-      rows[row + (data[i] as number)] = data[i + 2] as number;
-    }
-    this.#holds[ring] = state;
-    this.#width[ring] = width;
+    deltas.reserve(changes.length);
+    deltas.data.set(changes, deltas.length);
+    deltas.length += changes.length;
+    this.rows.makeRoom(state);
+    this.rows.derive(state, this.row(parent), changes);
   }
 
-  #newSlot(cell: number, initial: number): number {
-    const slot = this.#slots.add(cell, initial);
-    if (slot >= this.#stride) this.#resize(this.#stride * 2, this.#holds.length);
-    this.#rows[slot] = initial;
+  /** A new slot, for a shared cell that never changed before. */
+  addSlot(cell: number, initial: number): number {
+    const slot = this.slots.add(cell, initial);
+    this.rows.addSlot(slot, initial);
     return slot;
   }
 
-  /** Row of the ring for a new state, or -1 when states that wait hold all that may be used. */
-  #rowFor(state: number): number {
-    const ring = state % this.#holds.length;
-    if ((this.#holds[ring] as number) < this.expanded) return ring;
-    const more = this.#holds.length * 2;
-    if (more * this.#stride * 4 > IMAGE_BYTES) return -1;
-    this.#resize(this.#stride, more);
-    return state % more;
+  /** Index in rows.data of a row with a state's values; valid until a state or slot is added. */
+  row(state: number): number {
+    const kept = this.rows.find(state);
+    if (kept >= 0) return kept;
+    if (state !== this.#at) this.#walk(state);
+    return 0;
   }
 
-  #resize(stride: number, count: number): void {
-    const [rows, holds, width, before] = [this.#rows, this.#holds, this.#width, this.#stride];
-    this.#rows = new Int32Array(stride * (count + 1));
-    this.#holds = new Int32Array(count).fill(NOBODY);
-    this.#width = new Int32Array(count);
-    this.#stride = stride;
-    this.#rows.set(rows.subarray(0, before));
-    for (let ring = 0; ring < holds.length; ring++) {
-      const state = holds[ring] as number;
-      if (state < this.expanded) continue;
-      const to = state % count;
-      this.#rows.set(rows.subarray((ring + 1) * before, (ring + 2) * before), (to + 1) * stride);
-      this.#holds[to] = state;
-      this.#width[to] = width[ring] as number;
-    }
-  }
-
-  /** Makes a state the current one. */
-  goTo(target: number): void {
-    if (target === this.#at) return;
-    const ring = target % this.#holds.length;
-    if (this.#holds[ring] === target) this.#copyImage(ring);
-    else this.#walk(target);
-    this.#at = target;
-  }
-
-  #copyImage(ring: number): void {
-    const rows = this.#rows;
-    const cells = this.#slots.cells.data;
-    const system = this.#system;
-    const row = (ring + 1) * this.#stride;
-    const width = this.#width[ring] as number;
-    for (let slot = 0; slot < width; slot++) {
-      const value = rows[row + slot] as number;
-      if (value === rows[slot]) continue;
-      rows[slot] = value;
-      system.set(cells[slot] as number, value);
-    }
-    const initial = this.#slots.initial.data;
-    for (let slot = width; slot < this.#slots.cells.length; slot++) {
-      const value = initial[slot] as number;
-      if (value === rows[slot]) continue;
-      rows[slot] = value;
-      system.set(cells[slot] as number, value);
-    }
-  }
-
-  /** Over the tree: up to the common ancestor, then down. */
+  /** Row 0 becomes a state's: over the tree, up to the common ancestor, then down. */
   #walk(target: number): void {
     const { data: parent } = this.parent;
     const { data: depth } = this.depth;
@@ -269,19 +151,17 @@ export class States {
       }
     }
     for (let i = chain.length - 1; i >= 0; i--) this.#applyDelta(chain[i] as number, 2);
+    this.#at = target;
   }
 
-  /** Sets the old (1) or the new (2) values of a state's difference. */
+  /** Sets the old (1) or the new (2) values of a state's difference in row 0. */
   #applyDelta(state: number, which: number): void {
     const at = this.#deltaAt.data;
     const end = state + 1 < this.#deltaAt.length ? (at[state + 1] as number) : this.#deltas.length;
     const { data } = this.#deltas;
-    const cells = this.#slots.cells.data;
+    const row = this.rows.data;
     for (let i = at[state] as number; i < end; i += 3) {
-      const slot = data[i] as number;
-      const value = data[i + which] as number;
-      this.#rows[slot] = value;
-      this.#system.set(cells[slot] as number, value);
+      row[data[i] as number] = data[i + which] as number;
     }
   }
 
@@ -298,8 +178,7 @@ export class States {
   get bytes(): number {
     const { parent, actor, depth, low, high, preempted } = this;
     const lists = [parent, actor, depth, low, high, preempted, this.#deltaAt, this.#deltas];
-    let total = this.#table.byteLength + this.#rows.byteLength + this.#slots.bytes;
-    total += this.#holds.byteLength * 2;
+    let total = this.#table.byteLength + this.rows.bytes + this.slots.bytes + this.locals.bytes;
     for (const list of lists) total += list.bytes;
     return total;
   }

@@ -83,6 +83,11 @@ const SHARED = 2;
 const KILLABLE = 3;
 const STATUS_WORDS = 4;
 
+/** True if what System.local() gave is of an actor that has ended. */
+export function isFinished(local: Int32Array): boolean {
+  return local[FINISHED] === 1;
+}
+
 /** Result of a step. */
 export const STEP_MOVED = 0;
 /** The actor cannot move in this state; nothing changed. */
@@ -155,11 +160,14 @@ export class System {
   step(actor: number): number {
     const { journal } = this;
     journal.clear();
-    if (!this.mayMove(actor)) return STEP_DISABLED;
+    this.locks.clearJournal();
+    if (!this.mayMove(actor)) {
+      this.locks.collect(journal);
+      return STEP_DISABLED;
+    }
     const task = this.tasks[actor] as Task;
     const status = actor * STATUS_WORDS;
     task.top = this.#used[actor] as number;
-    this.locks.clearJournal();
     this.#memory?.begin();
     this.#words.begin();
     task.fresh = true;
@@ -254,14 +262,49 @@ export class System {
     }
     this.#used[actor] = used;
     if (this.#records.collect(journal)) journal.wroteRecords = true;
-    for (let i = 0; i < locks.writes.length; i++) {
-      const cell = locks.writes.data[i] as number;
-      journal.writes.push(cell);
-      const old = locks.olds.data[i] as number;
-      const value = locks.cells[cell - LOCK_CELL] as number;
-      if (value !== old) journal.change(cell, old, value);
+    locks.collect(journal);
+  }
+
+  /** Runs a test of the current state; the journal then holds what it read. */
+  watch(test: () => void): void {
+    const { journal } = this;
+    journal.clear();
+    this.locks.clearJournal();
+    this.#memory?.begin();
+    this.#words.begin();
+    test();
+    this.#memory?.collect(journal);
+    this.#words.collect(journal);
+  }
+
+  /** An actor's own cells: its status, then its stack as far as it is in use. */
+  local(actor: number): Int32Array {
+    const stack = this.#stacks[actor] as Int32Array;
+    let used = this.#used[actor] as number;
+    while (used > 0 && stack[used - 1] === 0) used--;
+    const words = new Int32Array(STATUS_WORDS + used);
+    const status = actor * STATUS_WORDS;
+    words.set(this.#status.subarray(status, status + STATUS_WORDS));
+    words.set(stack.subarray(0, used), STATUS_WORDS);
+    return words;
+  }
+
+  /** Puts back what local() gave. */
+  setLocal(actor: number, words: Int32Array): void {
+    const base = TASK_CELL + actor * TASK_CELLS;
+    for (let i = 0; i < STATUS_WORDS; i++) {
+      this.#setHost(base + TASK_STATUS + i, words[i] as number);
     }
-    for (let i = 0; i < locks.reads.length; i++) journal.reads.push(locks.reads.data[i] as number);
+    const used = words.length - STATUS_WORDS;
+    const task = this.tasks[actor] as Task;
+    const before = this.#stacks[actor] as Int32Array;
+    const end = Math.max(used, this.#used[actor] as number);
+    for (let i = 0; i < end; i++) {
+      const value = i < used ? (words[STATUS_WORDS + i] as number) : 0;
+      task.stack[i] = value;
+      before[i] = value;
+    }
+    this.#used[actor] = used;
   }
 
   #setStatus(base: number, status: number, which: number, value: number): void {
