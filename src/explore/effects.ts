@@ -192,4 +192,3 @@ export class Effects {
     return Int32Array.from(out).toSorted();
   }
 }
-

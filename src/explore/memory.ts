@@ -9,6 +9,8 @@ import type { Journal } from './cells.ts';
 /** Bytes of each of the two logs. */
 const LOG_BYTES = 1 << 20;
 const HEADER = 16;
+/** Bytes beyond those in use at first that are held against the initial state too. */
+const HEADROOM = 1 << 20;
 
 /** A range of linear memory that is no part of the state: [first word, end word). */
 export interface WordRange {
@@ -23,10 +25,14 @@ export class TrackedMemory implements MemoryObserver {
   readonly #on: WebAssembly.Global;
   /** Words that are not state: the counters, the log itself. */
   #ignored: WordRange[];
-  /** Step in which a word was last logged as read or written; grows with the memory. */
+  /** Step in which a word was last logged as read or written; as long as any word was. */
   #readAt = new Int32Array(0);
   #writtenAt = new Int32Array(0);
   #epoch = 0;
+  /** Whether accesses are logged; the core's own switch is slow to read. */
+  #logging = false;
+  /** Linear memory in the initial state, as far as it is in use. */
+  #image = new Uint32Array(0);
 
   constructor(core: Core, counterBytes: number) {
     this.core = core;
@@ -47,9 +53,21 @@ export class TrackedMemory implements MemoryObserver {
     this.#ignored.push({ first, end });
   }
 
-  isIgnored(word: number): boolean {
-    for (const range of this.#ignored) if (word >= range.first && word < range.end) return true;
-    return false;
+  /**
+   * The first word that is part of the state and differs from the initial state, or -1: a store that
+   * escaped the log.
+   */
+  escaped(): number {
+    const { u32 } = this.core.mem;
+    const image = this.#image;
+    let word = 0;
+    for (const { first, end } of this.#ignored.toSorted((a, b) => a.first - b.first)) {
+      for (; word < Math.min(first, image.length); word++)
+        if (u32[word] !== image[word]) return word;
+      word = Math.max(word, end);
+    }
+    for (; word < image.length; word++) if (u32[word] !== image[word]) return word;
+    return -1;
   }
 
   /** Starts logging. */
@@ -58,9 +76,13 @@ export class TrackedMemory implements MemoryObserver {
     const at = this.#log >>> 2;
     u32[at + 2] = this.#log + LOG_BYTES;
     u32[at + 3] = this.#log + 2 * LOG_BYTES;
+    const used = ((this.core.x.memoryTop() >>> 0) + HEADROOM) >>> 2;
+    this.#image = u32.slice(0, Math.min(used, u32.length));
     this.#on.value = this.#log;
-    this.#fit(u32.length);
+    this.#logging = true;
+    this.#fit(used);
     for (const { first, end } of this.#ignored) {
+      this.#fit(end);
       this.#readAt.fill(0x7fffffff, first, end);
       this.#writtenAt.fill(0x7fffffff, first, end);
     }
@@ -71,6 +93,7 @@ export class TrackedMemory implements MemoryObserver {
   /** Stops logging. */
   stop(): void {
     this.#on.value = 0;
+    this.#logging = false;
     this.core.mem.observer = null;
   }
 
@@ -86,7 +109,6 @@ export class TrackedMemory implements MemoryObserver {
   /** Appends what the step did to the journal. */
   collect(journal: Journal): void {
     const u32 = this.core.mem.u32;
-    this.#fit(u32.length);
     const epoch = this.#epoch;
     const base = this.#log >>> 2;
     const readEnd = (u32[base] as number) >>> 2;
@@ -97,6 +119,7 @@ export class TrackedMemory implements MemoryObserver {
     }
     for (let i = limit; i < writeEnd; i += 2) {
       const word = u32[i] as number;
+      if (word >= this.#writtenAt.length) this.#fit(word + 1);
       if ((this.#writtenAt[word] as number) >= epoch) continue;
       this.#writtenAt[word] = epoch;
       const old = (u32[i + 1] as number) | 0;
@@ -106,6 +129,7 @@ export class TrackedMemory implements MemoryObserver {
     }
     for (let i = base + HEADER / 4; i < readEnd; i++) {
       const word = u32[i] as number;
+      if (word >= this.#readAt.length) this.#fit(word + 1);
       if ((this.#readAt[word] as number) >= epoch) continue;
       this.#readAt[word] = epoch;
       journal.reads.push(word);
@@ -114,7 +138,7 @@ export class TrackedMemory implements MemoryObserver {
 
   /** MemoryObserver: appends an access of the host to the log that the core writes. */
   read(word: number): void {
-    if (this.#on.value === 0) return;
+    if (!this.#logging) return;
     const u32 = this.core.mem.u32;
     const top = u32[this.#log >>> 2] as number;
     u32[top >>> 2] = word;
@@ -122,7 +146,7 @@ export class TrackedMemory implements MemoryObserver {
   }
 
   write(word: number): void {
-    if (this.#on.value === 0) return;
+    if (!this.#logging) return;
     const u32 = this.core.mem.u32;
     const top = u32[(this.#log >>> 2) + 1] as number;
     u32[top >>> 2] = word;
@@ -132,8 +156,9 @@ export class TrackedMemory implements MemoryObserver {
 
   #fit(words: number): void {
     if (this.#readAt.length >= words) return;
+    const length = Math.max(words, this.#readAt.length * 2);
     const grow = (old: Int32Array): Int32Array<ArrayBuffer> => {
-      const next = new Int32Array(words);
+      const next = new Int32Array(length);
       next.set(old);
       return next;
     };

@@ -113,8 +113,6 @@ export class System {
   readonly #stacks: readonly Int32Array[];
   /** Words of each task's stack beyond which all are 0. */
   readonly #used: Int32Array;
-  /** Image of linear memory in the initial state, for verify(). */
-  readonly #image: Uint32Array | null;
   /** Message of the exception of a step that crashed. */
   crash = '';
 
@@ -141,7 +139,6 @@ export class System {
     this.#memory = definition.core ? new TrackedMemory(definition.core, COUNTERS.length * 8) : null;
     for (const { first, end } of definition.ignore ?? []) this.#memory?.ignore(first, end);
     this.#memory?.start();
-    this.#image = definition.core ? definition.core.mem.u32.slice() : null;
   }
 
   finished(actor: number): boolean {
@@ -222,16 +219,12 @@ export class System {
     if (field !== null) {
       throw new Error(`${field} was changed in place: explored records must be replaced`);
     }
-    const memory = this.#memory;
-    if (memory === null || this.#image === null) return;
-    const u32 = memory.core.mem.u32;
-    for (let word = 0; word < this.#image.length; word++) {
-      if (u32[word] !== this.#image[word] && !memory.isIgnored(word)) {
-        throw new Error(
-          `word 0x${(word * 4).toString(16)} was stored past the journal: write it through ` +
-            `CoreMemory.store32(), not through a raw view`,
-        );
-      }
+    const word = this.#memory?.escaped() ?? -1;
+    if (word >= 0) {
+      throw new Error(
+        `word 0x${(word * 4).toString(16)} was stored past the journal: write it through ` +
+          `CoreMemory.store32(), not through a raw view`,
+      );
     }
   }
 

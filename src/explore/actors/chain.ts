@@ -114,6 +114,8 @@ export function destroy(machine: ExploredMachine): Actor {
 export function join(machine: ExploredMachine, access: Access): Actor {
   const { mm } = machine;
   const ops = machine.mirror?.ops ?? machine.kvm?.notifier;
+  // Made once: another set of ops would be another state.
+  const watched = ops === undefined ? undefined : watchedOps(machine, ops);
   const use = user(machine, 0, [access]);
   const run = (t: Task, at: number): boolean => {
     const s = t.stack;
@@ -122,7 +124,7 @@ export function join(machine: ExploredMachine, access: Access): Actor {
         s[at + 1] = 0;
         s[at] = 1;
       case 1:
-        if (ops !== undefined && !mm.notifiers.register(t, at + 1, watchedOps(machine, ops))) {
+        if (watched !== undefined && !mm.notifiers.register(t, at + 1, watched)) {
           return false;
         }
         machine.monitor.setFlag(JOINED, 1);

@@ -1,0 +1,1 @@
+export function withTable(document: string, table: string): string;
