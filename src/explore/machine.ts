@@ -8,6 +8,7 @@ import {
   EFER_LMA,
   EFER_NXE,
   EXIT_DONE,
+  EXIT_NPF,
   EXIT_PAGE_FAULT,
   CR0_PG,
   CR0_WP,
@@ -36,6 +37,7 @@ import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { BlockDevice, DEVICES } from '../mm/swap-device.ts';
 import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
 import { pageOfLock } from '../sched/locks.ts';
+import { runStraight } from '../sched/task.ts';
 import type { Task } from '../sched/task.ts';
 import { Mirror } from './mirror.ts';
 import { Monitor } from './monitor.ts';
@@ -47,8 +49,11 @@ import { ViolationSink } from './system.ts';
 export const DATA_GFN = 8;
 /** First host page of the guest's memory. */
 export const GUEST_HVN = 0x100;
-/** Pages of the guest's tables in the host, resident. */
+/** The guest's four tables in the host, resident, and one more page beside them. */
 const TABLE_HVN = 0x10;
+const RESIDENT_PAGES = 5;
+/** Where the guest maps that page: the last of its leaf table. */
+const SPARE_PAGE = 511;
 const PT_FLAGS = 7;
 
 /** A swap device or disk that takes no time; a fault-injection actor makes requests fail. */
@@ -176,7 +181,7 @@ export class ExploredMachine {
     this.mm.notifiers.freeing = options.bug === 'no-synchronize' ? 'at-once' : preset.freeing;
     this.mm.notifiers.takeAllLocks = preset.takeAllLocks;
     this.mm.notifiers.onMisuse = (what) => this.sink.report('no_use_after_free', what);
-    this.mm.mmap({ hvn: TABLE_HVN, npages: 4, resident: true });
+    this.mm.mmap({ hvn: TABLE_HVN, npages: RESIDENT_PAGES, resident: true });
     this.mm.mmap({ hvn: GUEST_HVN, npages: this.pages });
     this.#scratch = this.core.x.arenaAlloc(4096) >>> 0;
     this.#records = this.core.x.arenaAlloc(4096) >>> 0;
@@ -193,7 +198,10 @@ export class ExploredMachine {
     const { core, host, mm, sink, pages, kvm, mirror } = this;
     const mirrored = mirror === null ? null : (page: number): number => mirror.frameOf(page);
     const pins = (): boolean => kvm?.pinsPages === true;
-    this.monitor = new Monitor({ core, host, mm, sink, pages, first: GUEST_HVN, mirrored, pins });
+    const nested = kvm?.tdp === true ? DATA_GFN : -1;
+    const first = GUEST_HVN;
+    this.monitor = new Monitor({ core, host, mm, sink, pages, first, mirrored, pins, nested });
+    if (kvm?.tdp === true) this.#mapTables(kvm);
   }
 
   #makeKvm(options: MachineOptions): Kvm {
@@ -204,13 +212,14 @@ export class ExploredMachine {
       aging: preset.aging,
       generation: preset.kvm,
       protocol: { retry: preset.retry, bug: options.bug },
+      tdp: preset.tdp === true,
       vcpus: options.vcpus ?? 1,
       tlb: { l1Sets: 1, l1Ways: 2, l2Sets: 1, l2Ways: 2 },
       hashShift: 1,
       // Every fault takes the way that can be preempted.
       quickFaults: false,
     });
-    kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 4, hvn: TABLE_HVN });
+    kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: RESIDENT_PAGES, hvn: TABLE_HVN });
     kvm.setUserMemoryRegion({ slot: 1, gfn: DATA_GFN, npages: this.pages, hvn: GUEST_HVN });
     for (const vcpu of kvm.vcpus) {
       vcpu.setRegisters({ cr0: CR0_PG | CR0_WP, cr4: CR4_PAE, efer: EFER_LMA | EFER_NXE });
@@ -225,6 +234,17 @@ export class ExploredMachine {
     }
     for (const vcpu of kvm.vcpus) vcpu.setCr3(0);
     return kvm;
+  }
+
+  /** Under TDP the guest's tables are mapped like all else: an access beside them brings them in. */
+  #mapTables(kvm: Kvm): void {
+    const [vcpu] = kvm.vcpus as [Vcpu];
+    vcpu.writeGuestPte(3, SPARE_PAGE, ((RESIDENT_PAGES - 1) << 12) | PT_FLAGS | 0x60, 0);
+    while (!this.#enterGuest(vcpu, SPARE_PAGE, false)) {
+      const result = runStraight(this.host.task, (t, at) => kvmPageFault(t, at, vcpu));
+      if (result < 0) throw new Error(`the guest's tables cannot be mapped: ${result}`);
+    }
+    this.core.x.flushTlbs();
   }
 
   /** Objects whose fields are state. */
@@ -263,21 +283,26 @@ export class ExploredMachine {
 
   /** The access by TLB or walk, in one step; false: it faults. */
   #tryAccess(s: Int32Array, at: number, vcpu: Vcpu): boolean {
-    const { x, mem } = this.core;
     const page = s[at + 1] as number;
     const write = s[at + 2] !== 0;
-    const record = this.#records + vcpu.id * 8;
     this.monitor.use(page);
+    if (!this.#enterGuest(vcpu, page, write)) return false;
+    this.monitor.accessed(page, write, this.#tlbFrame(vcpu, page));
+    return true;
+  }
+
+  /** vcpu_enter_guest for one access; false: it faults. */
+  #enterGuest(vcpu: Vcpu, page: number, write: boolean): boolean {
+    const { x, mem } = this.core;
+    const record = this.#records + vcpu.id * 8;
     vcpu.roots.enter(vcpu.cr3);
     mem.store32(record, (page << 12) | (write ? ACCESS_WRITE : ACCESS_READ) | ACCESS_SUPERVISOR);
     mem.store32(record + 4, 0);
     x.runBatch(vcpu.ptr, record, 1);
     const reason = mem.load32(vcpu.ptr + VCPU_EXIT_REASON);
-    if (reason === EXIT_DONE) {
-      this.monitor.accessed(page, write, this.#tlbFrame(vcpu, page));
-      return true;
-    }
-    if (reason !== EXIT_PAGE_FAULT) throw new Error(`the guest left with reason ${reason}`);
+    if (reason === EXIT_DONE) return true;
+    if (reason !== EXIT_PAGE_FAULT && reason !== EXIT_NPF)
+      throw new Error(`the guest left with reason ${reason}`);
     return false;
   }
 
@@ -341,7 +366,8 @@ export class ExploredMachine {
   /** The secondary MMU drops all that it maps: its user closes it. */
   dropAll(): void {
     if (this.kvm !== null) {
-      this.core.x.zapAllFast();
+      if (this.kvm.tdp) this.core.x.tdpZapAll(1);
+      else this.core.x.zapAllFast();
       this.core.x.flushTlbs();
     }
     if (this.mirror !== null) this.mirror.ptes = this.mirror.ptes.map(() => 0);

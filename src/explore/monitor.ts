@@ -42,13 +42,16 @@ export interface Monitored {
   readonly pages: number;
   /** The secondary MMU's mapping of a page that is no KVM's: pfn, or -1; null under KVM. */
   readonly mirrored: ((page: number) => number) | null;
+  /** Under TDP the gfn of the first page, else -1: sptes are found by the rmap. */
+  readonly nested: number;
   /** Sptes hold references. */
   readonly pins: () => boolean;
   readonly sink: ViolationSink;
 }
 
-/** The spte bit that lets the guest write. */
+/** The spte bit that lets the guest write, and the one of every spte that maps something. */
 const SPTE_WRITABLE = 2;
+const SPTE_MMU_PRESENT = 0x800;
 
 /** The monitor of one machine. */
 export class Monitor {
@@ -172,6 +175,19 @@ export class Monitor {
   }
 
   #sptes(page: number): { pfn: number; bits: number }[] {
+    const { core, nested } = this.#of;
+    const { mem } = core;
+    const entries = nested < 0 ? this.#rmap(page) : [core.x.tdpFind(nested + page) >>> 0];
+    return entries.flatMap((sptep) => {
+      const low = sptep === 0 ? 0 : mem.load32(sptep);
+      if ((low & SPTE_MMU_PRESENT) === 0) return [];
+      const pfn = (low >>> 12) | ((mem.load32(sptep + 4) & 0x7ffff) << 20);
+      return [{ pfn, bits: low & 0xfff }];
+    });
+  }
+
+  /** The sptes that the reverse map knows. */
+  #rmap(page: number): number[] {
     const { x, mem } = this.#of.core;
     const slot = x.slotPtr(1) >>> 0;
     const head = mem.load32(mem.load32(slot + SLOT_RMAP) + page * 4);
@@ -184,10 +200,7 @@ export class Monitor {
         for (let i = 0; i < count; i++) entries.push(mem.load32(desc + 8 + i * 4));
       }
     }
-    return entries.map((sptep) => {
-      const low = mem.load32(sptep);
-      return { pfn: (low >>> 12) | ((mem.load32(sptep + 4) & 0x7ffff) << 20), bits: low & 0xfff };
-    });
+    return entries;
   }
 
   #refcount(pfn: number): number {

@@ -41,6 +41,8 @@ export interface ProtocolPreset {
   readonly mm: MmGenerationName;
   readonly kvm: KvmGenerationName;
   readonly secondary: SecondaryMmu;
+  /** KVM uses two-dimensional paging. */
+  readonly tdp?: boolean;
   /** The mirror waits for the sequence as mmu_interval_read_begin() does. */
   readonly interval?: boolean;
 }
@@ -219,6 +221,13 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     swapPrepare: false,
   },
   P6X,
+  {
+    ...P6X,
+    name: '6.x-tdp',
+    says: '6.x with two-dimensional paging: faults take mmu_lock for reading',
+    sources: [SOURCES.tdpMmu, SOURCES.tdpParallel, SOURCES.range, SOURCES.swapPrepare],
+    tdp: true,
+  },
 ];
 
 /** The protocol of a name, or undefined. */

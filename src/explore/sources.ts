@@ -37,6 +37,8 @@ export const SOURCES = {
   release310: commit('3.10: release, once more', 'd34883d4e35c'),
   interval: commit('5.5: interval notifiers', '99cb252f5e68'),
   range: commit('5.12: retry by range', '4a42d848db95'),
+  tdpMmu: commit('5.10: the TDP MMU', 'bb18842e2111'),
+  tdpParallel: commit('5.12: parallel TDP faults', 'a2855afc7ee8'),
   swapPrepare: commit('6.8: race when skipping swapcache', '13ddaf26be32'),
 } as const satisfies Readonly<Record<string, Source>>;
 

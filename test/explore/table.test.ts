@@ -8,7 +8,7 @@ import { allCells, exploreCell } from '../../src/explore/run.ts';
 import type { CellResult } from '../../src/explore/run.ts';
 import { markdownTable } from '../../src/explore/table.ts';
 
-const FIXED = ['2.6.27', 'srcu', 'interval', '6.x'];
+const FIXED = ['2.6.27', 'srcu', 'interval', '6.x', '6.x-tdp'];
 
 describe('the table', () => {
   const cells: CellResult[] = [];
