@@ -1,7 +1,7 @@
 // `shadowmmu explore`: every interleaving of a notifier protocol.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DataError, UsageError } from '../core/errors.ts';
 import { INJECTIONS } from '../explore/actors/inject.ts';
@@ -13,23 +13,27 @@ import type { ReportedCell } from '../explore/report.ts';
 import { exploreCell, scheduleFile, tellCell } from '../explore/run.ts';
 import type { CellOptions, CellResult } from '../explore/run.ts';
 import { ALL_SCENARIOS, SCENARIOS, scenarioOf } from '../explore/scenarios.ts';
-import type { Scenario } from '../explore/scenarios.ts';
+import type { Scenario } from '../explore/setup.ts';
 import { storyText } from '../explore/story.ts';
 import { markdownTable } from '../explore/table.ts';
 import { SEEDED_BUGS } from '../kvm/fault-protocol.ts';
 import type { SeededBug } from '../kvm/fault-protocol.ts';
 import type { Command, Io } from './command.ts';
 import { EXIT_STATUS } from './command.ts';
+import { isScenarioFile, loadScenarios } from './own-scenario.ts';
 
 function list(items: readonly { readonly name: string; readonly says: string }[]): string {
   return items.map(({ name, says }) => `  ${name.padEnd(20)} ${says}`).join('\n');
 }
 
-const HELP = `usage: shadowmmu explore [PRESET|SCENARIO]... [OPTIONS]
+const HELP = `usage: shadowmmu explore [PRESET|SCENARIO|FILE]... [OPTIONS]
 
 Runs the emulator's own notifier protocols in every distinguishable order of their actors. A preset
 alone is explored in every scenario, a scenario alone under every preset. For each violated property it
 prints a shortest schedule and writes it to a file for \`shadowmmu replay\`.
+
+FILE is a scenario of your own: JSON over the standard actors, or a JavaScript module that exports
+a scenario with actors, notifiers and properties of its own (docs/explorer.md).
 
 presets:
 ${list(PROTOCOLS)}
@@ -102,7 +106,9 @@ function whole(option: string, text: string, least: number): number {
 }
 
 /** The cells that the positional arguments name. */
-function chosen(names: readonly string[]): { presets: ProtocolPreset[]; scenarios: Scenario[] } {
+async function chosen(
+  names: readonly string[],
+): Promise<{ presets: ProtocolPreset[]; scenarios: Scenario[] }> {
   const presets: ProtocolPreset[] = [];
   const scenarios: Scenario[] = [];
   for (const name of names) {
@@ -110,10 +116,14 @@ function chosen(names: readonly string[]): { presets: ProtocolPreset[]; scenario
     const scenario = scenarioOf(name);
     if (preset !== undefined) presets.push(preset);
     else if (scenario !== undefined) scenarios.push(scenario);
+    else if (isScenarioFile(name)) scenarios.push(...(await loadScenarios(name)));
     else throw new UsageError(`${name}: no preset or scenario; see shadowmmu explore --help`);
   }
+  // A system of the user's own is explored once: no protocol of ours is in it.
+  const own = scenarios.length > 0 && scenarios.every((scenario) => scenario.own === true);
+  const all = own ? PROTOCOLS.filter(({ name }) => name === '6.x') : PROTOCOLS;
   return {
-    presets: presets.length > 0 ? presets : [...PROTOCOLS],
+    presets: presets.length > 0 ? presets : [...all],
     scenarios: scenarios.length > 0 ? scenarios : [...SCENARIOS],
   };
 }
@@ -183,19 +193,22 @@ function writeText(path: string, text: string): void {
 /** Writes a schedule and returns its path. */
 function save(cell: CellResult, index: number, directory: string): string {
   const violation = cell.violations[index] as CellResult['violations'][number];
-  const parts = [cell.preset, cell.scenario, cell.bug, ...cell.inject, violation.property];
+  const scenario = cell.scenario.replaceAll(/[^\w.-]+/g, '-');
+  const parts = [cell.preset, scenario, cell.bug, ...cell.inject, violation.property];
   const path = join(directory, `${parts.filter((part) => part !== null).join('_')}.schedule.json`);
   mkdirSync(directory, { recursive: true });
-  writeText(path, `${JSON.stringify(scheduleFile(cell, violation), null, 2)}\n`);
+  const file = cell.file === null ? null : relative(directory, cell.file);
+  const body = { ...scheduleFile(cell, violation), file };
+  writeText(path, `${JSON.stringify(body, null, 2)}\n`);
   return path;
 }
 
 export const command: Command = {
   summary: 'every interleaving of a notifier protocol, with the shortest schedule that breaks it',
   help: HELP,
-  run(args, io) {
+  async run(args, io) {
     const { positionals, values } = parse(args);
-    const { presets, scenarios } = chosen(positionals);
+    const { presets, scenarios } = await chosen(positionals);
     const cells: ReportedCell[] = [];
     let label = '';
     const options = optionsOf(values, io, () => label);

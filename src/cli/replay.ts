@@ -1,15 +1,17 @@
 // `shadowmmu replay FILE`: runs a schedule that `shadowmmu explore` wrote.
 
 import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DataError, UsageError } from '../core/errors.ts';
 import { sequenceDiagram } from '../explore/diagram.ts';
-import { parseSchedule, tellCell } from '../explore/run.ts';
+import { findSchedule, readSchedule, tellCell } from '../explore/run.ts';
 import type { LoadedSchedule } from '../explore/run.ts';
 import type { Story } from '../explore/story.ts';
 import { storyText } from '../explore/story.ts';
 import type { Command } from './command.ts';
 import { EXIT_STATUS } from './command.ts';
+import { loadScenarios } from './own-scenario.ts';
 
 const HELP = `usage: shadowmmu replay FILE [--events] [--svg FILE] [--json]
 
@@ -30,6 +32,13 @@ function read(path: string): string {
   }
 }
 
+/** A schedule with the preset and the scenario that it names. */
+async function load(path: string): Promise<LoadedSchedule> {
+  const file = readSchedule(read(path), path);
+  const own = file.file === null ? [] : await loadScenarios(join(dirname(path), file.file));
+  return findSchedule(file, path, own);
+}
+
 function run(loaded: LoadedSchedule, path: string): Story {
   const { preset, scenario, file } = loaded;
   try {
@@ -44,7 +53,7 @@ function run(loaded: LoadedSchedule, path: string): Story {
 export const command: Command = {
   summary: 'tells a schedule that explore wrote, step by step',
   help: HELP,
-  run(args, io) {
+  async run(args, io) {
     const { positionals, values } = parseArgs({
       args: [...args],
       allowPositionals: true,
@@ -56,7 +65,7 @@ export const command: Command = {
     });
     const [path] = positionals;
     if (path === undefined || positionals.length > 1) throw new UsageError('replay wants one FILE');
-    const loaded = parseSchedule(read(path), path);
+    const loaded = await load(path);
     const story = run(loaded, path);
     const { file, preset, scenario } = loaded;
     const again = story.violations.some((v) => v.property === file.property);

@@ -4,6 +4,7 @@ import { DataError } from '../core/errors.ts';
 import { SEEDED_BUGS } from '../kvm/fault-protocol.ts';
 import type { SeededBug } from '../kvm/fault-protocol.ts';
 import { lockName } from '../sched/locks.ts';
+import { parseJson } from '../workload/fields.ts';
 import { INJECTIONS } from './actors/inject.ts';
 import type { Injection } from './actors/inject.ts';
 import { LOCK_MIRROR } from './mirror.ts';
@@ -11,8 +12,9 @@ import { pct } from './pct.ts';
 import type { PctOptions, PctResult } from './pct.ts';
 import { PROTOCOLS, protocolPreset } from './presets.ts';
 import type { ProtocolPreset } from './presets.ts';
-import { PROPERTIES, SCENARIOS, scenarioOf } from './scenarios.ts';
-import type { Scenario, ScenarioVariant } from './scenarios.ts';
+import { SCENARIOS, scenarioOf } from './scenarios.ts';
+import { PROPERTIES } from './setup.ts';
+import type { Scenario, ScenarioVariant } from './setup.ts';
 import { CRASH, DEADLOCK, search } from './search.ts';
 import type { SearchOptions, SearchResult, Violation } from './search.ts';
 import { tell } from './story.ts';
@@ -30,6 +32,8 @@ export const PROPERTY_NAMES: readonly string[] = [
 export interface CellResult {
   readonly preset: string;
   readonly scenario: string;
+  /** The file that the scenario comes from, or null. */
+  readonly file: string | null;
   readonly bug: SeededBug | null;
   readonly inject: readonly Injection[];
   readonly actors: readonly string[];
@@ -62,6 +66,7 @@ export function exploreCell(
   return {
     preset: preset.name,
     scenario: scenario.name,
+    file: scenario.file ?? null,
     bug: options.bug ?? null,
     inject: options.inject ?? [],
     actors: system.actors.map((actor) => actor.name),
@@ -91,6 +96,8 @@ export interface ScheduleFile {
   readonly schema: 'shadowmmu-schedule-1';
   readonly preset: string;
   readonly scenario: string;
+  /** The scenario's own file, seen from the schedule's, or null. */
+  readonly file: string | null;
   readonly bug: SeededBug | null;
   readonly inject: readonly Injection[];
   readonly property: string;
@@ -106,6 +113,7 @@ export function scheduleFile(cell: CellResult, violation: Violation): ScheduleFi
     schema: 'shadowmmu-schedule-1',
     preset: cell.preset,
     scenario: cell.scenario,
+    file: cell.file,
     bug: cell.bug,
     inject: cell.inject,
     property: violation.property,
@@ -122,35 +130,44 @@ export interface LoadedSchedule {
   readonly scenario: Scenario;
 }
 
-/** Reads a schedule file; DataError says what is wrong with it. */
-export function parseSchedule(text: string, name: string): LoadedSchedule {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new DataError(`${name}: ${error instanceof Error ? error.message : 'no JSON'}`);
-  }
+/** Reads a schedule file, without what it names; DataError says what is wrong with it. */
+export function readSchedule(text: string, name: string): ScheduleFile {
+  const value = parseJson(name, text);
   const bad = (what: string): never => {
     throw new DataError(`${name}: ${what}`);
   };
   if (typeof value !== 'object' || value === null) return bad('not a schedule');
-  const file = value as Partial<ScheduleFile>;
-  if (file.schema !== 'shadowmmu-schedule-1') bad('schema is not shadowmmu-schedule-1');
-  const preset = protocolPreset(String(file.preset));
-  if (preset === undefined) return bad(`preset ${JSON.stringify(file.preset)} is unknown`);
-  const scenario = scenarioOf(String(file.scenario));
-  if (scenario === undefined) return bad(`scenario ${JSON.stringify(file.scenario)} is unknown`);
-  if (file.bug !== null && !SEEDED_BUGS.includes(file.bug as SeededBug)) {
-    bad(`bug ${JSON.stringify(file.bug)} is unknown`);
+  const { schema, bug, schedule, inject = [], file = null } = value as Partial<ScheduleFile>;
+  if (schema !== 'shadowmmu-schedule-1') bad('schema is not shadowmmu-schedule-1');
+  if (bug !== null && !SEEDED_BUGS.includes(bug as SeededBug)) {
+    bad(`bug ${JSON.stringify(bug)} is unknown`);
   }
-  const { schedule, inject = [] } = file;
-  if (!Array.isArray(inject) || inject.some((name) => !INJECTIONS.includes(name))) {
+  if (!Array.isArray(inject) || inject.some((injection) => !INJECTIONS.includes(injection))) {
     bad(`inject ${JSON.stringify(inject)} is unknown`);
   }
   if (!Array.isArray(schedule) || schedule.some((a) => !Number.isInteger(a) || a < 0 || a > 30)) {
     bad('schedule is not a list of actors');
   }
-  return { file: { ...(value as ScheduleFile), inject }, preset, scenario };
+  if (file !== null && typeof file !== 'string') bad('file is not a path');
+  return { ...(value as ScheduleFile), inject, file };
+}
+
+/** Finds what a schedule names; `own`: the scenarios of its own file. */
+export function findSchedule(
+  file: ScheduleFile,
+  name: string,
+  own: readonly Scenario[] = [],
+): LoadedSchedule {
+  const preset = protocolPreset(file.preset);
+  if (preset === undefined) {
+    throw new DataError(`${name}: preset ${JSON.stringify(file.preset)} is unknown`);
+  }
+  const scenario =
+    file.file === null ? scenarioOf(file.scenario) : own.find((s) => s.name === file.scenario);
+  if (scenario === undefined) {
+    throw new DataError(`${name}: scenario ${JSON.stringify(file.scenario)} is unknown`);
+  }
+  return { file, preset, scenario };
 }
 
 /** Every cell of the table. */

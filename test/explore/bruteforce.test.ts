@@ -9,7 +9,7 @@ import type { ProtocolPreset } from '../../src/explore/presets.ts';
 import type { StateObject } from '../../src/explore/records.ts';
 import { exploreCell } from '../../src/explore/run.ts';
 import { scenarioOf } from '../../src/explore/scenarios.ts';
-import type { Scenario } from '../../src/explore/scenarios.ts';
+import type { Scenario } from '../../src/explore/setup.ts';
 import { CRASH, DEADLOCK } from '../../src/explore/search.ts';
 import { STEP_CRASHED, STEP_DISABLED, System } from '../../src/explore/system.ts';
 import type { SystemDefinition } from '../../src/explore/system.ts';

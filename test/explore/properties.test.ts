@@ -9,7 +9,7 @@ import { protocolPreset } from '../../src/explore/presets.ts';
 import type { ProtocolPreset } from '../../src/explore/presets.ts';
 import { exploreCell, PROPERTY_NAMES } from '../../src/explore/run.ts';
 import { scenarioOf } from '../../src/explore/scenarios.ts';
-import type { Scenario, ScenarioVariant } from '../../src/explore/scenarios.ts';
+import type { Scenario, ScenarioVariant } from '../../src/explore/setup.ts';
 import type { SeededBug } from '../../src/kvm/fault-protocol.ts';
 import type { MmuNotifierSteps, NotifierStep } from '../../src/mm/mmu-notifier.ts';
 import { LOCK_MMU } from '../../src/sched/locks.ts';

@@ -4,9 +4,15 @@ import { SEEDED_BUGS } from '../../src/kvm/fault-protocol.ts';
 import { protocolPreset } from '../../src/explore/presets.ts';
 import type { ProtocolPreset } from '../../src/explore/presets.ts';
 import { explore } from '../../src/explore/explore.ts';
-import { exploreCell, parseSchedule, scheduleFile, tellCell } from '../../src/explore/run.ts';
+import {
+  exploreCell,
+  findSchedule,
+  readSchedule,
+  scheduleFile,
+  tellCell,
+} from '../../src/explore/run.ts';
 import { crowdScenario, longScenario, scenarioOf } from '../../src/explore/scenarios.ts';
-import type { Scenario } from '../../src/explore/scenarios.ts';
+import type { Scenario } from '../../src/explore/setup.ts';
 import type { Actor, SystemDefinition } from '../../src/explore/system.ts';
 import { SharedWords } from '../../src/explore/words.ts';
 
@@ -133,7 +139,7 @@ describe('schedules', () => {
     const violation = cell.violations[0];
     if (violation === undefined) throw new Error('v3 has a violation here');
     const text = JSON.stringify(scheduleFile(cell, violation));
-    const { file, ...loaded } = parseSchedule(text, 'x.json');
+    const { file, ...loaded } = findSchedule(readSchedule(text, 'x.json'), 'x.json');
     const story = tellCell(loaded.preset, loaded.scenario, file.schedule);
     expect(story.violations.map((v) => v.property)).toEqual([violation.property]);
     expect(story.steps).toHaveLength(violation.schedule.length);
@@ -141,8 +147,8 @@ describe('schedules', () => {
   });
 
   test('a broken file is refused with its name', () => {
-    expect(() => parseSchedule('{', 'x.json')).toThrow(/^x\.json: /);
-    expect(() => parseSchedule('{"schema":"other"}', 'x.json')).toThrow(/x\.json: schema/);
+    expect(() => readSchedule('{', 'x.json')).toThrow(/^x\.json: /);
+    expect(() => readSchedule('{"schema":"other"}', 'x.json')).toThrow(/x\.json: schema/);
   });
 });
 

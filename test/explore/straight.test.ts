@@ -7,7 +7,7 @@ import { destroy } from '../../src/explore/actors/chain.ts';
 import { user } from '../../src/explore/actors/guest.ts';
 import type { Access } from '../../src/explore/actors/guest.ts';
 import { directIo, fork, mprotect, reclaim, touch, zap } from '../../src/explore/actors/host.ts';
-import { ExploredMachine, GUEST_HVN } from '../../src/explore/machine.ts';
+import { ExploredMachine } from '../../src/explore/machine.ts';
 import { protocolPreset } from '../../src/explore/presets.ts';
 import type { ProtocolPreset } from '../../src/explore/presets.ts';
 import { STEP_MOVED, System } from '../../src/explore/system.ts';
@@ -23,8 +23,6 @@ function workload(machine: ExploredMachine): Actor[] {
     (i * 7 + (i >> 3)) % PAGES,
     i % 3 === 0,
   ]);
-  const child = machine.host.createMm();
-  child.vmas = machine.mm.vmas.filter((vma) => vma.start === GUEST_HVN);
   return [
     user(machine, 0, accesses),
     reclaim(machine, 3),
@@ -33,7 +31,7 @@ function workload(machine: ExploredMachine): Actor[] {
     directIo(machine),
     touch(machine, true),
     user(machine, 0, accesses.slice(0, 12)),
-    fork(machine, child),
+    fork(machine),
     user(machine, 0, accesses.slice(0, 12)),
     mprotect(machine),
     reclaim(machine, 4),

@@ -206,8 +206,10 @@ export function touch(machine: ExploredMachine, write: boolean): Actor {
 }
 
 /** fork: write-protects page 0 and shares it with a child. */
-export function fork(machine: ExploredMachine, child: Mm): Actor {
+export function fork(machine: ExploredMachine): Actor {
   const { mm } = machine;
+  const child = machine.host.createMm();
+  child.vmas = mm.vmas.filter((vma) => vma.start === GUEST_HVN);
   const run: Protocol = (t, at) => {
     const s = t.stack;
     switch (s[at]) {
