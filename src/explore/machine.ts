@@ -15,6 +15,7 @@ import {
   CR4_PAE,
   FRAME_FLAGS,
   LRU_POLICY_FIRST,
+  MM_OUT_WORDS,
   PG_LOCKED,
   TLB_LIST_ENTRY,
   TLB_LIST_GVA,
@@ -41,6 +42,7 @@ import { runStraight } from '../sched/task.ts';
 import type { Task } from '../sched/task.ts';
 import { Mirror } from './mirror.ts';
 import { Monitor } from './monitor.ts';
+import type { WordRange } from './memory.ts';
 import type { ProtocolPreset } from './presets.ts';
 import type { StateObject } from './records.ts';
 import { ViolationSink } from './system.ts';
@@ -55,6 +57,8 @@ const RESIDENT_PAGES = 5;
 /** Where the guest maps that page: the last of its leaf table. */
 const SPARE_PAGE = 511;
 const PT_FLAGS = 7;
+/** Words of a page. */
+const PAGE_WORDS = 1024;
 
 /** A swap device or disk that takes no time; a fault-injection actor makes requests fail. */
 class ExploredDevice extends BlockDevice {
@@ -155,10 +159,12 @@ export class ExploredMachine {
   /** Address of one access record a vCPU, and of the list of TLB entries. */
   readonly #records: number;
   readonly #scratch: number;
+  readonly #vcpus: number;
 
   constructor(preset: ProtocolPreset, options: MachineOptions = {}) {
     this.preset = preset;
     this.pages = options.pages ?? 1;
+    this.#vcpus = options.vcpus ?? 1;
     this.core = loadCore('explore');
     this.host = new Host(this.core, {
       frames: 8,
@@ -245,6 +251,22 @@ export class ExploredMachine {
       if (result < 0) throw new Error(`the guest's tables cannot be mapped: ${result}`);
     }
     this.core.x.flushTlbs();
+  }
+
+  /**
+   * Words that are dead between two steps: results of the core's last call, the access that a vCPU is
+   * about to make, the list of its TLB. They would tell states apart that behave alike.
+   */
+  get dead(): WordRange[] {
+    const range = (first: number, words: number): WordRange => ({
+      first: first >>> 2,
+      end: (first >>> 2) + words,
+    });
+    return [
+      range(this.core.x.mmOut() >>> 0, MM_OUT_WORDS),
+      range(this.#records, this.#vcpus * 2),
+      range(this.#scratch, PAGE_WORDS),
+    ];
   }
 
   /** Objects whose fields are state. */

@@ -121,10 +121,13 @@ export class Records {
       return `#${this.#identity(value)}`;
     }
     const fields = value as Fields;
-    const parts = Object.keys(fields).map(
-      (name) => `${name}=${this.#key(fields[name], depth + 1)}`,
-    );
-    return `{${parts.join(',')}}`;
+    const names = Object.keys(fields);
+    const made = Object.getPrototypeOf(value) as object | null;
+    const plain = made === Object.prototype || made === null;
+    // What an object of a class keeps in private fields cannot be compared.
+    if (!plain && names.length === 0) return `#${this.#identity(value)}`;
+    const parts = names.map((name) => `${name}=${this.#key(fields[name], depth + 1)}`);
+    return `${plain ? '' : this.#identity(made)}{${parts.join(',')}}`;
   }
 
   #identity(value: unknown): number {

@@ -133,6 +133,7 @@ export function makeScenario(name: string, says: string, setup: Setup): Scenario
       properties: [...properties(machine), ...(setup.properties?.(machine) ?? [])],
       records: [...machine.records, ...(setup.records?.(machine) ?? [])],
       words: machine.monitor.words,
+      ignore: machine.dead,
       lockChanged: (lock, held) => machine.lockChanged(lock, held),
       sink: machine.sink,
     };

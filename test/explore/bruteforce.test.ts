@@ -52,6 +52,13 @@ class Fresh {
     this.#skip = skip.toSorted((a, b) => a[0] - b[0]);
   }
 
+  /** One step. What is said to be dead between two steps is spoilt before it. */
+  step(actor: number): number {
+    const u32 = this.definition.core?.mem.u32;
+    for (const { first, end } of this.definition.ignore ?? []) u32?.fill(0xdeadbeef, first, end);
+    return this.system.step(actor);
+  }
+
   /** The whole state. */
   key(): string {
     const { definition, system } = this;
@@ -122,7 +129,7 @@ class Enumeration {
   #follow(path: readonly number[], open: number[][]): void {
     const fresh = new Fresh(this.#make);
     const { system } = fresh;
-    for (const actor of path) system.step(actor);
+    for (const actor of path) fresh.step(actor);
     const schedule = [...path];
     system.sink.found.length = 0;
     let key = fresh.key();
@@ -131,7 +138,7 @@ class Enumeration {
       const edges = this.#visit(key, fresh);
       const actor = edges.indexOf(undefined);
       if (actor < 0) break;
-      const outcome = system.step(actor);
+      const outcome = fresh.step(actor);
       if (outcome === STEP_DISABLED) {
         edges[actor] = '';
         this.#end(key, edges, fresh);

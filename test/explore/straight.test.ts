@@ -60,6 +60,7 @@ function run(preset: ProtocolPreset, drive: (system: System, actor: Actor) => nu
       properties: [],
       records: machine.records,
       words: machine.monitor.words,
+      ignore: machine.dead,
       lockChanged: (lock, held) => machine.lockChanged(lock, held),
     });
     logs.push([from, core.x.arenaAlloc(0) >>> 2]);
