@@ -11,6 +11,8 @@ export const EXIT_STATUS = {
   usage: 2,
   /** A property was violated (explore, conform). */
   violated: 3,
+  /** A search ended before it had seen everything, and had found nothing (explore). */
+  open: 4,
   /** A broken invariant of the emulator itself. */
   bug: 70,
   interrupted: 130,

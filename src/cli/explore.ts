@@ -55,7 +55,7 @@ ${list(ALL_SCENARIOS)}
   --events          stories show the tracepoints of each step
   --json            prints the results as JSON
 
-exit status: 0 every property holds, 3 one is violated
+exit status: 0 every property holds, 3 one is violated, 4 a search was stopped by --memory first
 `;
 
 interface Values {
@@ -168,7 +168,8 @@ function summary(cell: CellResult, io: Io): string {
   const { search, random } = cell;
   const size =
     search !== null
-      ? `${search.states} states, ${search.transitions} transitions, ${search.endStates} ends`
+      ? `${search.states} states, ${search.transitions} transitions, ${search.endStates} ends, ` +
+        `${Math.ceil(search.bytes / 2 ** 20)} MiB`
       : `${random?.schedules} schedules, ${random?.states} states`;
   const found = cell.violations.map((v) => `${v.property} (${v.schedule.length} steps)`);
   if (found.length > 0)
@@ -232,8 +233,9 @@ export const command: Command = {
     }
     if (values.table) io.out(markdownTable(cells.map(({ cell }) => cell)));
     if (values.report !== undefined) writeText(values.report, htmlReport(cells));
-    const violated = cells.some(({ cell }) => cell.violations.length > 0);
-    return violated ? EXIT_STATUS.violated : EXIT_STATUS.ok;
+    if (cells.some(({ cell }) => cell.violations.length > 0)) return EXIT_STATUS.violated;
+    const open = cells.some(({ cell }) => cell.search?.exhausted === false);
+    return open ? EXIT_STATUS.open : EXIT_STATUS.ok;
   },
 };
 

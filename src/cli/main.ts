@@ -31,7 +31,8 @@ async function helpText(): Promise<string> {
   }
   lines.push(
     '',
-    'exit status: 0 done, 1 unusable data, 2 wrong usage, 3 a property is violated',
+    'exit status: 0 done, 1 unusable data, 2 wrong usage, 3 a property is violated,',
+    '             4 explore came to the end of its memory first',
     '',
   );
   return lines.join('\n');

@@ -131,7 +131,7 @@ export class ExploredLocks implements LockTable {
   /** True if the task holds the lock, shared or not, or is in a read section of the domain. */
   holds(task: number, lock: number): boolean {
     const at = this.#at(lock);
-    return this.cells[at] === task + 1 || this.cells[at + 1 + task] !== 0;
+    return this.#read(at) === task + 1 || this.#read(at + 1 + task) !== 0;
   }
 
   /** Ids of the locks and domains that a task holds. */

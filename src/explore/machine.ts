@@ -137,6 +137,10 @@ export interface MachineOptions {
   readonly bug?: SeededBug | undefined;
 }
 
+function wordsAt(address: number, words: number): WordRange {
+  return { first: address >>> 2, end: (address >>> 2) + words };
+}
+
 /** The access of a frame of guestAccess() or deviceAccess(), in words. */
 function accessName(s: Int32Array, at: number): string {
   return `${s[at + 2] ? 'write' : 'read'} page ${s[at + 1]}`;
@@ -258,14 +262,10 @@ export class ExploredMachine {
    * about to make, the list of its TLB. They would tell states apart that behave alike.
    */
   get dead(): WordRange[] {
-    const range = (first: number, words: number): WordRange => ({
-      first: first >>> 2,
-      end: (first >>> 2) + words,
-    });
     return [
-      range(this.core.x.mmOut() >>> 0, MM_OUT_WORDS),
-      range(this.#records, this.#vcpus * 2),
-      range(this.#scratch, PAGE_WORDS),
+      wordsAt(this.core.x.mmOut() >>> 0, MM_OUT_WORDS),
+      wordsAt(this.#records, this.#vcpus * 2),
+      wordsAt(this.#scratch, PAGE_WORDS),
     ];
   }
 

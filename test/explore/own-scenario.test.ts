@@ -126,6 +126,12 @@ describe('the command line', () => {
     expect(found.stderr.trim().split('\n')).toHaveLength(1);
   });
 
+  test('exits with 4 when the memory that it may use is full', () => {
+    const { status, stdout } = cli('explore', '6.x', 'long', '--memory', '6', '--out', 'none');
+    expect(status).toBe(4);
+    expect(stdout).toMatch(/open +\d+ states, .* [67] MiB; stopped: memory/);
+  });
+
   test('exits with 0 when every property holds', () => {
     const printed = execFileSync(
       process.execPath,

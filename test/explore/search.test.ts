@@ -140,6 +140,18 @@ const programs = fc.array(fc.array(op, { minLength: 1, maxLength: 5 }), {
   maxLength: 4,
 });
 
+/** States are lost here if an actor that sleeps in a state is not woken when it is reached again. */
+const NEEDS_WAKING: Program[] = [
+  [
+    { op: 'unlock', word: 2 },
+    { op: 'lock', word: 2 },
+    { op: 'loop', word: 0 },
+    { op: 'copy', from: 0, to: 0 },
+  ],
+  [{ op: 'add', word: 0, by: 1 }],
+  [{ op: 'add', word: 0, by: 1 }],
+];
+
 describe('exhaustive search', () => {
   test('visits exactly the states of a brute-force enumeration', () => {
     let slept = 0;
@@ -160,7 +172,7 @@ describe('exhaustive search', () => {
         expect(reduced.transitions).toBeLessThanOrEqual(full.transitions);
         slept += reduced.slept;
       }),
-      { numRuns: 150, seed: 6 },
+      { numRuns: 150, seed: 6, examples: [[NEEDS_WAKING]] },
     );
     expect(slept).toBeGreaterThan(300);
   });
@@ -217,6 +229,25 @@ describe('exhaustive search', () => {
     const all = search(system, { reduction: false });
     expect(all.states).toBe(16);
     expect(search(system, { preemptions: 9 }).exhausted).toBe(true);
+  });
+
+  test('refuses an actor that reads what is no state', () => {
+    let hidden = 0;
+    const run = (t: Task, at: number): boolean => {
+      const s = t.stack;
+      s[at + 1] = hidden++ & 0xff;
+      return !t.preempt(at, (s[at] as number) ^ 1, 'reads a variable') && t.done(at, 0);
+    };
+    const words = new SharedWords(1);
+    const counter: Program = Array.from({ length: 300 }, () => ({ op: 'add', word: 0, by: 1 }));
+    const actors = [
+      { name: 'hider', run },
+      { name: 'counter', run: interpreter(counter, words) },
+    ];
+    const system = new System({ actors, properties: [], words });
+    expect(() => search(system, { reduction: false })).toThrow(
+      /hider: a step did something else in the same state/,
+    );
   });
 
   test('says when it is out of its limits', () => {
