@@ -371,6 +371,7 @@ export class Vm {
     // It may have been made after the snapshot.
     this.#records = 0;
     for (const { object, fields } of snapshot.records) Object.assign(object, fields);
+    this.kvm.straight.forget();
     this.guest.restore(snapshot.guest);
     this.#turns.restore(snapshot.turns);
     this.phases = snapshot.phases;

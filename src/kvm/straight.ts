@@ -46,9 +46,14 @@ export class StraightRuns {
     this.#ptr = kvm.core.x.straightPtr() >>> 0;
   }
 
+  /** The words may be those of another time (a snapshot was restored): the next batch writes them anew. */
+  forget(): void {
+    this.#seen = [];
+  }
+
   /** Brings the words up to date. */
   refresh(): void {
-    const { mm, core } = this.#kvm;
+    const { mm, core, regions } = this.#kvm;
     if (!this.#enabled || !(mm instanceof Mm)) return;
     const { host, vmas, notifiers } = mm;
     const seen = this.#seen;
@@ -61,7 +66,8 @@ export class StraightRuns {
       seen[5] === this.known &&
       seen[6] === host.shmemFiles &&
       seen[7] === host.reclaimsForAll &&
-      seen[8] === notifiers.head
+      seen[8] === notifiers.head &&
+      seen[9] === regions
     ) {
       return;
     }
@@ -75,6 +81,7 @@ export class StraightRuns {
       host.shmemFiles,
       host.reclaimsForAll,
       notifiers.head,
+      regions,
     ];
     this.#set(abi.STRAIGHT_ON, this.#write(mm) ? 1 : 0);
   }

@@ -70,6 +70,26 @@ test.each(cases)('%s, %s: pages of a file, first in first out', (protocol, gener
   expect(host.major_faults).toBeGreaterThan(PAGES - 1);
 });
 
+test('a hook that came after a snapshot hears of what runs after the restore', () => {
+  const vm = createVm({
+    memoryPages: 40,
+    guestPages: 100,
+    guestTables: 'resident',
+    policy: makePolicy('fifo'),
+  });
+  const records = vm.core.x.arenaAlloc(90 * 8) >>> 0;
+  for (let i = 0; i < 90; i++) vm.core.mem.store32(records + 8 * i, (i << 12) | 1);
+  vm.runRecords(records, 90);
+  const snapshot = vm.snapshot();
+  let evicted = 0;
+  vm.host.hooks = { ...vm.host.hooks, evicted: () => evicted++ };
+  vm.runRecords(records, 90);
+  expect(evicted).toBe(90);
+  vm.restore(snapshot);
+  vm.runRecords(records, 90);
+  expect(evicted).toBe(180);
+});
+
 /** The same on nested tables: pages 0 to 3 are the guest's tables, which map every page to itself. */
 function runNested(protocol: keyof typeof AGING_PRESETS, quickFaults: boolean) {
   const core = loadCore('release');
