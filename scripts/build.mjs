@@ -1,7 +1,7 @@
-// Builds everything: counters, the four Wasm targets (one process), the library bundle, its type
+// Builds everything: what is generated, the four Wasm targets (one process), the library bundle, its type
 // declarations and the CLI. `--wasm` stops after the core.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { instrumentCore } from './explore-core.mjs';
 import { exportGlobals } from './export-globals.mjs';
@@ -14,7 +14,9 @@ const { default: asc } = await import('assemblyscript/asc');
 const root = new URL('..', import.meta.url).pathname;
 process.chdir(root);
 
-execFileSync(process.execPath, ['scripts/gen-counters.mjs'], { stdio: 'inherit' });
+for (const script of ['scripts/gen-counters.mjs', 'scripts/gen-event-names.mjs']) {
+  execFileSync(process.execPath, [script], { stdio: 'inherit' });
+}
 
 for (const target of ['release', 'profile', 'debug', 'explore']) {
   const { error, stderr } = await asc.main(['--config', 'asconfig.json', '--target', target]);
@@ -31,21 +33,33 @@ const explored = 'build/core.explore.wasm';
 writeFileSync(explored, instrumentCore(readFileSync(explored)));
 if (onlyWasm) process.exit(0);
 
-mkdirSync('dist', { recursive: true });
+rmSync('dist', { recursive: true, force: true });
+mkdirSync('dist');
 for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm', 'core.explore.wasm']) {
   copyFileSync(`build/${name}`, `dist/${name}`);
 }
-await build({
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts', worker: 'src/cli/worker.ts' },
+const bundle = {
   outdir: 'dist',
   bundle: true,
-  splitting: true,
   format: 'esm',
   platform: 'node',
   target: 'node20',
   external: ['@assemblyscript/loader'],
-  chunkNames: 'chunk-[hash]',
   logLevel: 'warning',
+};
+// The library is one small file, since its user waits for it to be found, read and parsed; identifiers
+// stay. The CLI loads what a command needs.
+await build({
+  ...bundle,
+  entryPoints: { index: 'src/index.ts' },
+  minifyWhitespace: true,
+  minifySyntax: true,
+});
+await build({
+  ...bundle,
+  entryPoints: { cli: 'src/cli/main.ts', worker: 'src/cli/worker.ts' },
+  splitting: true,
+  chunkNames: 'chunk-[hash]',
 });
 execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.types.json'], {
   stdio: 'inherit',

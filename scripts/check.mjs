@@ -5,6 +5,7 @@ const node = process.execPath;
 const bin = (path) => [node, `node_modules/${path}`];
 const steps = [
   ['generated counters', node, 'scripts/gen-counters.mjs', '--check'],
+  ['generated event names', node, 'scripts/gen-event-names.mjs', '--check'],
   ['types of the host', ...bin('typescript/bin/tsc'), '-p', '.'],
   ['types of the core', ...bin('typescript/bin/tsc'), '-p', 'assembly'],
   [

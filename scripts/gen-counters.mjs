@@ -1,16 +1,8 @@
 // Writes assembly/counters.ts and docs/counters.md from src/stats/counters.ts, the one declaration of
 // the counters. With --check it only says whether the files are current (exit status 1 when not).
-import { readFileSync, writeFileSync } from 'node:fs';
-import { build } from 'esbuild';
+import { declared, writeGenerated } from './generated.mjs';
 
-const root = new URL('..', import.meta.url);
-const bundled = await build({
-  entryPoints: [new URL('src/stats/counters.ts', root).pathname],
-  write: false,
-  format: 'esm',
-});
-const source = `data:text/javascript;base64,${Buffer.from(bundled.outputFiles[0].text).toString('base64')}`;
-const { COUNTERS } = await import(source);
+const { COUNTERS } = await declared('src/stats/counters.ts');
 const lines = COUNTERS.map(
   (c, i) => `/** ${c.meaning} (${c.unit}) */\nexport const ${c.name.toUpperCase()}: u32 = ${i};`,
 );
@@ -29,23 +21,7 @@ Wasm core.
 |---|---|---|
 ${COUNTERS.map((c) => `| \`${c.name}\` | ${c.unit} | ${c.meaning} |`).join('\n')}
 `;
-const check = process.argv.includes('--check');
-let stale = false;
-for (const [path, wanted] of [
+writeGenerated('gen-counters.mjs', [
   ['assembly/counters.ts', text],
   ['docs/counters.md', doc],
-]) {
-  const target = new URL(path, root);
-  let current = '';
-  try {
-    current = readFileSync(target, 'utf8');
-  } catch {
-    // first build
-  }
-  if (current === wanted) continue;
-  if (check) {
-    console.error(`${path} is stale: run node scripts/gen-counters.mjs`);
-    stale = true;
-  } else writeFileSync(target, wanted);
-}
-if (stale) process.exit(1);
+]);

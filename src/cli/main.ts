@@ -67,8 +67,8 @@ async function dispatch(args: readonly string[], io: Io): Promise<number> {
   return command.run(rest, io);
 }
 
-/** One line for an error and the exit status that goes with it. */
-function explain(error: unknown): { line: string; status: number } {
+/** One line for an error of the command `name` and the exit status that goes with it. */
+function explain(error: unknown, name: string): { line: string; status: number } {
   const message = error instanceof Error ? error.message : String(error);
   const line = `shadowmmu: ${message.split('\n')[0]}`;
   if (error instanceof UsageError) return { line, status: EXIT_STATUS.usage };
@@ -77,10 +77,12 @@ function explain(error: unknown): { line: string; status: number } {
   }
   // util.parseArgs: an unknown option, a missing value.
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  if (code.startsWith('ERR_PARSE_ARGS')) return { line, status: EXIT_STATUS.usage };
+  if (code.startsWith('ERR_PARSE_ARGS')) {
+    return { line: `${line}; see shadowmmu help ${name}`, status: EXIT_STATUS.usage };
+  }
   if (/^E[A-Z]+$/.test(code)) return { line, status: EXIT_STATUS.data };
-  const name = error instanceof CoreBugError ? 'broken invariant' : 'internal error';
-  return { line: `shadowmmu: ${name}: ${message.split('\n')[0]}`, status: EXIT_STATUS.bug };
+  const kind = error instanceof CoreBugError ? 'broken invariant' : 'internal error';
+  return { line: `shadowmmu: ${kind}: ${message.split('\n')[0]}`, status: EXIT_STATUS.bug };
 }
 
 async function main(): Promise<void> {
@@ -94,10 +96,11 @@ async function main(): Promise<void> {
     io.progress('');
     process.exit(EXIT_STATUS.interrupted);
   });
+  const args = process.argv.slice(2);
   try {
-    process.exitCode = await dispatch(process.argv.slice(2), io);
+    process.exitCode = await dispatch(args, io);
   } catch (error) {
-    const { line, status } = explain(error);
+    const { line, status } = explain(error, args[0] ?? '');
     io.err(line);
     if (status === EXIT_STATUS.bug && process.env.SHADOWMMU_DEBUG) console.error(error);
     process.exitCode = status;
