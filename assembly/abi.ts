@@ -912,7 +912,7 @@ export const IO_MAJOR: u32 = 0x80000000;
 /** swapinBegin(): the fault is to be tried again, once nobody reads the slot past the swap cache. */
 export const IO_BUSY: u32 = 0x7fffffff;
 
-// Result bits of tryToUnmapOne() and pageoutFree().
+// Result bits of pageoutFree() and its parts.
 /** The frame is free. */
 export const RECLAIM_FREED: u32 = 1;
 /** It was written to its swap slot or file. */
@@ -925,8 +925,16 @@ export const RECLAIM_SWAP_FULL: u32 = 8;
 export const RECLAIM_NO_MAPPING: u32 = 0xffffffff;
 /** reclaimNext(): no swap slot is free. */
 export const RECLAIM_NO_SWAP: u32 = 0x7fffffff;
-/** A shadow of it was left for refault detection. */
-export const RECLAIM_SHADOW: u32 = 16;
+
+// Results of tryToUnmapOne().
+/** A page that was freed lazily turned out dirty and stays. */
+export const UNMAP_DIRTY: u32 = 0;
+/** It was the last pte. */
+export const UNMAP_LAST: u32 = 1;
+/** Other ptes map the page. */
+export const UNMAP_MORE: u32 = 2;
+/** There was none. */
+export const UNMAP_NONE: u32 = 3;
 
 /** Gather buffers of unmapped pages: one for each task id modulo this. */
 export const GATHER_BUFFERS: u32 = 16;
@@ -1134,6 +1142,10 @@ export const VERDICT_DEACTIVATE: u32 = 2;
 export const VERDICT_RECLAIM: u32 = 3;
 /** Back to its list: it can't be freed now. */
 export const VERDICT_KEEP: u32 = 4;
+/** twoListNext(): the host's kernel objects are to be shrunk before the next page. */
+export const SCAN_SHRINK_SLAB: u32 = 0xffffffff;
+/** Rounds of reclaim without a freed page before the OOM killer runs (MAX_RECLAIM_RETRIES). */
+export const RECLAIM_ROUNDS: u32 = 16;
 /** In struct kvm: most sptes that an rmap held before one was added (max_mmu_rmap_size). */
 export const KVM_MAX_RMAP: u32 = 48;
 /** kvm_memslots(kvm)->generation: what MMIO sptes are checked against. */
@@ -1162,6 +1174,8 @@ export const GUP_CHARGE: u32 = 0xfffffffe;
 export const GUP_OUT_READ: u32 = 2;
 /** Word of MM_OUT: the slot or the file offset that was read. */
 export const GUP_OUT_PLACE: u32 = 3;
+/** Word of MM_OUT: 1 when the core left a fault to the host for which no page could be freed. */
+export const GUP_OUT_NO_MEMORY: u32 = 4;
 export const GUP_NO_READ: u32 = 0;
 export const GUP_READ_SWAP: u32 = 1;
 export const GUP_READ_FILE: u32 = 2;
@@ -1215,40 +1229,47 @@ export const CLOCK_SIZE: u32 = 96;
 // ---- straight runs in the core (assembly/straight): what the host says, u32 each -----------------
 /** 1: the core may serve host faults and make room for them. */
 export const STRAIGHT_ON: u32 = 0;
+/** 1: reclaim may be made at once, too. */
+export const STRAIGHT_RECLAIMS: u32 = 4;
 /** Address space of the guest's memory. */
-export const STRAIGHT_MM: u32 = 4;
-/** Pages that may be charged. */
-export const STRAIGHT_LIMIT: u32 = 8;
-/** The list of an exact policy, and whether its pages are asked for young (CLOCK) or not (FIFO). */
-export const STRAIGHT_LIST: u32 = 12;
-export const STRAIGHT_ASKS: u32 = 16;
+export const STRAIGHT_MM: u32 = 8;
+/** Pages that may be charged, and how many a run of direct reclaim is to free. */
+export const STRAIGHT_LIMIT: u32 = 12;
+export const STRAIGHT_CLUSTER: u32 = 16;
+/** STRAIGHT_SCAN_*: which page reclaim takes next. */
+export const STRAIGHT_SCAN: u32 = 20;
+export const STRAIGHT_SCAN_FIFO: u32 = 0;
+export const STRAIGHT_SCAN_CLOCK: u32 = 1;
+export const STRAIGHT_SCAN_TWO_LIST: u32 = 2;
+/** 1: the unmapping of a page asks for young once more. */
+export const STRAIGHT_RECHECKS: u32 = 24;
 /** pageoutFree()'s kind of shadow. */
-export const STRAIGHT_SHADOW: u32 = 20;
+export const STRAIGHT_SHADOW: u32 = 28;
 /** STRAIGHT_HOOKS_*: the notifier calls of an unmapping; NONE as well when nobody is registered. */
-export const STRAIGHT_HOOKS: u32 = 24;
+export const STRAIGHT_HOOKS: u32 = 32;
 export const STRAIGHT_HOOKS_NONE: u32 = 0;
 export const STRAIGHT_HOOKS_PAGE: u32 = 1;
 export const STRAIGHT_HOOKS_RANGE: u32 = 2;
 /** 1: invalidate_page bumps mmu_invalidate_seq. */
-export const STRAIGHT_BUMPS_SEQ: u32 = 28;
+export const STRAIGHT_BUMPS_SEQ: u32 = 36;
 /** 1: a test for young calls a notifier op. */
-export const STRAIGHT_AGES: u32 = 32;
+export const STRAIGHT_AGES: u32 = 40;
 /** 1: only when the host pte was young. */
-export const STRAIGHT_ASK_ONLY_YOUNG: u32 = 36;
+export const STRAIGHT_ASK_ONLY_YOUNG: u32 = 44;
 /** 1: its answer counts. */
-export const STRAIGHT_ANSWER_COUNTS: u32 = 40;
+export const STRAIGHT_ANSWER_COUNTS: u32 = 48;
 /** AGE_*: what the op does to the sptes, and whether it flushes. */
-export const STRAIGHT_AGE_ACTION: u32 = 44;
-export const STRAIGHT_AGE_FLUSHES: u32 = 48;
+export const STRAIGHT_AGE_ACTION: u32 = 52;
+export const STRAIGHT_AGE_FLUSHES: u32 = 56;
 /** 1: the devices' clock follows the references. */
-export const STRAIGHT_CLOCK: u32 = 52;
+export const STRAIGHT_CLOCK: u32 = 60;
 /** The yardstick: hvn of gfn 0, first gfn with words, and behind the last one (0: no yardstick). */
-export const STRAIGHT_GFN_BASE: u32 = 56;
-export const STRAIGHT_GFN_FIRST: u32 = 60;
-export const STRAIGHT_GFN_END: u32 = 64;
+export const STRAIGHT_GFN_BASE: u32 = 64;
+export const STRAIGHT_GFN_FIRST: u32 = 68;
+export const STRAIGHT_GFN_END: u32 = 72;
 /** Areas in which faults may be served, STRAIGHT_AREA_SIZE each. */
-export const STRAIGHT_AREAS: u32 = 68;
-export const STRAIGHT_AREA: u32 = 72;
+export const STRAIGHT_AREAS: u32 = 76;
+export const STRAIGHT_AREA: u32 = 80;
 export const STRAIGHT_AREAS_MAX: u32 = 6;
 export const STRAIGHT_AREA_SIZE: u32 = 24;
 /** Words of an area: [start, end), file (0: none), file offset of hvn 0, MAP_* of reads and of writes. */

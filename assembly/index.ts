@@ -92,8 +92,6 @@ export {
   lruHead,
   lruHeads,
   lruIsolate,
-  lruIsolateBatch,
-  lruIsolated,
   lruIsolateTail,
   lruListOf,
   lruMove,
@@ -109,7 +107,6 @@ export {
   lruVerdict,
   markPageAccessed,
   pageFlags,
-  testClearReferenced,
 } from './mm/lru';
 export { vcpuInit, vcpuPtr } from './vcpu';
 export { tlbInit } from './tlb/block';
@@ -122,6 +119,16 @@ export { gupPlain } from './mm/gup';
 export { clockAdvance, deviceRead, devices, deviceWrite } from './mm/device';
 export { quickFaultInit } from './mmu/quick_fault';
 export { straightPtr } from './straight/config';
+export { straightShrink } from './straight/shrink';
+export {
+  checkReferences,
+  twoListBegin,
+  twoListDone,
+  twoListInit,
+  twoListJudge,
+  twoListKeep,
+  twoListNext,
+} from './mm/two_list';
 export {
   verifyInit,
   verifyState,
@@ -250,7 +257,7 @@ export {
 export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb/list';
-export { spteLruInit, spteLruShrink } from './mmu/spte_lru';
+export { spteLruInit, spteLruReclaimed } from './mmu/spte_lru';
 export { updatePte } from './mmu/fault';
 export { zapCollapsibleSptes } from './mmu/collapse';
 export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
@@ -278,7 +285,6 @@ export {
   memcgDrainStock,
   memcgEnable,
   memcgFlush,
-  memcgGather,
   memcgStat,
   memcgUpdated,
 } from './mm/memcg';

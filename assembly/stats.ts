@@ -20,6 +20,11 @@ export function bumpBy(slot: u32, n: u32): void {
   store<u64>(at, load<u64>(at) + <u64>n);
 }
 
+/** What a counter stands at. */
+export function counterOf(slot: u32): u64 {
+  return load<u64>(STATS + ((<usize>slot) << 3));
+}
+
 /** Address of the counter block, for the host. */
 export function statsPtr(): u32 {
   return <u32>STATS;

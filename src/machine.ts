@@ -108,7 +108,10 @@ export class Vm {
     // Version stamps are kept by gfn, which the yardstick's map of the guest gives.
     if (options.yardstick !== false || this.verify) this.#makeYardstick(options.memoryPages);
     else {
-      this.host.hooks = { majorFault: () => core.x.clockAdvance(0, 0) };
+      this.host.hooks = {
+        evicted: () => this.kvm.shrink(1),
+        majorFault: () => core.x.clockAdvance(0, 0),
+      };
       this.kvm.straight.known = { hooks: this.host.hooks, yardstick: null };
     }
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);

@@ -46,7 +46,8 @@ import { STATS } from '../stats';
 const DEVICES: usize = memory.data(1280, 8);
 if (DEVICE_FREE + 8 * DEVICE_CHANNELS_MAX != DEVICE_SIZE) ERROR('abi: DEVICE_SIZE');
 if (DEVICE_COUNT * DEVICE_SIZE + CLOCK_SIZE != 1280) ERROR('abi: DEVICE_SIZE, CLOCK_SIZE');
-const CLOCK: usize = DEVICES + <usize>(DEVICE_COUNT * DEVICE_SIZE);
+/** The clock (CLOCK_*). */
+export const CLOCK: usize = DEVICES + <usize>(DEVICE_COUNT * DEVICE_SIZE);
 
 /** Address of the devices' records; the clock's follows them. */
 export function devices(): u32 {

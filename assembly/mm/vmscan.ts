@@ -26,6 +26,10 @@ import {
   RECLAIM_PINNED,
   RECLAIM_SWAP_FULL,
   RECLAIM_WROTE,
+  UNMAP_DIRTY,
+  UNMAP_LAST,
+  UNMAP_MORE,
+  UNMAP_NONE,
 } from '../abi';
 import {
   CLEAN_DROPS,
@@ -121,11 +125,10 @@ export function addToSwap(pfn: Pfn): u32 {
 
 /**
  * Replaces the oldest pte that maps the page by what finds the page again (a swap entry, or nothing
- * for a file page). 0 when a lazily freed page turned out dirty and stays, 1 when it was the last pte, 2
- * when others are left, 3 when there was none.
+ * for a file page); UNMAP_*.
  */
 export function tryToUnmapOne(pfn: Pfn): u32 {
-  if (pageMapcount(pfn) == 0) return 3;
+  if (pageMapcount(pfn) == 0) return UNMAP_NONE;
   const page = framePtr(pfn);
   const mm = rmapMm(pfn, 0);
   const hvn = rmapHvn(pfn, 0);
@@ -142,14 +145,14 @@ export function tryToUnmapOne(pfn: Pfn): u32 {
       flags &= ~PG_ANON_EXCLUSIVE;
     } else if (flags & PG_DIRTY) {
       store<u32>(page, flags | PG_SWAPBACKED, FRAME_FLAGS);
-      return 0;
+      return UNMAP_DIRTY;
     }
   }
   store<u32>(page, flags, FRAME_FLAGS);
   hpteSet(mm, hvn, entry);
   rmapRemove(pfn, mm, hvn);
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
-  return pageMapcount(pfn) == 0 ? 1 : 2;
+  return pageMapcount(pfn) == 0 ? UNMAP_LAST : UNMAP_MORE;
 }
 
 /**

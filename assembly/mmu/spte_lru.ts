@@ -20,8 +20,14 @@ let next: u32 = 0;
 /** Entries of the ring are kept; without it the preset costs nothing. */
 export let spteLruOn: bool = false;
 
-/** Keeps the order of the last 2^shift installations. */
-export function spteLruInit(shift: u32): void {
+/** Every so many pages that the host reclaims cost the oldest spte its life. */
+let every: u32 = 0;
+/** Pages reclaimed since the last drop. */
+let reclaimed: u32 = 0;
+
+/** Keeps the order of the last 2^shift installations; a spte is dropped for `pages` reclaimed ones. */
+export function spteLruInit(shift: u32, pages: u32): void {
+  every = pages;
   ring = arenaAlloc((<usize>4) << shift);
   ringMask = ((<u32>1) << shift) - 1;
   spteLruOn = true;
@@ -46,8 +52,13 @@ export function spteLruAdd(slot: usize, gfn: Gfn): void {
   if (next - first > ringMask) first = next - ringMask;
 }
 
-/** Drops the sptes of the gfn that was installed longest ago; 1, or 0 when there is none. */
-export function spteLruShrink(): u32 {
+/** The host reclaimed pages. */
+export function spteLruReclaimed(pages: u32): void {
+  for (reclaimed += pages; reclaimed >= every; reclaimed -= every) shrink();
+}
+
+/** Drops the sptes of the gfn that was installed longest ago. */
+function shrink(): void {
   for (; first != next; first++) {
     const gfn = load<u32>(ring + ((<usize>(first & ringMask)) << 2));
     const slot = gfnToMemslot(gfn);
@@ -57,7 +68,6 @@ export function spteLruShrink(): u32 {
     first++;
     zapRmap(head, false);
     flushRemoteTlbs();
-    return 1;
+    return;
   }
-  return 0;
 }

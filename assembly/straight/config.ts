@@ -13,12 +13,16 @@ import {
   STRAIGHT_AREA_END,
   STRAIGHT_AREA_SIZE,
   STRAIGHT_AREA_START,
+  STRAIGHT_GFN_BASE,
+  STRAIGHT_GFN_END,
+  STRAIGHT_GFN_FIRST,
+  STRAIGHT_MM,
 } from '../abi';
-import { Hvn } from '../types';
+import { Gfn, Hvn } from '../types';
 
 /** The STRAIGHT_* words. */
-export const STRAIGHT: usize = memory.data(216, 8);
-if (STRAIGHT_AREA + STRAIGHT_AREAS_MAX * STRAIGHT_AREA_SIZE != 216) ERROR('abi: STRAIGHT_AREA');
+export const STRAIGHT: usize = memory.data(224, 8);
+if (STRAIGHT_AREA + STRAIGHT_AREAS_MAX * STRAIGHT_AREA_SIZE != 224) ERROR('abi: STRAIGHT_AREA');
 
 /** Address of the words, for the host. */
 export function straightPtr(): u32 {
@@ -35,4 +39,20 @@ export function straightArea(hvn: Hvn): usize {
     if (inside) return area;
   }
   return 0;
+}
+
+/** No gfn that the yardstick knows. */
+export const NO_GFN: u32 = 0xffffffff;
+
+/** Whether an address space is the guest's: no other has a notifier. */
+export function isGuestMm(mm: u32): bool {
+  return mm == load<u32>(STRAIGHT, STRAIGHT_MM);
+}
+
+/** The gfn of the yardstick behind a page of an address space. */
+export function yardstickGfn(mm: u32, hvn: Hvn): Gfn {
+  const gfn = hvn - load<u32>(STRAIGHT, STRAIGHT_GFN_BASE);
+  const known =
+    gfn >= load<u32>(STRAIGHT, STRAIGHT_GFN_FIRST) && gfn < load<u32>(STRAIGHT, STRAIGHT_GFN_END);
+  return known && isGuestMm(mm) ? gfn : NO_GFN;
 }

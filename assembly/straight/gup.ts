@@ -8,6 +8,7 @@ import {
   FOLL_WRITE,
   GUP_CHARGE,
   GUP_NO_READ,
+  GUP_OUT_NO_MEMORY,
   GUP_OUT_PLACE,
   GUP_OUT_READ,
   GUP_READ_FILE,
@@ -17,25 +18,30 @@ import {
   STRAIGHT_AREA_READ,
   STRAIGHT_AREA_WRITE,
   STRAIGHT_CLOCK,
-  STRAIGHT_LIMIT,
   STRAIGHT_MM,
   STRAIGHT_NOT,
   STRAIGHT_ON,
 } from '../abi';
 import { lockstepRefault } from '../lockstep';
 import { clockAdvance, deviceRead } from '../mm/device';
+import { framesCharged, tableCharge } from '../mm/frame';
 import { gupPlain } from '../mm/gup';
-import { outRead } from '../mm/memory';
+import { outRead, outWord } from '../mm/memory';
 import { Hvn, Pfn } from '../types';
-import { STRAIGHT, straightArea } from './config';
-import { makeRoom, yardstickGfn } from './reclaim';
+import { STRAIGHT, straightArea, yardstickGfn } from './config';
+import { makeRoom, mayReclaim, straightLimit } from './shrink';
 
 /** The device was read: the clock and the yardstick hear of the fault, and the reader waits. */
-function majorFault(hvn: Hvn, accesses: u32, l2Hits: u32): void {
+function majorFault(mm: u32, hvn: Hvn, accesses: u32, l2Hits: u32): void {
   if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
-  lockstepRefault(yardstickGfn(hvn));
+  lockstepRefault(yardstickGfn(mm, hvn));
   const file = outRead(GUP_OUT_READ) == GUP_READ_FILE;
   deviceRead(file ? DEVICE_DISK : DEVICE_SWAP, outRead(GUP_OUT_PLACE));
+}
+
+/** Whether the fault may begin: room can be made for the page that it may need, or is there. */
+function mayFault(): bool {
+  return mayReclaim() || framesCharged() + tableCharge() < straightLimit();
 }
 
 /**
@@ -43,7 +49,7 @@ function majorFault(hvn: Hvn, accesses: u32, l2Hits: u32): void {
  * `accesses` and `l2Hits` of the running batch are not counted yet.
  */
 export function straightGup(hvn: Hvn, foll: u32, accesses: u32, l2Hits: u32): Pfn {
-  if (load<u32>(STRAIGHT, STRAIGHT_ON) == 0) return FOLLOW_NONE;
+  if (load<u32>(STRAIGHT, STRAIGHT_ON) == 0 || !mayFault()) return FOLLOW_NONE;
   const area = straightArea(hvn);
   if (area == 0) return FOLLOW_NONE;
   let args =
@@ -54,14 +60,19 @@ export function straightGup(hvn: Hvn, foll: u32, accesses: u32, l2Hits: u32): Pf
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
   const file = load<u32>(area, STRAIGHT_AREA_FILE);
   const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
-  const limit = load<u32>(STRAIGHT, STRAIGHT_LIMIT);
+  const limit = straightLimit();
+  outWord(GUP_OUT_NO_MEMORY, 0);
   while (true) {
     const got = gupPlain(mm, hvn, foll, args, file, offset, limit);
-    if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(hvn, accesses, l2Hits);
+    if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(mm, hvn, accesses, l2Hits);
     // GUP_SLOW is FOLLOW_NONE.
     if (got != GUP_CHARGE) return got;
     if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
-    if (!makeRoom()) return FOLLOW_NONE;
+    if (!makeRoom()) {
+      // The host ends the fault with -ENOMEM, and tries no more.
+      outWord(GUP_OUT_NO_MEMORY, 1);
+      return FOLLOW_NONE;
+    }
     args |= MAP_ROOM_MADE;
   }
 }

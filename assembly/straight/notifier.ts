@@ -1,5 +1,6 @@
 // The calls of a chain whose only notifier is KVM's: what KvmNotifierSteps (src/kvm/notifier.ts) does
 // on a straight run of shadow paging, and the counters of NotifierChain.call() (src/mm/mmu-notifier.ts).
+// Other address spaces have no notifiers: a call for one of them is none.
 
 import {
   KVM_INVALIDATE_SEQ,
@@ -13,10 +14,11 @@ import { ageAndFlush, ageHvaRange, unmapAndFlush } from '../mmu/age';
 import { invalidateBegin, invalidateEnd, KVM } from '../mmu/kvm';
 import { bump } from '../stats';
 import { Hvn } from '../types';
-import { STRAIGHT } from './config';
+import { isGuestMm, STRAIGHT } from './config';
 
 /** age_page, clear_flush_young or clear_young for one page; whether KVM answers young. */
 export function callAge(mm: u32, hvn: Hvn): u32 {
+  if (!isGuestMm(mm)) return 0;
   bump(AGE_PAGE_CALLS);
   const action = load<u32>(STRAIGHT, STRAIGHT_AGE_ACTION);
   if (action == AGE_NONE) return 0;
@@ -27,6 +29,7 @@ export function callAge(mm: u32, hvn: Hvn): u32 {
 
 /** invalidate_page. */
 export function callInvalidatePage(mm: u32, hvn: Hvn): void {
+  if (!isGuestMm(mm)) return;
   bump(INVALIDATE_PAGE_CALLS);
   if (load<u32>(STRAIGHT, STRAIGHT_BUMPS_SEQ) != 0) {
     store<u32>(KVM, load<u32>(KVM, KVM_INVALIDATE_SEQ) + 1, KVM_INVALIDATE_SEQ);
@@ -36,17 +39,18 @@ export function callInvalidatePage(mm: u32, hvn: Hvn): void {
 
 /** invalidate_range_start. */
 export function callInvalidateRangeStart(mm: u32, hvn: Hvn): void {
+  if (!isGuestMm(mm)) return;
   bump(INVALIDATE_RANGE_CALLS);
   invalidateBegin(hvn, hvn + 1);
   unmapAndFlush(mm, hvn, hvn + 1);
 }
 
 /** invalidate_range: KVM's TLBs were flushed with the sptes. */
-export function callInvalidateRange(): void {
-  bump(INVALIDATE_RANGE_CALLS);
+export function callInvalidateRange(mm: u32): void {
+  if (isGuestMm(mm)) bump(INVALIDATE_RANGE_CALLS);
 }
 
 /** invalidate_range_end. */
-export function callInvalidateRangeEnd(): void {
-  invalidateEnd();
+export function callInvalidateRangeEnd(mm: u32): void {
+  if (isGuestMm(mm)) invalidateEnd();
 }

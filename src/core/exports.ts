@@ -24,6 +24,7 @@ import type {
 import type {
   LruExports,
   LruGenExports,
+  TwoListExports,
   VmscanExports,
   FolioBatchExports,
 } from './vmscan-exports.ts';
@@ -128,6 +129,7 @@ export interface CoreExports
     MemoryExports,
     SwapExports,
     FilemapExports,
+    TwoListExports,
     VmscanExports,
     RangeExports,
     FolioBatchExports,

@@ -49,6 +49,8 @@ export interface RunExports {
   ): void;
   /** Address of the STRAIGHT_* words: what of a straight run the core may do itself. */
   straightPtr(): number;
+  /** A run of reclaim that the STRAIGHT_* words allow; how many pages were freed. */
+  straightShrink(target: number): number;
   /** Runs access records on a vCPU; returns how many were executed (exit in VCPU_EXIT_REASON). */
   runBatch(vcpu: number, records: number, count: number): number;
   /** One access to gva hi:lo when the TLB serves it at once; 0: nothing was done. */
@@ -173,10 +175,11 @@ export interface ShadowExports {
   flushTlbs(): void;
   /** Lists live TLB entries (TLB_LIST_*) at `out`; returns how many there are. */
   tlbList(vcpu: number, out: number, max: number): number;
-  /** Keeps leaf sptes in the order of their installation, the last 2^shift of them. */
-  spteLruInit(shift: number): void;
-  /** Drops the sptes of the gfn that was installed longest ago; 0: there is none. */
-  spteLruShrink(): number;
+  /** Keeps leaf sptes in the order of their installation, the last 2^shift of them; for every `pages`
+   *  that the host reclaims the oldest is dropped. */
+  spteLruInit(shift: number, pages: number): void;
+  /** The host reclaimed pages. */
+  spteLruReclaimed(pages: number): void;
   /** Maps a leaf entry that an emulated write made, where the generation does that. */
   updatePte(vcpu: number, gfn: number, index: number): void;
   /** The cost of reclaim so far of a kind: 0 anonymous, 1 file. */
@@ -189,8 +192,6 @@ export interface ShadowExports {
   memcgEnable(on: number): void;
   /** Flushes the group's statistics if enough changed, or in any case (1). */
   memcgFlush(force: number): void;
-  /** 1: freed pages are gathered; 0: they are counted in one update. */
-  memcgGather(on: number): void;
   /** Pages on a list (LRU_*), or activated refaults (4 anonymous, 5 file), at the last flush. */
   memcgStat(i: number): number;
   /** Statistics of the group changed by `n` in one update. */

@@ -40,10 +40,6 @@ export interface LruExports {
   lruPutbackBatched(pfn: number): void;
   /** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
   lruIsolateTail(list: number): number;
-  /** Takes up to `n` of the oldest pages off a list for reclaim; how many. */
-  lruIsolateBatch(list: number, n: number): number;
-  /** Address of the pages that lruIsolateBatch() took. */
-  lruIsolated(): number;
   /** Takes a page off its list for reclaim, with a reference. */
   lruIsolate(pfn: number): void;
   /** Changes flags of a page and moves it to the list that they call for, if that is another one. */
@@ -54,8 +50,6 @@ export interface LruExports {
   lruVerdict(pfn: number, verdict: number): void;
   /** The flags word of a frame. */
   pageFlags(pfn: number): number;
-  /** Clears PG_REFERENCED; 1 when it was set (TestClearPageReferenced). */
-  testClearReferenced(pfn: number): number;
   /** Pages that a per-CPU batch holds; 0: there are none. */
   lruBatchSize(): number;
 }
@@ -88,6 +82,25 @@ export interface LruGenExports {
   lruGenLookAround(pfn: number, mm: number, hvn: number, start: number, end: number): void;
   /** Promotes the young pages of a range of an mm; how many. */
   lruGenWalk(mm: number, start: number, end: number): number;
+}
+
+/** Exports of mm/two_list.ts. */
+export interface TwoListExports {
+  /** Sets the era's rules (the scan of 6.1 or of 2.6.24, a page is looked at twice), vm.swappiness and the
+   *  pages of a batch. */
+  twoListInit(split: number, twice: number, swappiness: number, cluster: number): void;
+  /** A run begins that is to free `target` pages. */
+  twoListBegin(target: number): void;
+  /** 1 when the run may end here. */
+  twoListDone(): number;
+  /** The next page off its list, with a reference; 0: no more this run; or SCAN_SHRINK_SLAB. */
+  twoListNext(): number;
+  /** VERDICT_* of the page in hand, of which `referenced` mappings were young. */
+  twoListJudge(pfn: number, referenced: number): number;
+  /** The page in hand was not freed. */
+  twoListKeep(pfn: number, verdict: number): void;
+  /** folio_check_references() of 6.1: VERDICT_* of an inactive page. */
+  checkReferences(pfn: number, referenced: number): number;
 }
 
 /** Exports of mm/vmscan.ts. */

@@ -133,9 +133,7 @@ export class Kvm {
   regions: readonly MemoryRegion[] = [];
   /** A TLB flush was asked for and not waited for (a seeded bug). */
   lateFlush = false;
-  /** Pages reclaimed since the last drop of `spte-lru`. */
-  reclaimed = 0;
-  readonly stateFields = ['regions', 'reclaimed', 'lateFlush', 'memslotGeneration'] as const;
+  readonly stateFields = ['regions', 'lateFlush', 'memslotGeneration'] as const;
 
   constructor(options: KvmOptions) {
     const { core, mm, aging } = options;
@@ -157,7 +155,8 @@ export class Kvm {
     core.x.kvmInit((this.generation.features & ahead) | pins | flush, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled((options.adBits ?? aging.kvm.mkold !== 'access-track') ? 0 : 1);
     this.straight = new StraightRuns(this, this.#initQuickFaults(options.quickFaults ?? true));
-    if (aging.kvm.shrinkEvery > 0) core.x.spteLruInit(SPTE_LRU_SHIFT);
+    const every = aging.kvm.shrinkEvery;
+    if (every > 0) core.x.spteLruInit(SPTE_LRU_SHIFT, every);
     core.x.shadowPageInit(options.hashShift ?? MMU_HASH_SHIFT);
     const count = options.vcpus ?? 1;
     core.x.vcpuInit(count);
@@ -262,10 +261,7 @@ export class Kvm {
 
   /** `spte-lru`: the host reclaimed `pages`; every so many of them cost the oldest spte its life. */
   shrink(pages: number): void {
-    const every = this.aging.kvm.shrinkEvery;
-    if (every === 0) return;
-    this.reclaimed += pages;
-    for (; this.reclaimed >= every; this.reclaimed -= every) this.core.x.spteLruShrink();
+    if (this.aging.kvm.shrinkEvery > 0) this.core.x.spteLruReclaimed(pages);
   }
 
   /** KVM_GET_DIRTY_LOG: the pages of a slot written since the last call, and protects them anew. */

@@ -10,6 +10,7 @@ import { ClockPolicy } from '../mm/vmscan/clock.ts';
 import { FifoPolicy } from '../mm/vmscan/fifo.ts';
 import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
 import { shadowKind } from '../mm/vmscan/reclaim-page.ts';
+import { TwoListPolicy } from '../mm/vmscan/two-list.ts';
 import { VM_SHARED, type Vma } from '../mm/vma.ts';
 import type { Kvm } from './kvm.ts';
 
@@ -24,11 +25,13 @@ export interface StraightHooks {
   } | null;
 }
 
-/** An exact policy whose scan the core has, too; a policy derived from one is its author's. */
-function scanOf(policy: ReclaimPolicy): { asks: boolean } | null {
+/** STRAIGHT_SCAN_* of a policy; undefined: the core does not have it, as one derived from another is its
+ *  author's. */
+function scanOf(policy: ReclaimPolicy): number | undefined {
   const kind = Object.getPrototypeOf(policy) as unknown;
-  if (kind === ClockPolicy.prototype) return { asks: true };
-  return kind === FifoPolicy.prototype ? { asks: false } : null;
+  if (kind === TwoListPolicy.prototype) return abi.STRAIGHT_SCAN_TWO_LIST;
+  if (kind === ClockPolicy.prototype) return abi.STRAIGHT_SCAN_CLOCK;
+  return kind === FifoPolicy.prototype ? abi.STRAIGHT_SCAN_FIFO : undefined;
 }
 
 /** Keeps the STRAIGHT_* words of one VM. */
@@ -38,12 +41,20 @@ export class StraightRuns {
   readonly #enabled: boolean;
   /** The machine's hooks, when it has any. */
   known: StraightHooks | null = null;
-  #seen: readonly unknown[] = [];
+  #seen: unknown[] = [];
+  /** A run of reclaim may be made in the core. */
+  #reclaims = false;
 
   constructor(kvm: Kvm, enabled: boolean) {
     this.#kvm = kvm;
     this.#enabled = enabled;
     this.#ptr = kvm.core.x.straightPtr() >>> 0;
+    if (enabled && kvm.mm instanceof Mm) {
+      kvm.mm.host.reclaimsInCore = () => {
+        this.refresh();
+        return this.#reclaims;
+      };
+    }
   }
 
   /** The words may be those of another time (a snapshot was restored): the next batch writes them anew. */
@@ -53,62 +64,81 @@ export class StraightRuns {
 
   /** Brings the words up to date. */
   refresh(): void {
-    const { mm, core, regions } = this.#kvm;
-    if (!this.#enabled || !(mm instanceof Mm)) return;
-    const { host, vmas, notifiers } = mm;
-    const seen = this.#seen;
-    if (
-      seen[0] === vmas &&
-      seen[1] === notifiers.entries &&
-      seen[2] === host.limit &&
-      seen[3] === host.hooks &&
-      seen[4] === core.tracing &&
-      seen[5] === this.known &&
-      seen[6] === host.shmemFiles &&
-      seen[7] === host.reclaimsForAll &&
-      seen[8] === notifiers.head &&
-      seen[9] === regions
-    ) {
-      return;
-    }
-    this.#seen = [
-      vmas,
-      notifiers.entries,
-      host.limit,
-      host.hooks,
-      core.tracing,
-      this.known,
-      host.shmemFiles,
-      host.reclaimsForAll,
-      notifiers.head,
-      regions,
-    ];
-    this.#set(abi.STRAIGHT_ON, this.#write(mm) ? 1 : 0);
+    const { mm } = this.#kvm;
+    if (!this.#enabled || !(mm instanceof Mm) || !this.#changed(mm)) return;
+    const plain = this.#writeShared(mm);
+    this.#reclaims = plain && this.#writeReclaim(mm);
+    // Who needs a page reclaims, unless there is kswapd to do it ahead.
+    const direct = this.#reclaims && mm.host.kswapd === null;
+    this.#set(abi.STRAIGHT_RECLAIMS, direct ? 1 : 0);
+    if (plain) this.#writeFaults(mm);
+    this.#set(abi.STRAIGHT_ON, plain ? 1 : 0);
+  }
+
+  /** Whether something that the words depend on was replaced since they were written. */
+  #changed({ host, vmas, notifiers }: Mm): boolean {
+    const { core, regions } = this.#kvm;
+    let fresh =
+      this.#isNew(0, vmas) +
+      this.#isNew(1, notifiers.entries) +
+      this.#isNew(2, notifiers.head) +
+      this.#isNew(3, host.limit) +
+      this.#isNew(4, host.hooks) +
+      this.#isNew(5, host.shmemFiles) +
+      this.#isNew(6, host.reclaimsForAll) +
+      this.#isNew(7, host.slabPages) +
+      this.#isNew(8, host.mms) +
+      this.#isNew(9, core.tracing) +
+      this.#isNew(10, this.known) +
+      this.#isNew(11, regions);
+    host.mms.forEach((mm, i) => {
+      if (mm !== null) fresh += this.#isNew(12 + i, mm.notifiers.head);
+    });
+    return fresh > 0;
+  }
+
+  #isNew(i: number, what: unknown): number {
+    if (this.#seen[i] === what && i < this.#seen.length) return 0;
+    this.#seen[i] = what;
+    return 1;
   }
 
   #set(at: number, value: number): void {
     this.#kvm.core.mem.store32(this.#ptr + at, value);
   }
 
-  /** Writes the words; false: the host is not that plain, and every fault is the protocol's. */
-  #write(mm: Mm): boolean {
+  /** Writes what faults and reclaim share; false: the host is not that plain, and both are the protocols'. */
+  #writeShared(mm: Mm): boolean {
     const { host } = mm;
-    const { aging, core, tdp } = this.#kvm;
-    const scan = scanOf(host.policy);
-    const plain = !tdp && !core.tracing && host.thp === 'never' && host.shmemFiles.length === 0;
-    const { head } = mm.notifiers;
-    const alone = head === 0 || this.#isAlone(mm, head);
-    // kswapd reclaims ahead by watermarks: that is the host's.
-    if (host.kswapd !== null) return false;
-    if (scan === null || !plain || !alone || host.swap.mayFail || host.disk.mayFail) return false;
-    if (aging.kvm.shrinkEvery !== 0 || !this.#writeHooks(host.hooks)) return false;
+    const { core, tdp } = this.#kvm;
+    if (tdp || core.tracing || host.thp !== 'never' || host.shmemFiles.length > 0) return false;
+    if (host.swap.mayFail || host.disk.mayFail || !this.#writeHooks(host.hooks)) return false;
     this.#set(abi.STRAIGHT_MM, mm.id);
-    this.#set(abi.STRAIGHT_LIMIT, host.limit);
-    this.#set(abi.STRAIGHT_LIST, abi.LRU_POLICY_FIRST);
-    this.#set(abi.STRAIGHT_ASKS, scan.asks ? 1 : 0);
+    return true;
+  }
+
+  /** Writes the words for faults. */
+  #writeFaults(mm: Mm): void {
+    this.#set(abi.STRAIGHT_LIMIT, mm.host.room);
+    this.#writeAreas(mm);
+  }
+
+  /** Writes the words for reclaim; false: it is the protocol's. */
+  #writeReclaim(mm: Mm): boolean {
+    const { host } = mm;
+    const scan = scanOf(host.policy);
+    if (scan === undefined || host.slabPages > 0) return false;
+    const { head } = mm.notifiers;
+    if (head !== 0 && !this.#isAlone(mm, head)) return false;
+    // Another address space may map the same pages, but nobody may want to hear of them.
+    const others = host.mms.filter((other) => other !== mm && other !== null);
+    if (others.some((other) => other?.notifiers.head !== 0)) return false;
+    const rechecks = host.generation.recheckYoung && host.policy.rechecks === true;
+    this.#set(abi.STRAIGHT_SCAN, scan);
+    this.#set(abi.STRAIGHT_CLUSTER, host.policy.cluster);
+    this.#set(abi.STRAIGHT_RECHECKS, rechecks ? 1 : 0);
     this.#set(abi.STRAIGHT_SHADOW, shadowKind(host));
     this.#writeNotifier(head !== 0);
-    this.#writeAreas(mm);
     return true;
   }
 

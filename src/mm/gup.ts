@@ -3,7 +3,7 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { EFAULT, EINTR, handleMmFault, mapArgs } from './fault.ts';
+import { EFAULT, EINTR, ENOMEM, handleMmFault, mapArgs } from './fault.ts';
 import type { Mm } from './mm.ts';
 import { VM_SHARED } from './vma.ts';
 
@@ -90,6 +90,8 @@ function plain(t: Task, at: number, mm: Mm): boolean {
   const foll = touchFlags(mm, flags);
   const offset = vma.pgoff + (hvn - vma.start);
   const { x } = host.core;
+  // The core has made the fault already, in vain (assembly/straight/gup.ts).
+  if (host.takeOut(abi.GUP_OUT_NO_MEMORY) !== 0) return t.done(at, ENOMEM);
   for (;;) {
     const got = x.gupPlain(mm.id, hvn, foll, args, vma.file, offset, host.room);
     if (host.out(abi.GUP_OUT_READ) !== abi.GUP_NO_READ) waitForRead(mm, hvn);

@@ -71,9 +71,6 @@ const KSWAPD_RUNS = 2;
 const DIRECT = 3;
 const SHRINK = 4;
 
-/** Rounds of reclaim without a freed page before the OOM killer runs (MAX_RECLAIM_RETRIES). */
-const RECLAIM_ROUNDS = 16;
-
 /** The host. */
 export class Host {
   readonly core: Core;
@@ -103,6 +100,8 @@ export class Host {
   /** Background reclaim of a host with watermarks. */
   readonly kswapd: Kswapd | null;
   hooks: HostHooks = {};
+  /** Whether a run of reclaim that nothing can interrupt may be made in the core; KVM says it. */
+  reclaimsInCore: () => boolean = () => false;
   /** Addresses of the core's count of charged frames, and of its list heads. */
   readonly #charged: number;
   readonly #lists: number;
@@ -291,7 +290,7 @@ export class Host {
             continue;
           }
           if (t.result === 0) s[at + ROUND] = (s[at + ROUND] as number) + 1;
-          if ((s[at + ROUND] as number) < RECLAIM_ROUNDS) continue;
+          if ((s[at + ROUND] as number) < abi.RECLAIM_ROUNDS) continue;
           this.core.x.statBump(COUNTER_SLOTS.oom_kills, 1);
           return t.done(at, -12);
       }
@@ -328,6 +327,13 @@ export class Host {
   /** Words of the core's scratch block. */
   out(i: number): number {
     return this.core.mem.u32[this.#out + i] as number;
+  }
+
+  /** A word of it that is read once. */
+  takeOut(i: number): number {
+    const value = this.out(i);
+    if (value !== 0) this.core.mem.u32[this.#out + i] = 0;
+    return value;
   }
 }
 

@@ -30,7 +30,6 @@ import {
 } from './vma.ts';
 import { RECLAIM_ACTIVATE, reclaimPage } from './vmscan/reclaim-page.ts';
 import { pageReferenced } from './vmscan/referenced.ts';
-import { checkReferences } from './vmscan/two-list.ts';
 
 /** The advice that the host mm knows. */
 export type Advice =
@@ -312,7 +311,7 @@ function pageoutOne(host: Host, pfn: number): number {
   t.stack[1] = pfn;
   t.stack[0] = 0;
   pageReferenced(t, 0, host);
-  const verdict = checkReferences(host, pfn, t.result);
+  const verdict = x.checkReferences(pfn, t.result);
   if (verdict !== abi.VERDICT_RECLAIM) return verdict;
   t.stack[1] = pfn;
   t.stack[0] = 0;

@@ -163,6 +163,14 @@ describe('the yardstick under the machine', () => {
     expect(ideal).toEqual({ faults: plain.faults, writebacks: plain.writebacks });
   });
 
+  test.each(['spte-lru', 'v3', 'clear_young'])('changes nothing of the machine: %s', (protocol) => {
+    const beside = machine({ protocol, vcpus: 2 }).counters;
+    const alone = machine({ protocol, vcpus: 2, yardstick: false }).counters;
+    const none = { spurious_swap_outs: 0, false_old: 0, false_young: 0 };
+    expect(alone).toEqual({ ...beside, ...none });
+    expect(beside.evictions).toBeGreaterThan(PAGES);
+  });
+
   test('sees what the guest kernel knows: with --verify its own record tells which page it is', () => {
     for (const protocol of ['v3', 'v4', 'clear_young']) {
       const fast = machine({ protocol, vcpus: 2 });

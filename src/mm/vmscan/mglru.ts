@@ -1,13 +1,12 @@
 // The multi-generational LRU of Linux 6.1 (mm/vmscan.c: lru_gen_shrink_lruvec, evict_folios,
 // get_nr_to_scan, should_run_aging, try_to_inc_max_seq). Where pages are, and what moves them between
 // generations, is assembly/mm/lru_gen.ts and lru_gen_scan.ts; here is when eviction and aging run. As in
-// lruvec.ts it is a state machine, since the host asks for one page at a time.
+// assembly/mm/lruvec.ts it is a state machine, since the host asks for one page at a time.
 
 import * as abi from '../../../assembly/abi.ts';
 import type { Host } from '../host.ts';
 import { VM_LOCKED, VM_READ, VM_WRITE } from '../vma.ts';
 import type { ReclaimPolicy } from './policy.ts';
-import { checkReferences } from './two-list.ts';
 
 const DEF_PRIORITY = 12;
 const MIN_NR_GENS = 2;
@@ -154,7 +153,7 @@ export class MglruPolicy implements ReclaimPolicy {
 
   judge(pfn: number, referenced: number): number {
     if (this.#s.promoted) return abi.VERDICT_KEEP;
-    return checkReferences(this.#host, pfn, referenced);
+    return this.#host.core.x.checkReferences(pfn, referenced);
   }
 
   putBack(pfn: number, verdict: number): void {

@@ -53,11 +53,6 @@ const UNMAP = 13;
 
 const GIVE_UP = 14;
 
-/** Results of tryToUnmapOne(): lazily freed but dirty; other ptes are left; nothing was mapped. */
-const DIRTY = 0;
-const MORE = 2;
-const ALREADY = 3;
-
 /** Result bit of reclaimPage() beside RECLAIM_*: the page turned out referenced or can't be unmapped. */
 export const RECLAIM_ACTIVATE = 0x100;
 /** Result bit: the device failed the write. */
@@ -74,6 +69,7 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
         }
         if (t.straight && plain(t, at, host)) return true;
         s[at + RESULT] = 0;
+        s[at + MM] = 0;
         traceRelatives(host, s[at + PFN] as number, abi.EVENT_TRY_TO_UNMAP_ONE);
         s[at] = LOCK;
       case LOCK:
@@ -125,8 +121,8 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
       case RANGE_END:
         if (s[at + HOOKS] === HOOKS_6 && !call(t, at, host)) return false;
         t.unlockShared(lockRmap(s[at + MM] as number));
-        if (s[at + UNMAPPED] === DIRTY) return unlockDone(t, at, RECLAIM_ACTIVATE);
-        s[at] = s[at + UNMAPPED] === MORE ? MAPPING : WRITE;
+        if (s[at + UNMAPPED] === abi.UNMAP_DIRTY) return unlockDone(t, at, RECLAIM_ACTIVATE);
+        s[at] = s[at + UNMAPPED] === abi.UNMAP_MORE ? MAPPING : WRITE;
         continue;
       case WRITE:
         if (t.preempt(at, FREE, 'shrink_page_list: write and free the page')) return false;
@@ -210,7 +206,8 @@ function unmap(s: Int32Array, at: number, host: Host): void {
   s[at + UNMAPPED] = unmapped;
   s[at] = CLEAR_DONE;
   // A lazily freed page that was written again stays mapped.
-  if (unmapped === ALREADY || unmapped === DIRTY || s[at + HOOKS] === HOOKS_NONE) return;
+  if (unmapped === abi.UNMAP_NONE || unmapped === abi.UNMAP_DIRTY || s[at + HOOKS] === HOOKS_NONE)
+    return;
   // A page of a file can't be replaced before the range ends; an anonymous one is swapped by then.
   if (s[at + HOOKS] === HOOKS_6 && !isAnon(host, s[at + PFN] as number)) return;
   notify(s, at, s[at + HOOKS] === HOOKS_6 ? MN_INVALIDATE_RANGE : MN_INVALIDATE_PAGE);

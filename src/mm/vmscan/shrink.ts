@@ -19,6 +19,9 @@ export function shrinkPages(t: Task, at: number, host: Host): boolean {
   for (;;) {
     switch (s[at]) {
       case 0:
+        if (t.straight && host.reclaimsInCore()) {
+          return t.done(at, host.core.x.straightShrink(s[at + TARGET] as number));
+        }
         s[at + FREED] = 0;
         policy.begin(s[at + TARGET] as number);
         s[at] = 1;

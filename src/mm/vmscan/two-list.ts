@@ -1,27 +1,30 @@
 // Linux's two lists: pages enter (2008: active; since 5.9: inactive), the tail of the active list is
 // deactivated, the tail of the inactive list is reclaimed unless it was used meanwhile. How the lists
-// are scanned is the era's: zone.ts for 2.6.24, lruvec.ts for 6.1. What a referenced page gets differs
-// too: in 2.6.24 it goes back to (or onto) the active list; in 6.1 active pages are deactivated
-// whether referenced or not, and an inactive page must be referenced twice to be activated.
+// are scanned is the era's: assembly/mm/zone.ts for 2.6.24, assembly/mm/lruvec.ts for 6.1. What a
+// referenced page gets differs too (assembly/mm/two_list.ts).
 //
 // SWAP_CLUSTER_MAX is 32 pages; on a host of fewer than 1,024 frames it is scaled to a 32nd, so that a
 // run does not empty the host.
 
 import * as abi from '../../../assembly/abi.ts';
+import { UsageError } from '../../core/errors.ts';
 import type { Host } from '../host.ts';
-import { LruvecScan } from './lruvec.ts';
 import type { ReclaimPolicy } from './policy.ts';
-import { ZoneScan } from './zone.ts';
 
 const SWAP_CLUSTER_MAX = 32;
 const DEFAULT_SWAPPINESS = 60;
 
 /** Options of the two-list policy. */
 export interface TwoListOptions {
-  /** Pages of a batch. Default: SWAP_CLUSTER_MAX, scaled down on a small host. */
+  /** Pages of a batch, 1 to 32. Default: SWAP_CLUSTER_MAX, scaled down on a small host. */
   readonly cluster?: number;
   /** vm.swappiness, 0 to 200. Default 60. */
   readonly swappiness?: number;
+}
+
+function within(value: number, least: number, most: number, name: string): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new UsageError(`two-list: ${name} must be ${least} to ${most}, not ${value}`);
 }
 
 /** Linux's active and inactive lists. */
@@ -30,7 +33,6 @@ export class TwoListPolicy implements ReclaimPolicy {
   readonly rechecks = true;
   readonly #options: TwoListOptions;
   #host!: Host;
-  #scan!: ZoneScan | LruvecScan;
   cluster = SWAP_CLUSTER_MAX;
 
   constructor(options: TwoListOptions = {}) {
@@ -39,7 +41,7 @@ export class TwoListPolicy implements ReclaimPolicy {
 
   attach(host: Host): void {
     this.#host = host;
-    const { splitLists, anonStartsActive } = host.generation;
+    const { splitLists, anonStartsActive, lookTwice } = host.generation;
     const { x } = host.core;
     const [inactive, active] = splitLists
       ? [abi.LRU_INACTIVE_FILE, abi.LRU_ACTIVE_FILE]
@@ -48,23 +50,26 @@ export class TwoListPolicy implements ReclaimPolicy {
     x.lruSetMap(abi.LRU_INACTIVE_ANON, abi.LRU_ACTIVE_ANON, inactive, active, start);
     x.memcgEnable(splitLists ? 1 : 0);
     const scaled = Math.min(SWAP_CLUSTER_MAX, Math.max(1, host.limit >> 5));
-    this.cluster = this.#options.cluster ?? scaled;
-    const swappiness = this.#options.swappiness ?? DEFAULT_SWAPPINESS;
-    this.#scan = splitLists
-      ? new LruvecScan(host, swappiness, this.cluster)
-      : new ZoneScan(host, this.cluster);
+    const { cluster = scaled, swappiness = DEFAULT_SWAPPINESS } = this.#options;
+    this.cluster = within(cluster, 1, SWAP_CLUSTER_MAX, 'cluster');
+    within(swappiness, 0, 200, 'swappiness');
+    x.twoListInit(splitLists ? 1 : 0, lookTwice ? 1 : 0, swappiness, cluster);
   }
 
   begin(target: number): void {
-    this.#scan.begin(target);
+    this.#host.core.x.twoListBegin(target);
   }
 
   mayStop(): boolean {
-    return this.#scan.done;
+    return this.#host.core.x.twoListDone() !== 0;
   }
 
   next(): number {
-    return this.#scan.next();
+    for (;;) {
+      const pfn = this.#host.core.x.twoListNext() >>> 0;
+      if (pfn !== abi.SCAN_SHRINK_SLAB) return pfn;
+      this.#host.shrinkSlab();
+    }
   }
 
   asks(_pfn: number): boolean {
@@ -72,28 +77,10 @@ export class TwoListPolicy implements ReclaimPolicy {
   }
 
   judge(pfn: number, referenced: number): number {
-    const { x } = this.#host.core;
-    const { active } = this.#scan;
-    if (!this.#host.generation.lookTwice) {
-      const seen = referenced + x.testClearReferenced(pfn);
-      if (active) return seen > 0 ? abi.VERDICT_ROTATE : abi.VERDICT_DEACTIVATE;
-      return seen > 0 ? abi.VERDICT_ACTIVATE : abi.VERDICT_RECLAIM;
-    }
-    if (!active) return checkReferences(this.#host, pfn, referenced);
-    x.lruSetFlags(pfn, abi.PG_WORKINGSET, 0);
-    return abi.VERDICT_DEACTIVATE;
+    return this.#host.core.x.twoListJudge(pfn, referenced);
   }
 
   putBack(pfn: number, verdict: number): void {
-    this.#scan.keep(pfn, verdict);
+    this.#host.core.x.twoListKeep(pfn, verdict);
   }
-}
-
-/** folio_check_references() of 6.1: what an inactive page gets. */
-export function checkReferences(host: Host, pfn: number, referenced: number): number {
-  const { x } = host.core;
-  const before = x.testClearReferenced(pfn);
-  if (referenced === 0) return abi.VERDICT_RECLAIM;
-  x.lruSetFlags(pfn, abi.PG_REFERENCED, 0);
-  return before === 1 || referenced > 1 ? abi.VERDICT_ACTIVATE : abi.VERDICT_KEEP;
 }

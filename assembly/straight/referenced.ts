@@ -1,0 +1,48 @@
+// page_referenced on a straight run; the protocol is src/mm/vmscan/referenced.ts.
+
+import {
+  RECLAIM_NO_MAPPING,
+  STRAIGHT_AGES,
+  STRAIGHT_ANSWER_COUNTS,
+  STRAIGHT_ASK_ONLY_YOUNG,
+} from '../abi';
+import { lockstepTested } from '../lockstep';
+import { outRead } from '../mm/memory';
+import { pageReferencedOne } from '../mm/vmscan';
+import { Pfn } from '../types';
+import { STRAIGHT, yardstickGfn } from './config';
+import { callAge } from './notifier';
+
+/** pageReferencedOne()'s young bit, and the hvn beside it. */
+const YOUNG_SHIFT: u32 = 31;
+const HVN_MASK: u32 = 0x3fffffff;
+/** Result bit of ptepClearFlushYoung(): the page has further mappings. */
+const MORE: u32 = 2;
+
+/** ptep_clear_flush_young of the i-th mapping of a page. Bit 0: it was young, bit 1: there are more. */
+export function ptepClearFlushYoung(pfn: Pfn, i: u32): u32 {
+  const found = pageReferencedOne(pfn, i);
+  if (found == RECLAIM_NO_MAPPING) return 0;
+  const mm = outRead(0);
+  const more: u32 = i + 1 < outRead(1) ? MORE : 0;
+  const hvn = found & HVN_MASK;
+  let young: u32 = found >> YOUNG_SHIFT;
+  const asks = young != 0 || load<u32>(STRAIGHT, STRAIGHT_ASK_ONLY_YOUNG) == 0;
+  if (asks && load<u32>(STRAIGHT, STRAIGHT_AGES) != 0) {
+    const answer = callAge(mm, hvn);
+    if (answer != 0 && load<u32>(STRAIGHT, STRAIGHT_ANSWER_COUNTS) != 0) young = 1;
+  }
+  lockstepTested(yardstickGfn(mm, hvn), young);
+  return young | more;
+}
+
+/** Counts the mappings of a page that were young, and makes all of them old. */
+export function pageReferenced(pfn: Pfn): u32 {
+  let young: u32 = 0;
+  let answer = MORE;
+  for (let i: u32 = 0; (answer & MORE) != 0; i++) {
+    answer = ptepClearFlushYoung(pfn, i);
+    young += answer & 1;
+  }
+  return young;
+}
