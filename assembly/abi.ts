@@ -445,10 +445,10 @@ export const KVM_MEM_LOG_DIRTY_PAGES: u32 = 1;
 export const KVM_MEM_READONLY: u32 = 2;
 
 // ---- host ptes (u32; assembly/mm/pte.ts) ------------------------------------------------------
-//  31                              6 5 4 3 2 1 0
-//  ┌────────────────────────────────┬─┬─┬─┬─┬─┬─┐
-//  │ pfn, or swap slot when P = 0   │E│S│D│A│W│P│   0 = none
-//  └────────────────────────────────┴─┴─┴─┴─┴─┴─┘
+//  31                            7 6 5 4 3 2 1 0
+//  ┌──────────────────────────────┬─┬─┬─┬─┬─┬─┬─┐
+//  │ pfn, or swap slot when P = 0 │N│E│S│D│A│W│P│   0 = none
+//  └──────────────────────────────┴─┴─┴─┴─┴─┴─┴─┘
 export const HPTE_PRESENT: u32 = 1;
 export const HPTE_WRITE: u32 = 2;
 export const HPTE_YOUNG: u32 = 4;
@@ -457,8 +457,10 @@ export const HPTE_DIRTY: u32 = 8;
 export const HPTE_SWAP: u32 = 16;
 /** Swap entry: the page was exclusive. Present: read-only since its soft-dirty bit was cleared. */
 export const HPTE_AUX: u32 = 32;
+/** Present, but PROT_NONE: the processor sees no present pte. */
+export const HPTE_PROTNONE: u32 = 64;
 /** Shift of the pfn or swap slot. */
-export const HPTE_PFN_SHIFT: u32 = 6;
+export const HPTE_PFN_SHIFT: u32 = 7;
 
 /** pfn of the shared zero page; never on a list, never freed. */
 export const ZERO_PFN: u32 = 0;
@@ -940,6 +942,10 @@ export const UNMAP_NONE: u32 = 3;
 export const GATHER_BUFFERS: u32 = 16;
 /** Frames that a gather buffer holds. */
 export const GATHER_PAGES: u32 = 9698;
+/** protectRange(), `rights`: none at all, else reading, or reading and writing. */
+export const PROTECT_NONE: u32 = 0;
+export const PROTECT_READ: u32 = 1;
+export const PROTECT_WRITE: u32 = 2;
 /** protectRange(), `upgrade`: exclusive anonymous pages; all pages (of shared memory). */
 export const PROTECT_ANON: u32 = 1;
 export const PROTECT_SHARED: u32 = 2;

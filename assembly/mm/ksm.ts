@@ -8,6 +8,7 @@ import {
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_SWAP,
   HPTE_WRITE,
   HPTE_YOUNG,
@@ -76,7 +77,8 @@ export function ksmAdopt(pfn: Pfn): void {
 export function ksmReplace(mm: u32, hvn: Hvn, pfn: Pfn, kpfn: Pfn): void {
   getPage(kpfn);
   rmapRemove(pfn, mm, hvn);
-  hpteSet(mm, hvn, HPTE_PRESENT | HPTE_YOUNG | (kpfn << HPTE_PFN_SHIFT));
+  const rights = hpteGet(mm, hvn) & HPTE_PROTNONE;
+  hpteSet(mm, hvn, HPTE_PRESENT | HPTE_YOUNG | rights | (kpfn << HPTE_PFN_SHIFT));
   rmapAdd(kpfn, mm, hvn);
   tryToFreeSwapUnmapped(pfn);
   putPage(pfn);

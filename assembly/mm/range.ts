@@ -15,6 +15,7 @@ import {
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_SWAP,
   HPTE_WRITE,
   HPTE_YOUNG,
@@ -26,7 +27,10 @@ import {
   PG_LOCKED,
   PG_REFERENCED,
   PG_SWAPCACHE,
+  PROTECT_NONE,
+  PROTECT_READ,
   PROTECT_SHARED,
+  PROTECT_WRITE,
   ZAP_FLUSH,
   ZAP_FULL,
   ZAP_SPLIT,
@@ -208,9 +212,11 @@ export function protectedEnd(): u32 {
 }
 
 /** What a present pte becomes. */
-function protectedPte(pte: u32, writable: u32, upgrade: u32): u32 {
+function protectedPte(pte: u32, rights: u32, upgrade: u32): u32 {
   if ((pte & HPTE_PRESENT) == 0) return pte;
-  if (!writable) return pte & ~HPTE_WRITE;
+  if (rights == PROTECT_NONE) return (pte & ~HPTE_WRITE) | HPTE_PROTNONE;
+  pte &= ~HPTE_PROTNONE;
+  if (rights == PROTECT_READ) return pte & ~HPTE_WRITE;
   if (upgrade & PROTECT_SHARED) return pte | HPTE_WRITE;
   if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
     const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
@@ -220,11 +226,11 @@ function protectedPte(pte: u32, writable: u32, upgrade: u32): u32 {
 }
 
 /**
- * Changes the write permission of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
+ * Changes the `rights` (PROTECT_*) of [hvn, end) (change_protection); `upgrade`: exclusive anonymous pages
  * that were written before become writable at once (can_change_pte_writable), else at their next write
  * fault. Returns where the ptes that changed begin, `end` when none did; they end at protectedEnd().
  */
-export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade: u32): u32 {
+export function protectRange(mm: u32, hvn: Hvn, end: Hvn, rights: u32, upgrade: u32): u32 {
   let first = end;
   changedEnd = end;
   hvn = hpteNextMapped(mm, hvn, end);
@@ -235,12 +241,13 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, writable: u32, upgrade
     if (pmdp != 0) {
       const pmd = load<u32>(pmdp);
       // change_huge_pmd() never makes a huge pte writable.
-      changed = !writable && (pmd & HPTE_WRITE) != 0;
-      if (changed) store<u32>(pmdp, pmd & ~HPTE_WRITE);
+      const to = rights == PROTECT_WRITE ? pmd & ~HPTE_PROTNONE : protectedPte(pmd, rights, 0);
+      changed = to != pmd;
+      if (changed) store<u32>(pmdp, to);
       hvn += HPAGE_PMD_NR;
     } else {
       const pte = hpteGet(mm, hvn);
-      const to = protectedPte(pte, writable, upgrade);
+      const to = protectedPte(pte, rights, upgrade);
       changed = to != pte;
       if (changed) hpteSet(mm, hvn, to);
       hvn++;

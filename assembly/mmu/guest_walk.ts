@@ -19,6 +19,7 @@ import {
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_WRITE,
   HPTE_YOUNG,
   PAGE_SHIFT,
@@ -106,14 +107,14 @@ function hvnOf(slot: usize, gfn: u32): u32 {
 }
 
 /**
- * Content of a guest table for reading, or 0 if the host page is not present. KVM reads it through
- * the host's own page tables, so the host pte becomes young.
+ * Content of a guest table for reading, or 0 if the host page is not present to the processor. KVM reads it through
+ * the host's own page tables, so the host pte becomes young; under PROT_NONE it can't.
  */
 function tableForRead(slot: usize, gfn: u32): usize {
   const mm = load<u32>(slot, SLOT_MM);
   const hvn = hvnOf(slot, gfn);
   const hpte = hpteGet(mm, hvn);
-  if ((hpte & HPTE_PRESENT) == 0) return 0;
+  if ((hpte & (HPTE_PRESENT | HPTE_PROTNONE)) != HPTE_PRESENT) return 0;
   if ((hpte & HPTE_YOUNG) == 0) hpteOr(mm, hvn, HPTE_YOUNG);
   return frameContentPtr(hpte >> HPTE_PFN_SHIFT);
 }

@@ -13,6 +13,7 @@ import {
   FRAME_CONTENT,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_YOUNG,
   PAGE_SHIFT,
   SLOT_BASE_GFN,
@@ -68,7 +69,8 @@ export function tableContent(gfn: Gfn): usize {
     if (ptep == 0) return 0;
   }
   const pte = load<u32>(ptep);
-  if ((pte & (HPTE_PRESENT | HPTE_YOUNG)) != (HPTE_PRESENT | HPTE_YOUNG)) return 0;
+  const usable = HPTE_PRESENT | HPTE_YOUNG;
+  if ((pte & (usable | HPTE_PROTNONE)) != usable) return 0;
   const content = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_CONTENT);
   if ((content & CONTENT_PAGE) == 0) return 0;
   return (<usize>(content & ~CONTENT_PAGE)) << PAGE_SHIFT;

@@ -48,7 +48,7 @@ export function conformRecording(recording: Recording, debug = false): Recording
   const build = debug ? 'debug' : 'release';
   return checkRecording(
     recording,
-    (_, slabPages) => new RecordedMachine(script, { npt: recording.npt === 1, build, slabPages }),
+    (_, history) => new RecordedMachine(script, { npt: recording.npt === 1, build, history }),
   );
 }
 

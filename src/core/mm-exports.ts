@@ -275,9 +275,9 @@ export interface RangeExports {
    * ptes were copied.
    */
   copyRange(from: number, to: number, hvn: number, end: number): number;
-  /** Changes the write permission of [hvn, end); `upgrade`: PROTECT_*. Returns where the ptes that changed
+  /** Changes the rights of [hvn, end); `rights`, `upgrade`: PROTECT_*. Returns where the ptes that changed
    *  begin, `end`: none did. */
-  protectRange(mm: number, hvn: number, end: number, writable: number, upgrade: number): number;
+  protectRange(mm: number, hvn: number, end: number, rights: number, upgrade: number): number;
   /** Where the changes of the last protectRange() end. */
   protectedEnd(): number;
   /**

@@ -7,6 +7,7 @@ import {
   FOLL_UACCESS,
   FOLL_YOUNG,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_WRITE,
   HPTE_YOUNG,
   KVM_FEATURE_FLUSH_PAGES,
@@ -333,7 +334,7 @@ export class Kvm {
     const hvn = x.gfnToHvn(gfn) >>> 0;
     if (hvn === 0xffffffff) return false;
     const wanted = HPTE_PRESENT | (write ? HPTE_WRITE : 0);
-    if ((x.hpteGet(this.mm.id, hvn) & wanted) !== wanted) {
+    if ((x.hpteGet(this.mm.id, hvn) & (wanted | HPTE_PROTNONE)) !== wanted) {
       const s = task.stack;
       s[0] = 0;
       s[1] = hvn;

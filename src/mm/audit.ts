@@ -10,6 +10,7 @@
 
 import * as abi from '../../assembly/abi.ts';
 import type { Host } from './host.ts';
+import { VM_READ, VM_WRITE } from './vma.ts';
 
 /** What the audit counted, beside what it found wrong. */
 export interface HostAudit {
@@ -85,6 +86,10 @@ class Auditor {
     list.push(`${mm}:${hvn}`);
     this.#maps.set(target, list);
     const vma = this.#host.mm(mm).findVma(hvn);
+    const unreadable = (pte & abi.HPTE_PROTNONE) !== 0;
+    if (vma !== undefined && unreadable !== ((vma.flags & (VM_READ | VM_WRITE)) === 0)) {
+      this.#fail(`mm ${mm}: pte of ${hvn} is ${unreadable ? '' : 'not '}PROT_NONE, its vma differs`);
+    }
     if ((pte & abi.HPTE_WRITE) !== 0 && vma !== undefined && (vma.flags & 2) === 0) {
       this.#fail(`mm ${mm}: pte of ${hvn} is writable, its vma is not`);
     }

@@ -92,7 +92,9 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
       case START: {
         const vma = mm.findVma(s[at + HVN] as number);
         const write = ((s[at + FLAGS] as number) & abi.FAULT_FLAG_WRITE) !== 0;
-        if (vma === undefined || !mm.permits(vma, write)) return t.done(at, EFAULT);
+        const remote = ((s[at + FLAGS] as number) & abi.FAULT_FLAG_REMOTE) !== 0;
+        // Whoever faults for an access checks the area's rights; breaking KSM is nobody's access.
+        if (vma === undefined || (!remote && !mm.permits(vma, write))) return t.done(at, EFAULT);
         host.emit(abi.EVENT_HOST_FAULT, s[at + HVN], s[at + FLAGS]);
         s[at + ARGS] = mapArgs(mm, vma, write);
         {

@@ -12,7 +12,7 @@ import {
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
 import { notifyRange } from './unmap.ts';
-import { VM_DONTCOPY, VM_MERGEABLE, VM_SHARED } from './vma.ts';
+import { VM_DONTCOPY, VM_LOCKED, VM_MERGEABLE, VM_SHARED } from './vma.ts';
 
 const START = 1;
 const END = 2;
@@ -60,7 +60,8 @@ export function forkMm(parent: Mm): Mm {
     parent.host.ksm.fork(parent, child);
   child.vmas = parent.vmas
     .filter((vma) => (vma.flags & VM_DONTCOPY) === 0)
-    .map((vma) => ({ ...vma }));
+    // Locks are not inherited (dup_mmap).
+    .map((vma) => ({ ...vma, flags: vma.flags & ~VM_LOCKED }));
   for (const vma of child.vmas) {
     // Areas without anonymous pages are not copied: faults find their pages again (vma_needs_copy).
     if ((vma.flags & VM_SHARED) !== 0 || vma.anon !== true) continue;

@@ -16,6 +16,9 @@ import type { ReclaimPolicy } from './vmscan/policy.ts';
 import { shrinkPages } from './vmscan/shrink.ts';
 import { TwoListPolicy } from './vmscan/two-list.ts';
 
+/** A swap entry names no more slots. */
+const SWAP_PAGES_MAX = 2 ** (32 - abi.HPTE_PFN_SHIFT);
+
 /** What a caller may watch; each is called at the moment that its name says. */
 export interface HostHooks {
   /** Reclaim tested a page; `young` is the combined answer that page_referenced used. */
@@ -134,7 +137,7 @@ export class Host {
     this.#charged = core.x.framesChargedPtr() >>> 0;
     this.#lists = core.x.lruHeads() >>> 0;
     core.x.frameInit(frames + resident);
-    core.x.swapInit(options.swapPages ?? Math.max(65_536, frames * 4));
+    core.x.swapInit(Math.min(options.swapPages ?? Math.max(65_536, frames * 4), SWAP_PAGES_MAX));
     this.#stats = core.x.statsPtr() >>> 0;
     this.policy = options.policy ?? new TwoListPolicy();
     this.policy.attach(this);

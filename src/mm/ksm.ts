@@ -232,11 +232,14 @@ function replace(t: Task, at: number, mm: Mm): boolean {
   return t.done(at, 0);
 }
 
-/** break_ksm: a write fault of nobody's gives the address a page of its own. */
+/** What follow_page() gives break_ksm() a page for: PROT_NONE hides it. */
+const FOLLOWED = abi.HPTE_PRESENT | abi.HPTE_SWAP | abi.HPTE_PROTNONE;
+
+/** break_ksm: a write fault of nobody's gives the address a page of its own, which the area need not permit. */
 export function breakKsm(mm: Mm, hvn: number): void {
   const { x } = mm.host.core;
   const pte = x.hpteGet(mm.id, hvn) >>> 0;
-  if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) return;
+  if ((pte & FOLLOWED) !== abi.HPTE_PRESENT) return;
   if ((x.pageFlags(pte >>> abi.HPTE_PFN_SHIFT) & abi.PG_KSM) === 0) return;
   const flags = abi.FAULT_FLAG_WRITE | abi.FAULT_FLAG_REMOTE;
   mm.run((t, at) => mm.handleMmFault(t, at), hvn, flags);

@@ -94,6 +94,12 @@ function upgradeOf(mm: Mm, hvn: number): number {
   return (vma.flags & VM_WRITE_NOTIFY) === 0 ? abi.PROTECT_SHARED : 0;
 }
 
+/** VM_READ and VM_WRITE as PROTECT_*. */
+function protectionOf(rights: number): number {
+  if ((rights & VM_WRITE) !== 0) return abi.PROTECT_WRITE;
+  return (rights & VM_READ) !== 0 ? abi.PROTECT_READ : abi.PROTECT_NONE;
+}
+
 /** Changes the ptes, and notes which the TLBs must forget. */
 function protect(s: Int32Array, at: number, mm: Mm): void {
   const { x } = mm.host.core;
@@ -101,7 +107,7 @@ function protect(s: Int32Array, at: number, mm: Mm): void {
   const end = s[at + END] as number;
   const rights = s[at + ARGUMENT] as number;
   const upgrade = upgradeOf(mm, start);
-  let first = x.protectRange(mm.id, start, end, rights & VM_WRITE ? 1 : 0, upgrade) >>> 0;
+  let first = x.protectRange(mm.id, start, end, protectionOf(rights), upgrade) >>> 0;
   let last = x.protectedEnd() >>> 0;
   // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
   if (((s[at + BEFORE] as number) & VM_READ) === 0) first = last;

@@ -8,7 +8,7 @@
 // left out but events of frames that one side can't know (strangers.ts) and memory.stat, which the kernel flushes late.
 
 import { parseScript } from './script.ts';
-import { withoutStrangers } from './strangers.ts';
+import { withoutStrangers, type FrameNames } from './strangers.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
 
 /** Level of a comparison. */
@@ -54,6 +54,8 @@ export function eventLevel(t: string): Level {
 /** Pairs the recording's frame names with ours; a frame that is freed gets a new name of ours. */
 export class FramePairs {
   readonly #toRecorded = new Map<string, string>();
+  /** The latest of ours that got a recorded name. */
+  readonly #toOurs = new Map<string, string>();
 
   /** Whether the recording knows which frame the zero page is: it does if a snapshot shows it. */
   readonly #zeroKnown: boolean;
@@ -68,8 +70,13 @@ export class FramePairs {
     const bound = this.#toRecorded.get(ours);
     if (bound !== undefined) return bound;
     if (expected === undefined || expected === 'zero' || !expected.startsWith('f')) return ours;
-    this.#toRecorded.set(ours, expected);
+    this.#bind(ours, expected);
     return expected;
+  }
+
+  #bind(ours: string, recorded: string): void {
+    this.#toRecorded.set(ours, recorded);
+    this.#toOurs.set(recorded, ours);
   }
 
   /** The recorded name for one of ours, if it has one. */
@@ -77,10 +84,15 @@ export class FramePairs {
     return this.#toRecorded.get(ours);
   }
 
+  /** Our latest frame with a recorded name. */
+  latest(recorded: string): string | undefined {
+    return this.#toOurs.get(recorded);
+  }
+
   /** Binds anew, after a disagreement was reported. */
   rebind(ours: string, recorded: string): void {
-    if (ours === 'zero' || recorded === 'zero') return;
-    this.#toRecorded.set(ours, recorded);
+    if (ours === 'zero' || recorded === 'zero' || this.#toRecorded.get(ours) === recorded) return;
+    this.#bind(ours, recorded);
   }
 }
 
@@ -209,9 +221,14 @@ export class StepComparer {
   #shadowPages: readonly JsonObject[] = [];
   /** Steps after which no state was recorded. */
   readonly #unseen = new Set<number>();
+  /** Our frames that ever back a slot page: the recorder knows them (strangers.ts). */
+  readonly #known: ReadonlySet<string>;
+  /** Our frames that backed a slot page before the step. */
+  #mapped: ReadonlySet<string> = new Set();
 
-  constructor(recording: Recording) {
+  constructor(recording: Recording, known: ReadonlySet<string>) {
     this.#recording = recording;
+    this.#known = known;
     this.#pairs = new FramePairs(showsZeroPage(recording));
     const { steps } = parseScript(recording.script, recording.file);
     steps.forEach((step, i) => {
@@ -236,12 +253,15 @@ export class StepComparer {
       check(1, 'dirty bitmap', [step.dirty.join(' ')], [(ours.dirty ?? []).join(' ')]);
     }
     if (step.age !== undefined && this.#compared('age', step)) this.#age(step, ours, check);
+    this.#follow(step);
+    this.#pairMapped(step, ours);
     if (step.events !== undefined) this.#events(step, ours, check);
     else this.#counts(step, ours, check);
     if (step.kvm_counters_delta !== undefined && this.#compared('kvm_counters_delta', step)) {
       check(2, 'counters', counterLines(step.kvm_counters_delta), counterLines(ours.counters));
     }
     this.#pageStates(step, ours, check);
+    if (ours.pages.length > 0) this.#mapped = mappedFrames(ours);
     if (step.shadow_pages !== undefined) this.#shadowPages = step.shadow_pages;
     const seen = step.kvm_counters_delta !== undefined && !this.#unseen.has(step.i);
     if (seen && this.#recording.npt === 0) {
@@ -266,17 +286,42 @@ export class StepComparer {
     const recorded = withoutRescans(step.op, step.events ?? []);
     const emulated = withoutRescans(step.op, ours.events);
     for (const level of [1, 2, 3] as const) {
-      let theirs = withoutRepeats(recorded.filter((e) => eventLevel(e.t) === level));
-      let mine = withoutRepeats(emulated.filter((e) => eventLevel(e.t) === level));
+      let theirs: readonly KvmEvent[] = recorded.filter((e) => eventLevel(e.t) === level);
+      let mine: readonly KvmEvent[] = emulated.filter((e) => eventLevel(e.t) === level);
+      theirs = withoutRepeats(theirs);
+      mine = withoutRepeats(mine);
       if (level === 3) {
-        const sides = { recorded: theirs, emulated: mine };
-        const known = withoutStrangers(sides, this.#pairs, mappedFrames(ours));
+        const known = withoutStrangers(theirs, mine, this.#names(ours, mine));
         theirs = known.recorded;
         mine = known.emulated;
       }
       const named = withFrames(mine, theirs, this.#pairs);
       check(level, 'events', theirs.map(eventText), named.map(eventText));
     }
+  }
+
+  /** What is known of frames in a step: one is in use while it backs a page or something happens to it. */
+  #names(ours: OurStep, events: readonly KvmEvent[]): FrameNames {
+    const live = new Set([...this.#mapped, ...mappedFrames(ours)]);
+    for (const { pfn } of events) if (typeof pfn === 'string') live.add(pfn);
+    const pairs = this.#pairs;
+    return {
+      boundTo: (name) => pairs.boundTo(name),
+      isLive: (recorded) => recorded === 'zero' || live.has(pairs.latest(recorded) ?? ''),
+      isKnown: (name) => this.#known.has(name),
+    };
+  }
+
+  /** Frames that back the same page on both sides after a step are the same. */
+  #pairMapped(step: Step, ours: OurStep): void {
+    if (step.pages_initial === undefined && step.pages_changed === undefined) return;
+    ours.pages.forEach((mine, i) => {
+      const theirs = this.#pages[i];
+      const name = mine.host.pfn;
+      const recorded = theirs?.host.pfn;
+      if (typeof name !== 'string' || typeof recorded !== 'string') return;
+      if (this.#pairs.boundTo(name) === undefined) this.#pairs.rebind(name, recorded);
+    });
   }
 
   /** Quiet steps: counts by kind of event. */
@@ -295,7 +340,8 @@ export class StepComparer {
     check(3, 'sequence', step.seq.split(' '), sequence(ours.events));
   }
 
-  #pageStates(step: Step, ours: OurStep, check: Check): void {
+  /** Takes the recorded page states of a step over. */
+  #follow(step: Step): void {
     // A long list is cut to its first and last page: what others list inside it is theirs.
     const groups = [...(step.pages_initial ?? [])].toSorted((a, b) => cutFirst(a) - cutFirst(b));
     for (const group of groups) {
@@ -313,6 +359,9 @@ export class StepComparer {
     }
     for (const [i, state] of Object.entries(step.pages_changed ?? {}))
       this.#pages[Number(i)] = state;
+  }
+
+  #pageStates(step: Step, ours: OurStep, check: Check): void {
     if (step.pages_initial === undefined && step.pages_changed === undefined) return;
     if (!this.#compared('pages_changed', step)) return;
     const lines: Record<Level, [string[], string[]]> = { 1: [[], []], 2: [[], []], 3: [[], []] };
@@ -361,6 +410,21 @@ export class StepComparer {
     const other = typeof theirs.pfn === 'string' ? theirs.pfn : undefined;
     return { ...mine, pfn: this.#pairs.recorded(mine.pfn, other) };
   }
+}
+
+/**
+ * Our frames that the recorder would know: those that back a page in a snapshot, and those that KVM got
+ * for a fault.
+ */
+export function knownFrames(steps: readonly OurStep[]): Set<string> {
+  const known = new Set<string>();
+  for (const step of steps) {
+    for (const name of mappedFrames(step)) known.add(name);
+    for (const { t, ret } of step.events) {
+      if (t === 'hva_to_pfn_ret' && typeof ret === 'string') known.add(ret);
+    }
+  }
+  return known;
 }
 
 /** Our names of the frames that back pages after a step. */

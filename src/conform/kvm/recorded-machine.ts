@@ -7,6 +7,7 @@ import {
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_SWAP,
   HPTE_WRITE,
   HPTE_YOUNG,
@@ -39,10 +40,10 @@ import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, VM_NORESERVE } from '../../mm/vma.ts';
-import { NOTHING, type Seen, type StepRunner } from './check.ts';
+import { NOTHING, USUAL, type History, type Seen, type StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
 import { RecordedGuest } from './guest.ts';
-import { RecordedHost } from './host-ops.ts';
+import { CHILD_HVN, RecordedHost } from './host-ops.ts';
 import {
   DATA_GFN,
   DATA_HVN,
@@ -107,8 +108,8 @@ const MMIO_HIGH = 1 << 19;
 /** Options of a run. */
 export interface MachineOptions {
   readonly npt: boolean;
-  /** Pages of kernel objects that the group owns and reclaim frees; the history of the boot. Default 0. */
-  readonly slabPages?: number;
+  /** The history of the boot. Default: the usual one. */
+  readonly history?: History;
   readonly build?: CoreBuild;
 }
 
@@ -130,6 +131,7 @@ export class RecordedMachine implements StepRunner {
   #step = -1;
 
   constructor(script: Script, options: MachineOptions) {
+    const history = options.history ?? USUAL;
     this.#script = script;
     this.#npt = options.npt;
     this.core = loadCore(options.build ?? 'release');
@@ -149,13 +151,13 @@ export class RecordedMachine implements StepRunner {
       aging,
       policy: new LruSwitch(),
     });
-    this.host.slabPages = options.slabPages ?? 0;
+    this.host.slabPages = history.slabPages;
     this.core.x.lruSetBatch(15);
     this.core.x.frameChargeTables(1);
     // The recorded machine's other processes and files.
     this.core.x.workingsetSetOutside(OUTSIDE_PAGES);
     this.mm = this.host.createMm();
-    this.#mapInfra();
+    this.#mapInfra(history.forkPages);
     this.#mapData();
     this.kvm = new Kvm({
       core: this.core,
@@ -253,9 +255,11 @@ export class RecordedMachine implements StepRunner {
 
   // ---- set-up ----------------------------------------------------------------------------------
 
-  #mapInfra(): void {
+  #mapInfra(childPages: number): void {
     this.mm.mmap({ hvn: INFRA_HVN, npages: INFRA_PAGES, flags: VM_LOCKED | VM_DONTCOPY });
     for (let i = 0; i < INFRA_PAGES; i++) this.mm.access(INFRA_HVN + i, true);
+    this.mm.mmap({ hvn: CHILD_HVN, npages: childPages, flags: VM_LOCKED });
+    for (let i = 0; i < childPages; i++) this.mm.access(CHILD_HVN + i, true);
     this.core.x.lruAddDrain();
     const put = (table: number, index: number, lo: number, hi = 0): void =>
       this.#put(table, index, lo >>> 0, hi);
@@ -366,7 +370,7 @@ export class RecordedMachine implements StepRunner {
     return {
       state: 'present',
       pfn: this.#frameName(pfn),
-      pte: this.#ops.isReadable(i) ? hpteText(huge ? lo | 0x80 : lo, 0x80000000) : 'protnone',
+      pte: pte & HPTE_PROTNONE ? 'protnone' : hpteText(huge ? lo | 0x80 : lo, 0x80000000),
       // The bit of /proc/pid/pagemap: mapped once.
       exclusive: mapcount === 1 ? 1 : 0,
       mapcount,
