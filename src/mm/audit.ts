@@ -88,7 +88,9 @@ class Auditor {
     const vma = this.#host.mm(mm).findVma(hvn);
     const unreadable = (pte & abi.HPTE_PROTNONE) !== 0;
     if (vma !== undefined && unreadable !== ((vma.flags & (VM_READ | VM_WRITE)) === 0)) {
-      this.#fail(`mm ${mm}: pte of ${hvn} is ${unreadable ? '' : 'not '}PROT_NONE, its vma differs`);
+      this.#fail(
+        `mm ${mm}: pte of ${hvn} is ${unreadable ? '' : 'not '}PROT_NONE, its vma differs`,
+      );
     }
     if ((pte & abi.HPTE_WRITE) !== 0 && vma !== undefined && (vma.flags & 2) === 0) {
       this.#fail(`mm ${mm}: pte of ${hvn} is writable, its vma is not`);
