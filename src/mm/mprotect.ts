@@ -34,11 +34,13 @@ const ARGUMENT = 3;
 const BEFORE = 4;
 const CURSOR = 4;
 const CHANGED = 5;
-/** changeProtection(): the ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
+/** The ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
 const FLUSH = 5;
 const FLUSH_END = 6;
 const CALLEE = 7;
 
+/** Program counter of mprotectRange(): the flush at the end. */
+const FLUSHING = 3;
 /** Program counter of movePageTables(): a huge pte is being split. */
 const SPLIT = 5;
 /** VM_LOCKED alone of these: private locked memory that can't be written. */
@@ -68,19 +70,6 @@ export function changeProtection(t: Task, at: number, mm: Mm): boolean {
       if (t.preempt(at, 3, 'change_protection: the ptes are changed')) return false;
     case 3:
       if ((ranged || after) && !mm.notifiers.call(t, at + CALLEE)) return false;
-      // The flush at the end (tlb_finish_mmu) tells secondary TLBs once more, of what changed.
-      if (mm.hooks !== '6.x' || s[at + FLUSH] === s[at + FLUSH_END]) return t.done(at, 0);
-      notifyRange(
-        s,
-        at + CALLEE,
-        MN_INVALIDATE_RANGE,
-        s[at + FLUSH] as number,
-        s[at + FLUSH_END] as number,
-        event,
-      );
-      s[at] = 4;
-    case 4:
-      if (!mm.notifiers.call(t, at + CALLEE)) return false;
   }
   return t.done(at, 0);
 }
@@ -204,12 +193,15 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
       case 0:
         if (!t.lock(at, 0, lockMmap(mm.id))) return false;
         s[at + CURSOR] = s[at + START] as number;
+        s[at + FLUSH] = end;
+        s[at + FLUSH_END] = s[at + START] as number;
         s[at] = 1;
       case 1: {
         const part = vmasWithin(mm.vmas, s[at + CURSOR] as number, end)[0];
         if (part === undefined) {
-          t.unlock(lockMmap(mm.id));
-          return t.done(at, 0);
+          notifyFlush(s, at, mm);
+          s[at] = FLUSHING;
+          continue;
         }
         s[at + CURSOR] = part.end;
         const flags = (part.flags & ~(VM_READ | VM_WRITE)) | rights;
@@ -228,9 +220,36 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
       }
       case 2:
         if (!changeProtection(t, at + CALLEE, mm)) return false;
+        joinFlush(s, at);
         s[at] = 1;
+        continue;
+      case FLUSHING:
+        if (gathers(mm, s, at) && !mm.notifiers.call(t, at + CALLEE)) return false;
+        t.unlock(lockMmap(mm.id));
+        return t.done(at, 0);
     }
   }
+}
+
+/** What one area's ptes need goes into the flush of the whole call (one mmu_gather). */
+function joinFlush(s: Int32Array, at: number): void {
+  const first = s[at + CALLEE + FLUSH] as number;
+  const last = s[at + CALLEE + FLUSH_END] as number;
+  if (first === last) return;
+  s[at + FLUSH] = Math.min(s[at + FLUSH] as number, first);
+  s[at + FLUSH_END] = Math.max(s[at + FLUSH_END] as number, last);
+}
+
+/** Whether the flush at the end tells the notifiers. */
+function gathers(mm: Mm, s: Int32Array, at: number): boolean {
+  return mm.hooks === '6.x' && (s[at + FLUSH] as number) < (s[at + FLUSH_END] as number);
+}
+
+/** tlb_finish_mmu: the flush tells secondary TLBs once more, of what changed in all areas. */
+function notifyFlush(s: Int32Array, at: number, mm: Mm): void {
+  if (!gathers(mm, s, at)) return;
+  const [first, last] = [s[at + FLUSH] as number, s[at + FLUSH_END] as number];
+  notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_PROTECTION_VMA);
 }
 
 /**

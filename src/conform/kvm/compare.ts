@@ -9,6 +9,7 @@
 
 import { parseScript } from './script.ts';
 import { withoutStrangers, type FrameNames } from './strangers.ts';
+import { withoutRepeats, withoutRescans, withoutYields } from './timing.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
 
 /** Level of a comparison. */
@@ -145,34 +146,6 @@ function objectText(object: JsonObject): string {
     .join(' ');
 }
 
-/**
- * khugepaged scans when its timer says so: a scan that finds what an earlier one of the step found is
- * dropped, and so are those of steps that do not ask for it (it wakes up for the first mm of a boot).
- */
-function withoutRescans(op: string, events: readonly KvmEvent[]): readonly KvmEvent[] {
-  if (op.startsWith('h collapse')) return events;
-  const asked = op.startsWith('h khugepaged');
-  const seen = new Set<string>();
-  return events.filter((event) => {
-    if (event.t !== 'mm_khugepaged_scan_pmd') return true;
-    const text = eventText(event);
-    const first = asked && !seen.has(text);
-    seen.add(text);
-    return first;
-  });
-}
-
-/**
- * A timer that hits the delivery of an exception makes KVM inject it again; the recorder leaves out the
- * timer's own exit, so that two injections stand side by side.
- */
-function withoutRepeats(events: readonly KvmEvent[]): readonly KvmEvent[] {
-  return events.filter((event, i) => {
-    const again = event.t === 'inject' && String(event.what).endsWith('[reinjected]');
-    return !again || events[i - 1]?.t !== 'inject';
-  });
-}
-
 /** Keys in one order, so that two objects compare as text. */
 function sorted(object: JsonObject): JsonObject {
   const out: Record<string, JsonObject[string]> = {};
@@ -223,6 +196,8 @@ export class StepComparer {
   readonly #unseen = new Set<number>();
   /** Our frames that ever back a slot page: the recorder knows them (strangers.ts). */
   readonly #known: ReadonlySet<string>;
+  /** Flushes of the step that a timer caused. */
+  #yields = 0;
   /** Our frames that backed a slot page before the step. */
   #mapped: ReadonlySet<string> = new Set();
 
@@ -255,10 +230,14 @@ export class StepComparer {
     if (step.age !== undefined && this.#compared('age', step)) this.#age(step, ours, check);
     this.#follow(step);
     this.#pairMapped(step, ours);
+    this.#yields = 0;
     if (step.events !== undefined) this.#events(step, ours, check);
     else this.#counts(step, ours, check);
     if (step.kvm_counters_delta !== undefined && this.#compared('kvm_counters_delta', step)) {
-      check(2, 'counters', counterLines(step.kvm_counters_delta), counterLines(ours.counters));
+      const theirs = { ...step.kvm_counters_delta };
+      const flushes = theirs.remote_tlb_flush_requests;
+      if (flushes !== undefined) theirs.remote_tlb_flush_requests = flushes - this.#yields;
+      check(2, 'counters', counterLines(theirs), counterLines(ours.counters));
     }
     this.#pageStates(step, ours, check);
     if (ours.pages.length > 0) this.#mapped = mappedFrames(ours);
@@ -283,13 +262,18 @@ export class StepComparer {
 
   #events(step: Step, ours: OurStep, check: Check): void {
     if (!this.#compared('events', step)) return;
-    const recorded = withoutRescans(step.op, step.events ?? []);
-    const emulated = withoutRescans(step.op, ours.events);
+    const recorded = withoutRescans(step.op, step.events ?? [], eventText);
+    const emulated = withoutRescans(step.op, ours.events, eventText);
     for (const level of [1, 2, 3] as const) {
       let theirs: readonly KvmEvent[] = recorded.filter((e) => eventLevel(e.t) === level);
       let mine: readonly KvmEvent[] = emulated.filter((e) => eventLevel(e.t) === level);
       theirs = withoutRepeats(theirs);
       mine = withoutRepeats(mine);
+      if (level === 2 && this.#recording.npt === 1) {
+        const all = theirs.length;
+        theirs = withoutYields(theirs, mine);
+        this.#yields = all - theirs.length;
+      }
       if (level === 3) {
         const known = withoutStrangers(theirs, mine, this.#names(ours, mine));
         theirs = known.recorded;

@@ -72,6 +72,8 @@ export class Emulator {
   user = false;
   /** Where an instruction was last tried again (vcpu->arch.last_retry_eip and _addr). */
   #lastRetry = '';
+  /** A load outside all slots that the VMM has not answered yet. */
+  #unread: { readonly gfn: number; readonly offset: number; readonly bytes: number } | null = null;
   /** Where the last load was made; null: outside all slots. */
   loadedAt: { readonly pfn: number; readonly offset: number } | null = null;
 
@@ -208,8 +210,16 @@ export class Emulator {
     }
     this.loadedAt = null;
     this.#emit(EVENT_MMIO, at.gfn, at.offset, MMIO_UNSATISFIED, op.bytes);
-    this.#emit(EVENT_MMIO, at.gfn, at.offset, MMIO_DONE, op.bytes);
+    this.#unread = { gfn: at.gfn, offset: at.offset, bytes: op.bytes };
     return { kind: 'mmio', gpa: at.gfn * 4096 + at.offset, value: MMIO_READ, write: false };
+  }
+
+  /** complete_emulated_mmio: the VMM runs the vCPU again, which takes what it answered. */
+  completeRead(): void {
+    const read = this.#unread;
+    if (read === null) return;
+    this.#unread = null;
+    this.#emit(EVENT_MMIO, read.gfn, read.offset, MMIO_DONE, read.bytes);
   }
 
   #store(op: Operand, gpa: number | null): AccessOutcome {
@@ -225,6 +235,7 @@ export class Emulator {
   #exchange(op: Operand, gpa: number | null): AccessOutcome {
     const loaded = this.#load(op, gpa);
     if (loaded.kind === 'fault') return loaded;
+    this.completeRead();
     const { ptr } = this.#vcpu;
     const walked = this.walk(op.vpn, op.offset, writing(op.flags));
     const gfn = this.#core.mem.load32(ptr + VCPU_WALK_GFN);

@@ -47,6 +47,8 @@ export interface GuestPort {
   ): AccessOutcome;
   /** One locked access that reads and writes. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
+  /** The vCPU runs again after an exit for an MMIO read. */
+  completeRead(): void;
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): Pte;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
@@ -83,8 +85,21 @@ class Ended extends Error {
 /** The driver runs the vCPU at most so often for one operation. */
 const MAX_RUNS = 8;
 
+/** What the driver answers to MMIO reads. */
+const MMIO_ANSWER = 0x5a;
+/** Iterations of a stub's loop that is not meant to end. */
+const FOREVER = 100_000;
+
 /** The driver has given the operation up. */
-class Abandoned extends Error {}
+class Abandoned extends Error {
+  /** Whether a read waits for an answer. */
+  readonly reading: boolean;
+
+  constructor(reading: boolean) {
+    super('the driver runs the vCPU no more');
+    this.reading = reading;
+  }
+}
 
 function hex(lo: number, hi: number): string {
   return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
@@ -107,7 +122,8 @@ class StubRun {
     if (outcome.kind === 'mmio') {
       const gpa = `0x${outcome.gpa.toString(16)}`;
       this.results.push({ mmio: true, gpa, len: String(bytes), write: outcome.write ? '1' : '0' });
-      if (++this.#mmioExits === MAX_RUNS) throw new Abandoned();
+      if (++this.#mmioExits === MAX_RUNS) throw new Abandoned(!outcome.write);
+      this.#port.completeRead();
     } else if (outcome.kind !== 'done') throw new Ended(outcome, gva);
   }
 
@@ -121,6 +137,13 @@ class StubRun {
     this.#check(outcome, gva, bytes);
     if (outcome.kind === 'mmio') this.#rax = filled(outcome.value, bytes);
     else this.#rax = this.#port.loaded(bytes);
+  }
+
+  /** The answer to the MMIO read of a loop that was given up arrives. */
+  answered(): void {
+    this.#port.completeRead();
+    this.#rax = filled(MMIO_ANSWER, 1);
+    this.fetch(STUB.reads + 2);
   }
 
   store(gva: Gva, bytes: number, value: Pte): void {
@@ -315,9 +338,27 @@ function deliver(port: GuestPort, code: number, user: boolean): AccessOutcome {
   return { kind: 'done' };
 }
 
+/**
+ * KVM finishes an unanswered read before anything else (complete_emulated_mmio), and with it goes back to
+ * where that read was: the loop `reads` goes on, with the new operation's registers.
+ */
+function resumeLoop(run: StubRun, op: string, words: readonly string[]): void {
+  run.answered();
+  const loops = op === 'reads' || op === 'writes';
+  const from = parseGva(words[1] ?? '');
+  if (Number.isNaN(from.vpn)) throw new DataError(`the guest loops for ever in '${op}'`);
+  const count = loops ? parseNumber(words[2] ?? '0') : FOREVER;
+  const stride = loops ? parseNumber(words[3] ?? '1') : 0;
+  const next = { vpn: from.vpn + stride, offset: from.offset };
+  if (count > 1) runLoop(run, 'reads', next, count - 1, stride);
+  if (!loops) throw new DataError(`the guest loops for ever at page ${from.vpn}`);
+}
+
 /** A guest operation of a script. */
 export class RecordedGuest {
   readonly #port: GuestPort;
+  /** An MMIO read of the loop `reads` waits for its answer. */
+  #reading = false;
 
   constructor(port: GuestPort) {
     this.#port = port;
@@ -338,11 +379,16 @@ export class RecordedGuest {
   #run(op: string, words: readonly string[], user: boolean): JsonObject[] {
     const run = new StubRun(this.#port, user);
     try {
-      runStub(run, op, words, this.#port);
+      const resumed = this.#reading;
+      this.#reading = false;
+      if (resumed) resumeLoop(run, op, words);
+      else runStub(run, op, words, this.#port);
       run.done();
     } catch (ended) {
-      if (ended instanceof Abandoned) run.results.push({ 'too-many-exits': true });
-      else if (ended instanceof Ended) run.results.push(this.#end(ended, user));
+      if (ended instanceof Abandoned) {
+        this.#reading = ended.reading;
+        run.results.push({ 'too-many-exits': true });
+      } else if (ended instanceof Ended) run.results.push(this.#end(ended, user));
       else throw ended;
     }
     return run.results;

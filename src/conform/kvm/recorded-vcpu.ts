@@ -189,6 +189,10 @@ export class RecordedVcpu implements GuestPort {
     this.#emit(EVENT_KVM_PAGE_FAULT, gfn, gpa % 4096, code, high);
   }
 
+  completeRead(): void {
+    this.#emulator.completeRead();
+  }
+
   loaded(bytes: number): Pte {
     const place = this.#place;
     if (place === null) throw new CoreBugError('what was read is not in memory');
