@@ -192,6 +192,9 @@ export class StepComparer {
   #zeroFlipped: Record<string, boolean> = {};
   readonly #pages: PageState[] = [];
   #shadowPages: readonly JsonObject[] = [];
+  /** The last recorded shadow pages, and states of pages, that a repeat had otherwise. */
+  #shadowPagesVary = false;
+  readonly #vary = new Set<number>();
   /** Steps after which no state was recorded. */
   readonly #unseen = new Set<number>();
   /** Our frames that ever back a slot page: the recorder knows them (strangers.ts). */
@@ -241,10 +244,13 @@ export class StepComparer {
     }
     this.#pageStates(step, ours, check);
     if (ours.pages.length > 0) this.#mapped = mappedFrames(ours);
-    if (step.shadow_pages !== undefined) this.#shadowPages = step.shadow_pages;
+    if (step.shadow_pages !== undefined) {
+      this.#shadowPages = step.shadow_pages;
+      this.#shadowPagesVary = !this.#compared('shadow_pages', step);
+    }
     const seen = step.kvm_counters_delta !== undefined && !this.#unseen.has(step.i);
     if (seen && this.#recording.npt === 0) {
-      if (this.#compared('shadow_pages', step)) {
+      if (this.#compared('shadow_pages', step) && !this.#shadowPagesVary) {
         check(
           2,
           'shadow pages',
@@ -341,8 +347,12 @@ export class StepComparer {
           : ends;
       for (const i of numbers) this.#pages[i] = state as unknown as PageState;
     }
-    for (const [i, state] of Object.entries(step.pages_changed ?? {}))
+    const varies = !this.#compared('pages_changed', step);
+    for (const [i, state] of Object.entries(step.pages_changed ?? {})) {
       this.#pages[Number(i)] = state;
+      if (varies) this.#vary.add(Number(i));
+      else this.#vary.delete(Number(i));
+    }
   }
 
   #pageStates(step: Step, ours: OurStep, check: Check): void {
@@ -356,7 +366,7 @@ export class StepComparer {
     };
     this.#pages.forEach((theirs, i) => {
       const mine = ours.pages[i];
-      if (mine === undefined) return;
+      if (mine === undefined || this.#vary.has(i)) return;
       put(1, i, `gpte ${theirs.gpte}`, `gpte ${mine.gpte}`);
       put(
         2,

@@ -183,6 +183,7 @@ export class RecordedMachine implements StepRunner {
     this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script);
     this.core.x.memcgDrainStock();
     this.core.x.memcgFlush(0);
+    this.core.x.memcgUpdated(history.updates);
   }
 
   next(seen: Seen = NOTHING): OurStep | null {
