@@ -1,7 +1,7 @@
 // A small VM over a real host mm: one vCPU, one address space with its leaf table at gfn PT, guest
 // page `vpn` mapped on request. The audit is one call away.
 import { MM_GENERATIONS } from '../../src/mm/generation.ts';
-import { FRAME_REFCOUNT } from '../../assembly/abi.ts';
+import { FRAME_REFCOUNT, HPTE_PFN_SHIFT } from '../../assembly/abi.ts';
 import { loadCore } from '../../src/core/load.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
@@ -73,7 +73,7 @@ export class SmallVm {
 
   /** References on the frame behind a gfn. */
   refcount(gfn: number): number {
-    const page = this.core.x.framePtr(this.hpte(gfn) >>> 6) >>> 0;
+    const page = this.core.x.framePtr(this.hpte(gfn) >>> HPTE_PFN_SHIFT) >>> 0;
     return this.core.mem.load32(page + FRAME_REFCOUNT);
   }
 

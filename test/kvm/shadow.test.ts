@@ -44,8 +44,8 @@ function anonymousMm(core: Core): MmHandle {
         core.x.doAnonymousPage(id, hvn, MAP_VM_WRITE);
         pte = core.x.hpteGet(id, hvn) >>> 0;
       }
-      core.x.getPage(pte >>> 6);
-      return t.done(at, pte >>> 6);
+      core.x.getPage(pte >>> HPTE_PFN_SHIFT);
+      return t.done(at, pte >>> HPTE_PFN_SHIFT);
     },
   };
 }
