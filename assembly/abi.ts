@@ -1046,6 +1046,16 @@ export const KVM_FEATURE_INVALIDATE_ON_INJECT: u32 = 16;
 export const KVM_FEATURE_GUP_WRITE: u32 = 32;
 /** An emulated write of a present, accessed leaf entry maps it at once (mmu_pte_write_new_pte, until 3.0). */
 export const KVM_FEATURE_UPDATE_PTE: u32 = 64;
+/** A walk of the guest's tables checks rights and sets A level by level (walk_addr, until 2.6.37). */
+export const KVM_FEATURE_STEPWISE_WALK: u32 = 0x80;
+/** Reserved bits of guest ptes are not looked at (until 2.6.30). */
+export const KVM_FEATURE_IGNORES_RESERVED: u32 = 0x400;
+/** A write at CPL 3 to a page that is shadowed ends the shadow instead of being emulated (mmu_unshadow). */
+export const KVM_FEATURE_USER_UNSHADOWS: u32 = 0x800;
+/** A supervisor's write under CR0.WP=0 maps a read-only page writable and leaves it the user's (until 2.6.35). */
+export const KVM_FEATURE_WP0_KEEPS_USER: u32 = 0x1000;
+/** Every change of a memslot takes write access from what it maps (until 2.6.35). */
+export const KVM_FEATURE_SLOT_PROTECTS: u32 = 0x2000;
 
 // ---- results of the fault path (arch/x86/kvm/mmu/mmu_internal.h) -----------------------------
 export const RET_PF_CONTINUE: u32 = 0;

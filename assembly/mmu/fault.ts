@@ -28,6 +28,8 @@ import {
   KVM_FEATURE_PREFETCH,
   KVM_FEATURE_SPTE_PINS,
   KVM_FEATURE_UPDATE_PTE,
+  KVM_FEATURE_USER_UNSHADOWS,
+  KVM_FEATURE_WP0_KEEPS_USER,
   KVM_INDIRECT_SHADOW_PAGES,
   KVM_INVALIDATE_IN_PROGRESS,
   KVM_LAST_PT_WRITE_COUNT,
@@ -141,11 +143,12 @@ import {
 import {
   gfnShadowed,
   markUnsync,
+  mmuUnprotectPage,
   prefetchInvalidGpte,
   spteUpdate,
   syncChildren,
-  syncPage,
   syncedAccess,
+  syncPage,
   tryToUnsyncPages,
   writeProtectGfn,
 } from './sync';
@@ -360,7 +363,6 @@ function settledSptep(vcpu: usize, gva: u64): Sptep {
 
 /** shadowMap() for an entry of settledSptep(): mmu_set_spte where no spte was. */
 function mapSettled(vcpu: usize, sptep: Sptep, pfn: Pfn, hostWritable: bool): u32 {
-  store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
   const slot = gfnToMemslot(gfn);
   const access =
@@ -372,7 +374,13 @@ function mapSettled(vcpu: usize, sptep: Sptep, pfn: Pfn, hostWritable: bool): u3
   const result = wrprot && write ? RET_PF_EMULATE : RET_PF_FIXED;
   noteInstalled(slot, sp, sptep, 1, access, gfn, pfn);
   ptePrefetch(vcpu, sptep);
+  resetForkDetector(result);
   return result;
+}
+
+/** A fault that is no write to a shadowed table starts the count of such writes over (until 2.6.38). */
+function resetForkDetector(result: u32): void {
+  if (result != RET_PF_EMULATE) store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
 }
 
 /** Level at which the host maps the page: 2 for a huge pmd (host_pfn_mapping_level). */
@@ -408,6 +416,7 @@ function isSelfChangeMapping(vcpu: usize, gfn: Gfn, access: u32, flags: u32): bo
 function wpAdjust(vcpu: usize, access: u32, flags: u32): u32 {
   if ((flags & ACCESS_KIND_MASK) != ACCESS_WRITE || (access & ACC_WRITE_MASK) != 0) return access;
   if ((load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0 || isUserAccess(flags)) return access;
+  if (hasFeature(KVM_FEATURE_WP0_KEEPS_USER)) return access | ACC_WRITE_MASK;
   access = (access | ACC_WRITE_MASK) & ~ACC_USER_MASK;
   if ((load<u32>(vcpu, VCPU_CR4) & CR4_SMEP) != 0) access &= ~ACC_EXEC_MASK;
   return access;
@@ -558,15 +567,22 @@ export function prefetchOne(vcpu: usize, sptep: Sptep): void {
   prefetchGpte(vcpu, sp, sptep, load<u64>(gptes + ((<usize>spteIndex(sptep)) << 3)), false);
 }
 
+/** mmu_unshadow: what a user process writes is no page table any more. */
+function unshadowForUser(vcpu: usize): void {
+  const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);
+  if ((flags & ACCESS_KIND_MASK) != ACCESS_WRITE || !isUserAccess(flags)) return;
+  mmuUnprotectPage(load<u32>(vcpu, VCPU_WALK_GFN));
+}
+
 /**
  * FNAME(fetch): maps the access that VCPU_WALK_* describes to the host page `pfn`. RET_PF_*;
  * RET_PF_REWALK when the guest's tables changed since the walk.
  */
 export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
+  if (hasFeature(KVM_FEATURE_USER_UNSHADOWS)) unshadowForUser(vcpu);
   const settled = settledSptep(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA));
   if (settled != 0) return mapSettled(vcpu, settled, pfn, hostWritable != 0);
   makeMmuPagesAvailable();
-  store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
   const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
@@ -596,6 +612,7 @@ export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
     hostWritable != 0,
   );
   if (result != RET_PF_SPURIOUS) ptePrefetch(vcpu, sptep);
+  resetForkDetector(result);
   return result;
 }
 

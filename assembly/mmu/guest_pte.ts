@@ -28,6 +28,7 @@ import {
   EFER_LMA,
   EFER_NXE,
   FEATURE_NO_GBPAGES,
+  KVM_FEATURE_IGNORES_RESERVED,
   PAGE_SHIFT,
   PFERR_FETCH_MASK,
   PFERR_PK_MASK,
@@ -52,6 +53,7 @@ import {
   VCPU_PKRU,
   VCPU_RFLAGS,
 } from '../abi';
+import { hasFeature } from './kvm';
 
 export const PT_PRESENT: u64 = (<u64>1) << (<u64>PT_PRESENT_BIT);
 export const PT_WRITABLE: u64 = (<u64>1) << (<u64>PT_WRITABLE_BIT);
@@ -95,6 +97,7 @@ export function isLastGpte(vcpu: usize, rootLevel: u32, level: u32, gpte: u64): 
 
 /** Bits that must be 0 in a present entry of this level (4.3 to 4.5, tables 4-4 to 4-20). */
 export function reservedGpteBits(vcpu: usize, rootLevel: u32, level: u32, gpte: u64): u64 {
+  if (hasFeature(KVM_FEATURE_IGNORES_RESERVED)) return 0;
   const maxPhyAddr = <u64>load<u32>(vcpu, VCPU_MAXPHYADDR);
   if (rootLevel == 2) {
     if (level == 1 || !isLastGpte(vcpu, rootLevel, level, gpte)) return 0;

@@ -6,7 +6,7 @@
 // Policy for A and D bits, KVM's: nothing is written until the whole walk has succeeded; then A is
 // set at every level walked, top down, and D in the leaf on a write. A walk that ends in a #PF
 // changes no entry. (A processor may leave A set in the upper entries of a walk that faults: SDM
-// vol. 3A, 4.8, permits both.)
+// vol. 3A, 4.8, permits both; so did KVM until 2.6.37, KVM_FEATURE_STEPWISE_WALK.)
 
 import {
   ACCESS_KIND_MASK,
@@ -22,6 +22,7 @@ import {
   HPTE_PROTNONE,
   HPTE_WRITE,
   HPTE_YOUNG,
+  KVM_FEATURE_STEPWISE_WALK,
   PAGE_SHIFT,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
@@ -74,6 +75,7 @@ import {
 } from './guest_pte';
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
 import { hpteGet, hpteOr } from '../mm/pte';
+import { hasFeature } from './kvm';
 import { gfnToMemslot, markPageDirty, slotReadonly } from './memslot';
 import { tableContent, walkCacheOn } from './walk_cache';
 
@@ -319,6 +321,11 @@ function walk(vcpu: usize, root: u32, gva: u64, flags: u32): u32 {
       return fault(vcpu, PFERR_PRESENT_MASK | PFERR_RSVD_MASK, flags);
     }
     access &= gpteAccess(gpte);
+    if (hasFeature(KVM_FEATURE_STEPWISE_WALK)) {
+      const error = permissionFault(vcpu, access, 0, flags);
+      if (error != 0) return finish(vcpu, WALK_FAULT, error);
+      if (!updateAccessedDirty(vcpu, level, level, root == 2 ? 4 : 8, 0)) return WALK_NEED_PAGE;
+    }
     if (isLastGpte(vcpu, root, level, gpte)) {
       return finishLeaf(vcpu, root, top, level, access, flags);
     }

@@ -5,11 +5,16 @@
 import {
   KVM_FEATURE_FLOOD_PER_PAGE,
   KVM_FEATURE_GUP_WRITE,
+  KVM_FEATURE_IGNORES_RESERVED,
   KVM_FEATURE_INVALIDATE_ON_INJECT,
   KVM_FEATURE_PREFETCH,
+  KVM_FEATURE_SLOT_PROTECTS,
   KVM_FEATURE_SPTE_PINS,
+  KVM_FEATURE_STEPWISE_WALK,
   KVM_FEATURE_UNSYNC,
   KVM_FEATURE_UPDATE_PTE,
+  KVM_FEATURE_USER_UNSHADOWS,
+  KVM_FEATURE_WP0_KEEPS_USER,
 } from '../../assembly/abi.ts';
 import { UsageError } from '../core/errors.ts';
 
@@ -36,7 +41,15 @@ export const KVM_GENERATIONS = {
     name: '2008',
     source: 'Linux 2.6.24/25 drivers/kvm/mmu.c; mmu notifiers v3 to v7, January and February 2008',
     meaning: 'every write to a shadowed table is emulated; sptes pin pages; no prefetch, no unsync',
-    features: KVM_FEATURE_SPTE_PINS | KVM_FEATURE_GUP_WRITE | KVM_FEATURE_UPDATE_PTE,
+    features:
+      KVM_FEATURE_SPTE_PINS |
+      KVM_FEATURE_GUP_WRITE |
+      KVM_FEATURE_UPDATE_PTE |
+      KVM_FEATURE_STEPWISE_WALK |
+      KVM_FEATURE_IGNORES_RESERVED |
+      KVM_FEATURE_USER_UNSHADOWS |
+      KVM_FEATURE_WP0_KEEPS_USER |
+      KVM_FEATURE_SLOT_PROTECTS,
     prevRoots: 0,
     releaseMarksAccessed: false,
     gupFast: false,

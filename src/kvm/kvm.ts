@@ -13,6 +13,7 @@ import {
   KVM_FEATURE_FLUSH_PAGES,
   EVENT_ZAP_ALL_FAST,
   KVM_FEATURE_PREFETCH,
+  KVM_FEATURE_SLOT_PROTECTS,
   KVM_FEATURE_SPTE_PINS,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
@@ -211,6 +212,13 @@ export class Kvm {
 
   /** KVM_SET_USER_MEMORY_REGION: creates, deletes or re-flags a slot. */
   setUserMemoryRegion(region: MemoryRegion): void {
+    this.#changeSlot(region);
+    if ((this.generation.features & KVM_FEATURE_SLOT_PROTECTS) === 0) return;
+    this.#writeProtect(region.gfn, region.npages);
+    this.core.x.flushTlbs();
+  }
+
+  #changeSlot(region: MemoryRegion): void {
     const { slot, gfn, npages, hvn } = region;
     const flags = region.flags ?? 0;
     const old = this.regions.find((r) => r.slot === slot);

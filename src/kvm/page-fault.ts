@@ -14,6 +14,7 @@ import {
   FOLL_UACCESS,
   EVENT_HVA_TO_PFN,
   EVENT_HVA_TO_PFN_RET,
+  KVM_LAST_PT_WRITE_COUNT,
   KVM_PFN_ERR_FAULT,
   PFERR_RSVD_MASK,
   RET_PF_RETRY,
@@ -204,6 +205,8 @@ function install(t: Task, at: number, vcpu: Vcpu): void {
 /** The guest's own tables do not permit the access. */
 function refuse(vcpu: Vcpu): number {
   const { core } = vcpu.kvm;
+  // "reset fork detector": an injected fault starts the count of writes to one table over.
+  core.mem.store32(vcpu.kvm.ptr + KVM_LAST_PT_WRITE_COUNT, 0);
   if (core.tracing) {
     core.emit(EVENT_GUEST_WALK_ERROR, core.mem.load32(vcpu.ptr + VCPU_WALK_ERROR), 0, 0, 0);
   }

@@ -1,9 +1,17 @@
 // The `2008` preset, rule by rule. Each test names where the rule stands: Linux 2.6.24's
 // drivers/kvm/mmu.c (and 2.6.25's arch/x86/kvm/mmu.c), or a mail of the thread by its Message-ID.
 import { expect, test } from 'vitest';
-import { ACCESS_READ, ACCESS_WRITE, HPTE_DIRTY, HPTE_YOUNG } from '../../assembly/abi.ts';
+import {
+  ACCESS_READ,
+  ACCESS_SUPERVISOR,
+  ACCESS_WRITE,
+  CR0_WP,
+  HPTE_DIRTY,
+  HPTE_YOUNG,
+  PFERR_RSVD_MASK,
+} from '../../assembly/abi.ts';
 import type { AgingName } from '../../src/mm/aging.ts';
-import { DATA, HVN, P, PT, SmallVm, U, W, A } from './machine.ts';
+import { DATA, HVN, P, PD, PDPT, PML4, PT, SmallVm, U, W, A, D } from './machine.ts';
 
 function touched(aging: AgingName = 'v3', kind = ACCESS_WRITE): SmallVm {
   const vm = new SmallVm('2008', aging);
@@ -120,4 +128,127 @@ test('pinned: reclaim never frees a page that a spte maps', () => {
   expect(vm.counted('evictions', () => vm.host.reclaim(64))).toBe(4);
   expect(vm.host.charged()).toBe(16);
   expect(vm.counted('shadow_page_faults', () => vm.access(3, ACCESS_READ))).toBe(0);
+});
+
+/** Bit 51 of an entry, beyond what the processor has, in the high word. */
+const RESERVED_HIGH = 1 << 19;
+/** A second leaf table, at entry 1 of the directory, and the first page that it maps. */
+const PT2 = 8;
+const SECOND = 512;
+
+function withSecondTable(generation = '2008'): SmallVm {
+  const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
+  vm.vcpu.writeGuestPte(PD, 1, (PT2 << 12) | P | W | U, 0);
+  vm.vcpu.writeGuestPte(PT2, 0, (DATA << 12) | P | W | U, 0);
+  vm.access(SECOND, ACCESS_WRITE);
+  vm.map(5, PT2);
+  return vm;
+}
+
+// 2.6.24 FNAME(walk_addr): "*ptep |= PT_ACCESSED_MASK" in the loop, after the entry's own rights.
+test('a walk that faults has set A in the entries that it passed', () => {
+  const upper = (vm: SmallVm) => [vm.gpte(PML4, 0), vm.gpte(PDPT, 0), vm.gpte(PD, 0)];
+  const old = new SmallVm('2008', 'v3');
+  old.map(5, DATA + 5, P | U);
+  expect(upper(old).map((gpte) => gpte & A)).toEqual([0, 0, 0]);
+  expect(old.access(5, ACCESS_WRITE).kind).toBe('guest_page_fault');
+  expect(upper(old).map((gpte) => gpte & A)).toEqual([A, A, A]);
+  expect(old.gpte(PT, 5) & A).toBe(0);
+
+  const later = new SmallVm('6.1', 'clear_flush_young');
+  expect(later.access(5, ACCESS_WRITE).kind).toBe('guest_page_fault');
+  expect(upper(later).map((gpte) => gpte & A)).toEqual([0, 0, 0]);
+});
+
+// 2.6.24 FNAME(set_pte_common): "if (user_fault) { mmu_unshadow(vcpu, gfn); goto unshadowed; }".
+test('a write at CPL 3 to a shadowed page ends the shadow, one at CPL 0 is emulated', () => {
+  const user = withSecondTable();
+  expect(user.core.x.gfnShadowed(PT2)).not.toBe(0);
+  expect(user.access(5, ACCESS_WRITE).kind).toBe('done');
+  expect(user.core.x.gfnShadowed(PT2)).toBe(0);
+  expect(user.spte(5) & W).toBe(W);
+  expect(user.audit()).toEqual([]);
+
+  const kernel = withSecondTable();
+  expect(kernel.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR).kind).toBe('done');
+  expect(kernel.core.x.gfnShadowed(PT2)).not.toBe(0);
+  expect(kernel.spte(5) & W).toBe(0);
+});
+
+// 2.6.24 FNAME(page_fault): the count of writes goes on only over writes to a shadowed table.
+test('faults that are themselves writes to one table count towards the third', () => {
+  const vm = withSecondTable();
+  const write = () => vm.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR);
+  expect(vm.counted('shadow_pages_flooded', write)).toBe(0);
+  expect(vm.counted('shadow_pages_flooded', write)).toBe(0);
+  expect(vm.counted('shadow_pages_flooded', write)).toBe(1);
+});
+
+// 2.6.24 FNAME(page_fault): inject_page_fault(), then last_pt_write_count = 0.
+test('an injected #PF between the writes starts the count over', () => {
+  const vm = touched();
+  vm.map(6, DATA + 6);
+  vm.map(7, DATA + 7);
+  expect(vm.access(9, ACCESS_READ).kind).toBe('guest_page_fault');
+  expect(vm.counted('shadow_pages_flooded', () => vm.map(8, DATA + 8))).toBe(0);
+});
+
+// 2.6.24 FNAME(set_pte_common): PT_WRITABLE for "write_fault && !is_write_protection(vcpu) && !user_fault";
+// PT_USER comes from the guest's rights.
+test('a supervisor write under CR0.WP=0 maps a read-only page writable and leaves it the user’s', () => {
+  const rights = (generation: string) => {
+    const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
+    vm.map(5, DATA + 5, P | U);
+    vm.vcpu.setRegisters({ cr0: vm.vcpu.cr0 & ~CR0_WP });
+    expect(vm.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR).kind).toBe('done');
+    expect(vm.gpte(PT, 5) & D).toBe(D);
+    return vm.spte(5) & (W | U);
+  };
+  expect(rights('2008')).toBe(W | U);
+  expect(rights('6.1')).toBe(W);
+});
+
+// 2.6.24 __kvm_mmu_free_some_pages: while fewer than KVM_REFILL_PAGES are free, the page at the end of
+// active_mmu_pages goes, to whose head new ones are added.
+test('when shadow pages run out, the oldest are taken first', () => {
+  const vm = new SmallVm('2008', 'v3', 1024, 512, 40);
+  const table = (i: number) => 100 + i;
+  for (let i = 1; i <= 60; i++) {
+    vm.vcpu.writeGuestPte(PD, i, (table(i) << 12) | P | W | U, 0);
+    vm.vcpu.writeGuestPte(table(i), 0, (DATA << 12) | P | W | U, 0);
+    expect(vm.access(i * 512, ACCESS_READ).kind).toBe('done');
+  }
+  expect(vm.stats.get('shadow_pages_recycled')).toBeGreaterThan(0);
+  const shadowed = Array.from({ length: 60 }, (_, i) => vm.core.x.gfnShadowed(table(i + 1)) !== 0);
+  const oldest = shadowed.indexOf(true);
+  expect(oldest).toBeGreaterThan(0);
+  expect(shadowed.slice(oldest).every((is) => is)).toBe(true);
+  expect(vm.audit()).toEqual([]);
+});
+
+// 2.6.24 kvm_vm_ioctl_set_memory_region: kvm_mmu_slot_remove_write_access(kvm, mem->slot) at its end.
+test('any change of a memslot takes write access from its sptes', () => {
+  const faults = (generation: string) => {
+    const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
+    vm.map(5, DATA + 5);
+    vm.access(5, ACCESS_WRITE);
+    vm.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 512, hvn: HVN });
+    expect(vm.audit()).toEqual([]);
+    return vm.counted('shadow_page_faults', () => vm.access(5, ACCESS_WRITE));
+  };
+  expect(faults('2008')).toBe(1);
+  expect(faults('6.1')).toBe(0);
+});
+
+// 2.6.24 FNAME(walk_addr) knows no reserved bits; is_rsvd_bits_set() came with 2.6.30 (commit 82725b20e22f).
+test('reserved bits of a guest pte are part of the address, not a fault', () => {
+  const access = (generation: string) => {
+    const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
+    vm.vcpu.writeGuestPte(PT, 5, ((DATA + 5) << 12) | P | W | U, RESERVED_HIGH);
+    return vm.access(5, ACCESS_READ);
+  };
+  expect(access('2008').kind).toBe('mmio');
+  const later = access('6.1');
+  expect(later.kind).toBe('guest_page_fault');
+  expect(later.code & PFERR_RSVD_MASK).not.toBe(0);
 });

@@ -1,7 +1,7 @@
 // A small VM over a real host mm: one vCPU, one address space with its leaf table at gfn PT, guest
 // page `vpn` mapped on request. The audit is one call away.
 import { MM_GENERATIONS } from '../../src/mm/generation.ts';
-import { FRAME_REFCOUNT, HPTE_PFN_SHIFT } from '../../assembly/abi.ts';
+import { FRAME_REFCOUNT, HPTE_PFN_SHIFT, PT_PRESENT_BIT, VCPU_ROOT } from '../../assembly/abi.ts';
 import { loadCore } from '../../src/core/load.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
@@ -32,7 +32,13 @@ export class SmallVm {
   readonly kvm: Kvm;
   readonly #records: number;
 
-  constructor(generation: string, aging: AgingName, frames = 1024, pages = 512) {
+  constructor(
+    generation: string,
+    aging: AgingName,
+    frames = 1024,
+    pages = 512,
+    maxShadowPages = 0,
+  ) {
     this.host = new Host(this.core, {
       frames,
       aging: AGING_PRESETS[aging],
@@ -41,7 +47,7 @@ export class SmallVm {
     this.mm = this.host.createMm();
     this.mm.mmap({ hvn: HVN, npages: pages });
     const preset = AGING_PRESETS[aging];
-    this.kvm = new Kvm({ core: this.core, mm: this.mm, aging: preset, generation });
+    this.kvm = new Kvm({ core: this.core, mm: this.mm, aging: preset, generation, maxShadowPages });
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: pages, hvn: HVN });
     this.#records = this.core.x.arenaAlloc(4096) >>> 0;
     this.vcpu.writeGuestPte(PML4, 0, (PDPT << 12) | P | W | U, 0);
@@ -64,6 +70,23 @@ export class SmallVm {
     this.core.mem.store32(this.#records, (vpn << 12) | kind);
     this.core.mem.store32(this.#records + 4, 0);
     return { ...this.vcpu.run(this.#records, 1) };
+  }
+
+  /** Low word of entry `index` of a guest table. */
+  gpte(table: number, index: number): number {
+    return this.core.mem.load32((this.core.x.guestPagePtr(table) >>> 0) + index * 8);
+  }
+
+  /** Low word of the spte of page `vpn`, 0 when there is none. */
+  spte(vpn: number): number {
+    const { mem } = this.core;
+    let table = mem.load32(this.vcpu.ptr + VCPU_ROOT);
+    for (let level = 4; level > 1; level--) {
+      const lo = mem.load32(table + ((vpn >>> (9 * (level - 1))) & 511) * 8);
+      if ((lo & (1 << PT_PRESENT_BIT)) === 0) return 0;
+      table = (lo & 0xfffff000) >>> 0;
+    }
+    return mem.load32(table + (vpn & 511) * 8);
   }
 
   /** Host pte behind a gfn. */
