@@ -390,7 +390,10 @@ export function lruSetFlags(pfn: Pfn, set: u32, clear: u32): void {
   if (list >= LRU_GEN_FIRST && list < LRU_POLICY_FIRST) {
     // A page in a generation moves when it becomes unevictable or changes its type.
     const inType: u32 = list & 1 ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON;
-    if ((target & ~(<u32>1)) != inType) lruMove(pfn, target);
+    if ((target & ~(<u32>1)) == inType) return;
+    lruMove(pfn, target);
+    // lru_gen_del_folio() has called it active if it was young.
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~clear, FRAME_FLAGS);
     return;
   }
   if (target != (flags & PG_LIST_MASK) >> PG_LIST_SHIFT) lruMove(pfn, target);

@@ -6,6 +6,7 @@ import {
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_PROTNONE,
   HPTE_WRITE,
   HPTE_YOUNG,
   KVM_MEM_LOG_DIRTY_PAGES,
@@ -251,7 +252,7 @@ function hpteOfGfn(gfn: Gfn): u32 {
  *  present (fault it in first) or no slot holds the gfn. */
 export function guestPagePtr(gfn: Gfn): usize {
   const hpte = hpteOfGfn(gfn);
-  if ((hpte & HPTE_PRESENT) == 0) return 0;
+  if ((hpte & (HPTE_PRESENT | HPTE_PROTNONE)) != HPTE_PRESENT) return 0;
   return frameContentPtr(hpte >> HPTE_PFN_SHIFT);
 }
 

@@ -251,19 +251,19 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
   const ignore =
     ROLE_LEVEL_MASK | (ACC_ALL << ROLE_ACCESS_SHIFT) | ((<u32>3) << ROLE_QUADRANT_SHIFT);
   if (root != 0 && ((load<u32>(sp, SP_ROLE) ^ load<u32>(root, SP_ROLE)) & ~ignore) != 0) return -1;
-  const gptes = guestPagePtr(load<u32>(sp, SP_GFN));
-  if (gptes == 0) return -1;
+  let gptes: usize = 0;
   const table = spTable(sp);
   const rootLevel = pagingRootLevel(vcpu);
   let flush: i32 = 0;
-  let read = false;
   for (let i: u32 = 0; i < 512; i++) {
     const sptep = table + ((<usize>i) << 3);
     const spte = load<u64>(sptep);
     if (spte == 0) continue;
-    if (!read) {
+    if (gptes == 0) {
+      // The guest's table is read as long as there is something to sync.
+      gptes = guestPagePtr(load<u32>(sp, SP_GFN));
+      if (gptes == 0) return -1;
       guestTablePtr(load<u32>(sp, SP_GFN));
-      read = true;
     }
     const gpte = load<u64>(gptes + ((<usize>i) << 3));
     if (prefetchInvalidGpte(vcpu, sptep, gpte)) {

@@ -69,6 +69,13 @@ export const KVM_GENERATIONS = {
   },
 } as const satisfies Record<string, KvmGeneration>;
 
+/**
+ * What a generation does otherwise than the architecture says (reserved bits, CR0.WP=0, error codes of walks);
+ * a VM made with `quirks: false` goes without.
+ */
+export const KVM_QUIRKS =
+  KVM_FEATURE_STEPWISE_WALK | KVM_FEATURE_IGNORES_RESERVED | KVM_FEATURE_WP0_KEEPS_USER;
+
 /** Name of a generation. */
 export type KvmGenerationName = keyof typeof KVM_GENERATIONS;
 

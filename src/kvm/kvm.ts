@@ -35,7 +35,7 @@ import type { MmHandle } from '../mm/mm.ts';
 import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { Task } from '../sched/task.ts';
 import { type FaultProtocol, faultCheck, faultProtocolOf } from './fault-protocol.ts';
-import { kvmGeneration, type KvmGeneration } from './generation.ts';
+import { KVM_QUIRKS, kvmGeneration, type KvmGeneration } from './generation.ts';
 import { kvmNotifier } from './notifier.ts';
 import { StraightRuns } from './straight.ts';
 import { Vcpu } from './vcpu.ts';
@@ -85,6 +85,8 @@ export interface KvmOptions {
   readonly quickFaults?: boolean;
   /** Limit of shadow pages; default 0, none. */
   readonly maxShadowPages?: number;
+  /** Whether the generation's deviations from the architecture are kept (KVM_QUIRKS). Default true. */
+  readonly quirks?: boolean;
   /** log2 of the hash chains for shadow pages; default 12. */
   readonly hashShift?: number;
 }
@@ -153,8 +155,11 @@ export class Kvm {
     this.touch = aging.touch === 'pte-young' ? TOUCH_PTE_YOUNG : TOUCH_FOLIO_REFERENCED;
     const pins = aging.kvm.pinsPages ? KVM_FEATURE_SPTE_PINS : 0;
     const flush = options.flushScope === 'pages' ? KVM_FEATURE_FLUSH_PAGES : 0;
-    const ahead = options.prefetch === false ? ~KVM_FEATURE_PREFETCH : ~0;
-    core.x.kvmInit((this.generation.features & ahead) | pins | flush, options.maxShadowPages ?? 0);
+    const without =
+      (options.prefetch === false ? KVM_FEATURE_PREFETCH : 0) |
+      (options.quirks === false ? KVM_QUIRKS : 0);
+    const features = (this.generation.features & ~without) | pins | flush;
+    core.x.kvmInit(features, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled((options.adBits ?? aging.kvm.mkold !== 'access-track') ? 0 : 1);
     this.straight = new StraightRuns(this, this.#initQuickFaults(options.quickFaults ?? true));
     const every = aging.kvm.shrinkEvery;

@@ -63,6 +63,8 @@ export class Ksm {
    */
   scan(passes: number, drainAll: () => void): void {
     for (let pass = 0; pass < passes; pass++) {
+      // scan_get_next_rmap_item() has nothing to drain for when no mm is registered.
+      if (this.#known.size === 0) return;
       drainAll();
       if (!this.#pass()) return;
     }

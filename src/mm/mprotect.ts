@@ -34,7 +34,7 @@ const ARGUMENT = 3;
 const BEFORE = 4;
 const CURSOR = 4;
 const CHANGED = 5;
-/** The ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
+/** mprotectRange(): the ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
 const FLUSH = 5;
 const FLUSH_END = 6;
 const CALLEE = 7;
@@ -48,9 +48,10 @@ const LOCKED_READONLY = VM_LOCKED | VM_WRITE | VM_SHARED;
 
 /**
  * change_protection: the ptes of [s[at + 1], s[at + 2]) get the rights s[at + 3] = VM_READ | VM_WRITE, in
- * an area that had s[at + 4]. v3 as posted did not tell the notifiers.
+ * an area that had s[at + 4]; which TLBs must forget is gathered in the frame at `gather`. v3 as posted did not
+ * tell the notifiers.
  */
-export function changeProtection(t: Task, at: number, mm: Mm): boolean {
+function changeProtection(t: Task, at: number, mm: Mm, gather: number): boolean {
   const s = t.stack;
   const event = abi.MMU_NOTIFY_PROTECTION_VMA;
   const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
@@ -64,7 +65,7 @@ export function changeProtection(t: Task, at: number, mm: Mm): boolean {
       s[at] = 2;
     case 2:
       if (!t.lock(at, 2, lockPte(mm.id))) return false;
-      protect(s, at, mm);
+      protect(s, at, mm, gather);
       t.unlock(lockPte(mm.id));
       notify(s, at, ranged ? MN_INVALIDATE_RANGE_END : MN_INVALIDATE_RANGE, event);
       if (t.preempt(at, 3, 'change_protection: the ptes are changed')) return false;
@@ -89,8 +90,8 @@ function protectionOf(rights: number): number {
   return (rights & VM_READ) !== 0 ? abi.PROTECT_READ : abi.PROTECT_NONE;
 }
 
-/** Changes the ptes, and notes which the TLBs must forget. */
-function protect(s: Int32Array, at: number, mm: Mm): void {
+/** Changes the ptes, and gathers which the TLBs must forget (one mmu_gather for the whole call). */
+function protect(s: Int32Array, at: number, mm: Mm, gather: number): void {
   const { x } = mm.host.core;
   const start = s[at + START] as number;
   const end = s[at + END] as number;
@@ -101,8 +102,9 @@ function protect(s: Int32Array, at: number, mm: Mm): void {
   // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
   if (((s[at + BEFORE] as number) & VM_READ) === 0) first = last;
   else if ((rights & VM_READ) === 0) [first, last] = presentIn(mm, start, end);
-  s[at + FLUSH] = first;
-  s[at + FLUSH_END] = last;
+  if (first === last) return;
+  s[gather + FLUSH] = Math.min(s[gather + FLUSH] as number, first);
+  s[gather + FLUSH_END] = Math.max(s[gather + FLUSH_END] as number, last);
 }
 
 /**
@@ -219,8 +221,7 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         s[at] = 2;
       }
       case 2:
-        if (!changeProtection(t, at + CALLEE, mm)) return false;
-        joinFlush(s, at);
+        if (!changeProtection(t, at + CALLEE, mm, at)) return false;
         s[at] = 1;
         continue;
       case FLUSHING:
@@ -229,15 +230,6 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         return t.done(at, 0);
     }
   }
-}
-
-/** What one area's ptes need goes into the flush of the whole call (one mmu_gather). */
-function joinFlush(s: Int32Array, at: number): void {
-  const first = s[at + CALLEE + FLUSH] as number;
-  const last = s[at + CALLEE + FLUSH_END] as number;
-  if (first === last) return;
-  s[at + FLUSH] = Math.min(s[at + FLUSH] as number, first);
-  s[at + FLUSH_END] = Math.max(s[at + FLUSH_END] as number, last);
 }
 
 /** Whether the flush at the end tells the notifiers. */

@@ -135,9 +135,47 @@ const RESERVED_HIGH = 1 << 19;
 /** A second leaf table, at entry 1 of the directory, and the first page that it maps. */
 const PT2 = 8;
 const SECOND = 512;
+/** Leaf tables of many, from this gfn on. */
+const FIRST_TABLE = 100;
+
+/** A VM of a generation with the aging protocol of its time. */
+function madeAs(generation: string): SmallVm {
+  return new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
+}
+
+function upper(vm: SmallVm): number[] {
+  return [vm.gpte(PML4, 0), vm.gpte(PDPT, 0), vm.gpte(PD, 0)];
+}
+
+/** W and U of the spte of a read-only user page that a supervisor wrote under CR0.WP=0. */
+function rightsUnderWp0(generation: string): number {
+  const vm = madeAs(generation);
+  vm.map(5, DATA + 5, P | U);
+  vm.vcpu.setRegisters({ cr0: vm.vcpu.cr0 & ~CR0_WP });
+  expect(vm.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR).kind).toBe('done');
+  expect(vm.gpte(PT, 5) & D).toBe(D);
+  return vm.spte(5) & (W | U);
+}
+
+/** Shadow faults of a write to a mapped page after its memslot was set to what it is. */
+function faultsAfterSlotChange(generation: string): number {
+  const vm = madeAs(generation);
+  vm.map(5, DATA + 5);
+  vm.access(5, ACCESS_WRITE);
+  vm.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 512, hvn: HVN });
+  expect(vm.audit()).toEqual([]);
+  return vm.counted('shadow_page_faults', () => vm.access(5, ACCESS_WRITE));
+}
+
+/** A read through a guest pte with a reserved bit. */
+function reservedAccess(generation: string) {
+  const vm = madeAs(generation);
+  vm.vcpu.writeGuestPte(PT, 5, ((DATA + 5) << 12) | P | W | U, RESERVED_HIGH);
+  return vm.access(5, ACCESS_READ);
+}
 
 function withSecondTable(generation = '2008'): SmallVm {
-  const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
+  const vm = madeAs(generation);
   vm.vcpu.writeGuestPte(PD, 1, (PT2 << 12) | P | W | U, 0);
   vm.vcpu.writeGuestPte(PT2, 0, (DATA << 12) | P | W | U, 0);
   vm.access(SECOND, ACCESS_WRITE);
@@ -147,7 +185,6 @@ function withSecondTable(generation = '2008'): SmallVm {
 
 // 2.6.24 FNAME(walk_addr): "*ptep |= PT_ACCESSED_MASK" in the loop, after the entry's own rights.
 test('a walk that faults has set A in the entries that it passed', () => {
-  const upper = (vm: SmallVm) => [vm.gpte(PML4, 0), vm.gpte(PDPT, 0), vm.gpte(PD, 0)];
   const old = new SmallVm('2008', 'v3');
   old.map(5, DATA + 5, P | U);
   expect(upper(old).map((gpte) => gpte & A)).toEqual([0, 0, 0]);
@@ -178,7 +215,7 @@ test('a write at CPL 3 to a shadowed page ends the shadow, one at CPL 0 is emula
 // 2.6.24 FNAME(page_fault): the count of writes goes on only over writes to a shadowed table.
 test('faults that are themselves writes to one table count towards the third', () => {
   const vm = withSecondTable();
-  const write = () => vm.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR);
+  const write = (): unknown => vm.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR);
   expect(vm.counted('shadow_pages_flooded', write)).toBe(0);
   expect(vm.counted('shadow_pages_flooded', write)).toBe(0);
   expect(vm.counted('shadow_pages_flooded', write)).toBe(1);
@@ -196,30 +233,24 @@ test('an injected #PF between the writes starts the count over', () => {
 // 2.6.24 FNAME(set_pte_common): PT_WRITABLE for "write_fault && !is_write_protection(vcpu) && !user_fault";
 // PT_USER comes from the guest's rights.
 test('a supervisor write under CR0.WP=0 maps a read-only page writable and leaves it the user’s', () => {
-  const rights = (generation: string) => {
-    const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
-    vm.map(5, DATA + 5, P | U);
-    vm.vcpu.setRegisters({ cr0: vm.vcpu.cr0 & ~CR0_WP });
-    expect(vm.access(5, ACCESS_WRITE | ACCESS_SUPERVISOR).kind).toBe('done');
-    expect(vm.gpte(PT, 5) & D).toBe(D);
-    return vm.spte(5) & (W | U);
-  };
-  expect(rights('2008')).toBe(W | U);
-  expect(rights('6.1')).toBe(W);
+  expect(rightsUnderWp0('2008')).toBe(W | U);
+  expect(rightsUnderWp0('6.1')).toBe(W);
 });
 
 // 2.6.24 __kvm_mmu_free_some_pages: while fewer than KVM_REFILL_PAGES are free, the page at the end of
 // active_mmu_pages goes, to whose head new ones are added.
 test('when shadow pages run out, the oldest are taken first', () => {
   const vm = new SmallVm('2008', 'v3', 1024, 512, 40);
-  const table = (i: number) => 100 + i;
   for (let i = 1; i <= 60; i++) {
-    vm.vcpu.writeGuestPte(PD, i, (table(i) << 12) | P | W | U, 0);
-    vm.vcpu.writeGuestPte(table(i), 0, (DATA << 12) | P | W | U, 0);
+    vm.vcpu.writeGuestPte(PD, i, ((FIRST_TABLE + i) << 12) | P | W | U, 0);
+    vm.vcpu.writeGuestPte(FIRST_TABLE + i, 0, (DATA << 12) | P | W | U, 0);
     expect(vm.access(i * 512, ACCESS_READ).kind).toBe('done');
   }
   expect(vm.stats.get('shadow_pages_recycled')).toBeGreaterThan(0);
-  const shadowed = Array.from({ length: 60 }, (_, i) => vm.core.x.gfnShadowed(table(i + 1)) !== 0);
+  const shadowed = Array.from(
+    { length: 60 },
+    (_, i) => vm.core.x.gfnShadowed(FIRST_TABLE + i + 1) !== 0,
+  );
   const oldest = shadowed.indexOf(true);
   expect(oldest).toBeGreaterThan(0);
   expect(shadowed.slice(oldest).every((is) => is)).toBe(true);
@@ -228,27 +259,14 @@ test('when shadow pages run out, the oldest are taken first', () => {
 
 // 2.6.24 kvm_vm_ioctl_set_memory_region: kvm_mmu_slot_remove_write_access(kvm, mem->slot) at its end.
 test('any change of a memslot takes write access from its sptes', () => {
-  const faults = (generation: string) => {
-    const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
-    vm.map(5, DATA + 5);
-    vm.access(5, ACCESS_WRITE);
-    vm.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: 512, hvn: HVN });
-    expect(vm.audit()).toEqual([]);
-    return vm.counted('shadow_page_faults', () => vm.access(5, ACCESS_WRITE));
-  };
-  expect(faults('2008')).toBe(1);
-  expect(faults('6.1')).toBe(0);
+  expect(faultsAfterSlotChange('2008')).toBe(1);
+  expect(faultsAfterSlotChange('6.1')).toBe(0);
 });
 
 // 2.6.24 FNAME(walk_addr) knows no reserved bits; is_rsvd_bits_set() came with 2.6.30 (commit 82725b20e22f).
 test('reserved bits of a guest pte are part of the address, not a fault', () => {
-  const access = (generation: string) => {
-    const vm = new SmallVm(generation, generation === '2008' ? 'v3' : 'clear_flush_young');
-    vm.vcpu.writeGuestPte(PT, 5, ((DATA + 5) << 12) | P | W | U, RESERVED_HIGH);
-    return vm.access(5, ACCESS_READ);
-  };
-  expect(access('2008').kind).toBe('mmio');
-  const later = access('6.1');
+  expect(reservedAccess('2008').kind).toBe('mmio');
+  const later = reservedAccess('6.1');
   expect(later.kind).toBe('guest_page_fault');
   expect(later.code & PFERR_RSVD_MASK).not.toBe(0);
 });
