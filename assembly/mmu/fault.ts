@@ -567,11 +567,19 @@ export function prefetchOne(vcpu: usize, sptep: Sptep): void {
   prefetchGpte(vcpu, sp, sptep, load<u64>(gptes + ((<usize>spteIndex(sptep)) << 3)), false);
 }
 
-/** mmu_unshadow: what a user process writes is no page table any more. */
+/**
+ * mmu_unshadow: what a user process writes is no page table any more. A table of the very walk is one: its
+ * shadow would be made anew at once, so that write is emulated.
+ */
 function unshadowForUser(vcpu: usize): void {
   const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);
   if ((flags & ACCESS_KIND_MASK) != ACCESS_WRITE || !isUserAccess(flags)) return;
-  mmuUnprotectPage(load<u32>(vcpu, VCPU_WALK_GFN));
+  const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
+  const root = pagingRootLevel(vcpu);
+  for (let level = load<u32>(vcpu, VCPU_WALK_LEVEL); level <= root; level++) {
+    if (load<u32>(vcpu + ((<usize>level) << 2), VCPU_WALK_TABLE_GFN) == gfn) return;
+  }
+  mmuUnprotectPage(gfn);
 }
 
 /**
