@@ -991,6 +991,9 @@ export const SP_LINK_PREV: u32 = 44;
 export const SP_PRESENT: u32 = 48;
 /** Chain of pages to free (kvm_mmu_commit_zap_page). */
 export const SP_INVALID_NEXT: u32 = 52;
+/** Where a leaf table translates from (flush.ts): its gva's bits from 21 on, and when they were found. */
+export const SP_GVA_BASE: u32 = 56;
+export const SP_GVA_EPOCH: u32 = 60;
 /** 512 bits: which children are, or contain, unsync pages. */
 export const SP_UNSYNC_BITMAP: u32 = 64;
 /** 512 bits: which sptes are shadow-present. */

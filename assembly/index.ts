@@ -115,6 +115,7 @@ export { tlbSelect } from './tlb/tags';
 export { lastWalkPfn } from './access_path';
 export { accessHit, runBatch } from './run';
 export { faultInstall, faultTranslate } from './mmu/page_fault';
+export { filemapMap, filemapRead } from './mm/filemap_fault';
 export { gupPlain } from './mm/gup';
 export { clockAdvance, deviceRead, devices, deviceWrite } from './mm/device';
 export { quickFaultInit } from './mmu/quick_fault';
@@ -145,8 +146,6 @@ export {
   doAnonymousPage,
   faultClassify,
   faultPresent,
-  filemapMap,
-  filemapRead,
   followPage,
   mapZeroPage,
   mmOut,

@@ -25,7 +25,17 @@ import {
   frameSetContent,
   getPage,
 } from './frame';
-import { hpteGet, hpteNextMapped, hpteSet, mmCreate, mmDestroy } from './pte';
+import {
+  hpteGet,
+  hpteNextMapped,
+  hpteSet,
+  hpteSetAt,
+  leafPmdp,
+  mmCreate,
+  mmDestroy,
+  mmUsed,
+  ptepAt,
+} from './pte';
 
 /** Id of the content table of each file. */
 const CONTENTS: usize = memory.data(1024, 8);
@@ -69,7 +79,12 @@ export function fileDestroy(file: u32): void {
 
 /** The cached page at an offset, or 0. */
 export function filemapGet(file: u32, offset: u32): Pfn {
-  const entry = hpteGet(file, offset);
+  return filemapGetAt(offset, leafPmdp(file, offset));
+}
+
+/** The same with the pmd entry of the cache's table, or 0. */
+export function filemapGetAt(offset: u32, pmdp: usize): Pfn {
+  const entry = pmdp == 0 ? 0 : load<u32>(ptepAt(pmdp, offset));
   return entry & HPTE_PRESENT ? entry >> HPTE_PFN_SHIFT : 0;
 }
 
@@ -81,10 +96,15 @@ export function filemapShadow(file: u32, offset: u32): u32 {
 
 /** Adds a page to the cache. */
 export function filemapAdd(pfn: Pfn, file: u32, offset: u32): void {
+  filemapAddAt(pfn, file, offset, leafPmdp(file, offset));
+}
+
+/** The same with the pmd entry of the cache's table, or 0. */
+export function filemapAddAt(pfn: Pfn, file: u32, offset: u32, pmdp: usize): void {
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_MAPCOUNT) | (file << FRAME_FILE_SHIFT), FRAME_MAPCOUNT);
   store<u32>(page, offset, FRAME_PRIVATE);
-  hpteSet(file, offset, HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT));
+  hpteSetAt(file, offset, pmdp, HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT));
   getPage(pfn);
 }
 
@@ -110,6 +130,8 @@ export function fileWrite(pfn: Pfn): void {
   const contents = contentsOf(pageFile(pfn));
   const offset = load<u32>(page, FRAME_PRIVATE);
   const content = frameContent(pfn);
+  // A file of zeros that stays one.
+  if (content == 0 && mmUsed(contents) == 0) return;
   const old = hpteGet(contents, offset);
   if ((content | old) == 0) return;
   hpteSet(contents, offset, contentCopy(content));
@@ -118,7 +140,9 @@ export function fileWrite(pfn: Pfn): void {
 
 /** The page gets the file's content at an offset. */
 export function fileRead(pfn: Pfn, file: u32, offset: u32): void {
-  const content = hpteGet(contentsOf(file), offset);
+  const contents = contentsOf(file);
+  if (mmUsed(contents) == 0) return;
+  const content = hpteGet(contents, offset);
   if (content != 0) frameSetContent(pfn, contentCopy(content));
 }
 

@@ -240,6 +240,13 @@ function frameClear(page: usize): void {
   store<u32>(page, 0, FRAME_RMAP);
 }
 
+/** Frees a page whose references are all the caller's, and are dropped with it. */
+export function freePage(pfn: Pfn): void {
+  const page = framePtr(folioOf(pfn));
+  store<u32>(page, 0, FRAME_REFCOUNT);
+  frameFree(folioOf(pfn), page);
+}
+
 /** Takes a reference (get_page). */
 export function getPage(pfn: Pfn): void {
   if (pfn == ZERO_PFN) return;

@@ -24,24 +24,24 @@ import {
 } from '../abi';
 import { isTracing } from '../events';
 import { Hvn, Pfn } from '../types';
-import { filemapGet } from './filemap';
+import { filemapGetAt } from './filemap';
+import { filemapMapAt, filemapReadAt } from './filemap_fault';
 import { framesCharged } from './frame';
 import {
-  doAnonymousPage,
+  doAnonymousPageAt,
+  faultBegin,
   faultClassify,
   faultPresent,
-  filemapMap,
-  filemapRead,
-  followPage,
+  followAt,
   mapZeroPage,
   outRead,
   outWord,
   swapinBegin,
-  swapinMap,
+  swapinMapAt,
   wpReuse,
   wpSurelyReuses,
 } from './memory';
-import { hpteGet } from './pte';
+import { hpteGet, leafPmdp, ptepAt } from './pte';
 import { swapCacheLookup } from './swap';
 
 /** Notes for the host that a device was read: which, and where. */
@@ -51,33 +51,42 @@ function noteRead(device: u32, place: u32): void {
 }
 
 /** A page of a file: FILE and FILE_MAP of the protocol. */
-function fileFault(mm: u32, hvn: Hvn, args: u32, file: u32, offset: u32, room: bool): u32 {
-  if (!room && filemapGet(file, offset) == 0) return GUP_CHARGE;
-  const found = filemapRead(file, offset, args);
+function fileFault(
+  mm: u32,
+  hvn: Hvn,
+  pmdp: usize,
+  args: u32,
+  file: u32,
+  offset: u32,
+  room: bool,
+): u32 {
+  const cache = leafPmdp(file, offset);
+  if (!room && filemapGetAt(offset, cache) == 0) return GUP_CHARGE;
+  const found = filemapReadAt(file, offset, args, cache);
   if (found == 0) return GUP_SLOW;
   if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_FILE, offset);
-  filemapMap(mm, hvn, found & ~IO_MAJOR, args);
+  filemapMapAt(mm, hvn, pmdp, found & ~IO_MAJOR, args);
   return 0;
 }
 
 /** A page in swap: SWAP and SWAP_MAP. */
-function swapFault(mm: u32, hvn: Hvn, args: u32, slot: u32, room: bool): u32 {
+function swapFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32, slot: u32, room: bool): u32 {
   if (!room && swapCacheLookup(slot) == 0) return GUP_CHARGE;
   const found = swapinBegin(slot, args);
   if (found == 0 || found == IO_BUSY) return GUP_SLOW;
   if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_SWAP, slot);
-  swapinMap(mm, hvn, found & ~IO_MAJOR, args);
+  swapinMapAt(mm, hvn, pmdp, found & ~IO_MAJOR, args);
   return 0;
 }
 
 /** A page that never was: ANON. */
-function anonFault(mm: u32, hvn: Hvn, args: u32, room: bool): u32 {
+function anonFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32, room: bool): u32 {
   if ((args & (MAP_ZERO_PAGE | MAP_WRITE_FAULT)) == MAP_ZERO_PAGE) {
     mapZeroPage(mm, hvn);
     return 0;
   }
   if (!room) return GUP_CHARGE;
-  return doAnonymousPage(mm, hvn, args) == 0 ? GUP_SLOW : 0;
+  return doAnonymousPageAt(mm, hvn, pmdp, args) == 0 ? GUP_SLOW : 0;
 }
 
 /** A write to a present pte that permits no write, of a page that needs no copy: PRESENT. */
@@ -104,22 +113,43 @@ export function gupPlain(
   limit: u32,
 ): Pfn {
   outWord(GUP_OUT_READ, GUP_NO_READ);
-  const present = followPage(mm, hvn, foll);
+  const pmdp = leafPmdp(mm, hvn);
+  const present = followAt(mm, hvn, pmdp, foll);
   if (present != FOLLOW_NONE) return present;
-  const entry = hpteGet(mm, hvn);
+  return gupAbsent(mm, hvn, pmdp, foll, args, file, offset, limit);
+}
+
+/** The same after followPage() found nothing, with the pmd entry of the page, or 0. */
+export function gupAbsent(
+  mm: u32,
+  hvn: Hvn,
+  pmdp: usize,
+  foll: u32,
+  args: u32,
+  file: u32,
+  offset: u32,
+  limit: u32,
+): Pfn {
+  outWord(GUP_OUT_READ, GUP_NO_READ);
+  const entry = pmdp == 0 ? hpteGet(mm, hvn) : load<u32>(ptepAt(pmdp, hvn));
   const copies = file != 0 && (args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT;
   if (isTracing() || (entry == 0 && copies)) return GUP_SLOW;
   if ((entry & HPTE_PRESENT) != 0) {
-    return presentFault(mm, hvn, args, entry) == 0 ? followPage(mm, hvn, foll) : GUP_SLOW;
+    return presentFault(mm, hvn, args, entry) == 0 ? followAt(mm, hvn, pmdp, foll) : GUP_SLOW;
   }
   // The fault is counted once, before room is made for it.
   const made = (args & MAP_ROOM_MADE) != 0;
-  if (!made) faultClassify(mm, hvn);
+  if (!made) {
+    if (pmdp == 0) faultClassify(mm, hvn);
+    else faultBegin();
+  }
   const unlimited = made || (args & MAP_CHARGED) == 0;
   const room = unlimited || framesCharged() < limit;
   let done: u32 = 0;
-  if (entry != 0) done = swapFault(mm, hvn, args, entry >> HPTE_PFN_SHIFT, room);
-  else if (file != 0) done = fileFault(mm, hvn, args, file, offset, room);
-  else done = anonFault(mm, hvn, args, unlimited || framesCharged() + outRead(1) < limit);
-  return done == 0 ? followPage(mm, hvn, foll) : done;
+  if (entry != 0) done = swapFault(mm, hvn, pmdp, args, entry >> HPTE_PFN_SHIFT, room);
+  else if (file != 0) done = fileFault(mm, hvn, pmdp, args, file, offset, room);
+  else done = anonFault(mm, hvn, pmdp, args, unlimited || framesCharged() + outRead(1) < limit);
+  if (done != 0) return done;
+  // The leaf table may be new.
+  return followAt(mm, hvn, pmdp != 0 ? pmdp : leafPmdp(mm, hvn), foll);
 }

@@ -115,8 +115,10 @@ export function lruAdd(pfn: Pfn, list: u32): void {
 
 /** Links a page as the newest of a list. */
 export function lruLink(pfn: Pfn, list: u32): void {
-  const page = link(pfn, list);
-  const head = headOf(list);
+  linkFirst(link(pfn, list), pfn, headOf(list));
+}
+
+function linkFirst(page: usize, pfn: Pfn, head: usize): void {
   const first = load<u32>(head, HEAD_FIRST);
   store<u32>(page, first, FRAME_LRU_NEXT);
   store<u32>(page, 0, FRAME_LRU_PREV);
@@ -156,16 +158,41 @@ export function lruUnlink(pfn: Pfn): void {
   const flags = load<u32>(page, FRAME_FLAGS);
   assert((flags & PG_LRU) != 0, 'a page that is taken off a list is on one');
   const head = headOf((flags & PG_LIST_MASK) >> PG_LIST_SHIFT);
+  unlinkFrom(page, head);
+  store<u32>(head, load<u32>(head, HEAD_PAGES) - folioPages(flags), HEAD_PAGES);
+  store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
+}
+
+function unlinkFrom(page: usize, head: usize): void {
   const next = load<u32>(page, FRAME_LRU_NEXT);
   const prev = load<u32>(page, FRAME_LRU_PREV);
   if (next != 0) store<u32>(framePtr(next), prev, FRAME_LRU_PREV);
   else store<u32>(head, prev, HEAD_LAST);
   if (prev != 0) store<u32>(framePtr(prev), next, FRAME_LRU_NEXT);
   else store<u32>(head, next, HEAD_FIRST);
-  store<u32>(head, load<u32>(head, HEAD_PAGES) - folioPages(flags), HEAD_PAGES);
   store<u32>(page, 0, FRAME_LRU_NEXT);
   store<u32>(page, 0, FRAME_LRU_PREV);
-  store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
+}
+
+/**
+ * What lruIsolate() and lruVerdict(VERDICT_ROTATE) come to for a mapped page on a list of a policy's own:
+ * a second chance, without the flags, reference and counts that would only change to and fro.
+ */
+export function lruRotate(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const list = (flags & PG_LIST_MASK) >> PG_LIST_SHIFT;
+  if (list < LRU_POLICY_FIRST || lruTarget(flags) != list || memcgEnabled()) {
+    lruIsolate(pfn);
+    lruVerdict(pfn, VERDICT_ROTATE);
+    return;
+  }
+  const head = headOf(list);
+  unlinkFrom(page, head);
+  linkFirst(page, pfn, head);
+  bump(PAGES_SCANNED);
+  bump(PAGES_ROTATED);
+  bump(LRU_MOVES);
 }
 
 /** A listed compound page is split: from now on only its first frame is listed. */

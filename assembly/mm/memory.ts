@@ -49,7 +49,7 @@ import {
   PG_UNEVICTABLE,
   ZERO_PFN,
 } from '../abi';
-import { COW_FAULTS, FILE_READS, MAJOR_FAULTS, MINOR_FAULTS, SWAP_INS } from '../counters';
+import { COW_FAULTS, MAJOR_FAULTS, MINOR_FAULTS, SWAP_INS } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
@@ -65,7 +65,7 @@ import {
   putPage,
   tableCharge,
 } from './frame';
-import { fileRead, filemapAdd, filemapDel, filemapGet } from './filemap';
+import { filemapDel } from './filemap';
 import {
   folioAddLru,
   lruAddDrain,
@@ -74,7 +74,7 @@ import {
   lruSetFlags,
   markPageAccessed,
 } from './lru';
-import { hpmdp, hptep, hpteGet, hpteSet } from './pte';
+import { hpmdp, hptep, hpteGet, hpteSet, hpteSetAt, leafPmdp, ptepAt } from './pte';
 import { memcgUpdated } from './memcg';
 import { isShmemPage } from './shmem';
 import { workingsetRefault } from './workingset';
@@ -114,14 +114,18 @@ export function outRead(i: u32): u32 {
   return load<u32>(OUT + ((<usize>i) << 2));
 }
 
+/** A fault is counted (PGFAULT); no new leaf table is needed as far as is known (MM_OUT word 1). */
+export function faultBegin(): void {
+  memcgUpdated(1);
+  outWord(1, 0);
+}
+
 /**
  * What a fault at a page meets. It is called without the page-table lock: who finds FAULT_PRESENT takes
  * it and calls faultPresent(). MM_OUT word 1 is what a new leaf table for the page would be charged as.
  */
 export function faultClassify(mm: u32, hvn: Hvn): u32 {
-  // PGFAULT
-  memcgUpdated(1);
-  outWord(1, 0);
+  faultBegin();
   let ptep = hptep(mm, hvn);
   if (ptep == 0) {
     ptep = hpmdp(mm, hvn);
@@ -168,12 +172,17 @@ export function allocFor(args: u32, flags: u32): Pfn {
 
 /** Maps a zeroed page where no pte is; 0 when no frame is free. */
 export function doAnonymousPage(mm: u32, hvn: Hvn, args: u32): Pfn {
+  return doAnonymousPageAt(mm, hvn, leafPmdp(mm, hvn), args);
+}
+
+/** The same with the pmd entry of the page, or 0. */
+export function doAnonymousPageAt(mm: u32, hvn: Hvn, pmdp: usize, args: u32): Pfn {
   const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED | PG_ANON_EXCLUSIVE);
   if (pfn == 0) return 0;
   let pte: Hpte = HPTE_PRESENT | HPTE_YOUNG | (pfn << HPTE_PFN_SHIFT);
   if (args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;
   else if (args & MAP_DIRTY_ALWAYS) pte |= HPTE_DIRTY;
-  hpteSet(mm, hvn, pte);
+  hpteSetAt(mm, hvn, pmdp, pte);
   rmapAdd(pfn, mm, hvn);
   lruCacheAdd(pfn);
   bump(MINOR_FAULTS);
@@ -226,8 +235,13 @@ export function swapinBegin(slot: u32, args: u32): u32 {
  * meanwhile (the reference is dropped), 2 when it is writable now, else 1. A write maps writable only if nobody shares the page.
  */
 export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
+  return swapinMapAt(mm, hvn, leafPmdp(mm, hvn), pfn, args);
+}
+
+/** The same with the pmd entry of the page, or 0. */
+export function swapinMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32): u32 {
   const page = framePtr(pfn);
-  const entry = hpteGet(mm, hvn);
+  const entry = pmdp != 0 ? load<u32>(ptepAt(pmdp, hvn)) : hpteGet(mm, hvn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const held = load<u32>(page, FRAME_PRIVATE);
   const direct = (held & DIRECT) != 0;
@@ -245,7 +259,7 @@ export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
   if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
   if (write && exclusive && args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;
-  hpteSet(mm, hvn, pte);
+  hpteSetAt(mm, hvn, pmdp, pte);
   rmapAdd(pfn, mm, hvn);
   swapFree(slot);
   if (exclusive) {
@@ -297,42 +311,6 @@ export function readFailed(pfn: Pfn): void {
   else filemapDel(pfn, 0);
   putPage(pfn);
   putPage(pfn);
-}
-
-/** The page of a file, from the page cache or (IO_MAJOR) the device; 0 when no frame is free. */
-export function filemapRead(file: u32, offset: u32, args: u32): u32 {
-  const cached = filemapGet(file, offset);
-  if (cached != 0) {
-    getPage(cached);
-    bump(MINOR_FAULTS);
-    return cached;
-  }
-  const pfn = allocFor(args, 0);
-  if (pfn == 0) return 0;
-  fileRead(pfn, file, offset);
-  filemapAdd(pfn, file, offset);
-  lruCacheAdd(pfn);
-  bump(FILE_READS);
-  bump(MAJOR_FAULTS);
-  return pfn | IO_MAJOR;
-}
-
-/**
- * Maps a page of the page cache where no pte is; 0 when there is one by now (the reference is
- * dropped). A shared page is writable from its first write on, so that it is dirty only then.
- */
-export function filemapMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
-  if (hpteGet(mm, hvn) != 0) {
-    putPage(pfn);
-    return 0;
-  }
-  let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
-  if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
-  const writable: u32 = MAP_SHARED | MAP_WRITE_FAULT | MAP_VM_WRITE;
-  if ((args & writable) == writable) pte |= HPTE_WRITE | HPTE_DIRTY;
-  hpteSet(mm, hvn, pte);
-  rmapAdd(pfn, mm, hvn);
-  return 1;
 }
 
 /**
@@ -446,14 +424,18 @@ export function setPageDirty(pfn: Pfn): void {
  * come first (follow_page_pte).
  */
 export function followPage(mm: u32, hvn: Hvn, flags: u32): u32 {
-  let ptep = hptep(mm, hvn);
-  const huge = ptep == 0;
-  let below: u32 = 0;
-  if (huge) {
-    ptep = hpmdp(mm, hvn);
-    if (ptep == 0) return FOLLOW_NONE;
-    below = hvn & (HPAGE_PMD_NR - 1);
-  }
+  return followAt(mm, hvn, leafPmdp(mm, hvn), flags);
+}
+
+/** The same with the leafPmdp() of the page. */
+export function followAt(mm: u32, hvn: Hvn, pmdp: usize, flags: u32): u32 {
+  if (pmdp != 0) return followPte(ptepAt(pmdp, hvn), flags, 0, false);
+  const huge = hpmdp(mm, hvn);
+  return huge == 0 ? FOLLOW_NONE : followPte(huge, flags, hvn & (HPAGE_PMD_NR - 1), true);
+}
+
+/** The same with the pte, or (`huge`) the huge pte of a page `below` pages behind its start. */
+function followPte(ptep: usize, flags: u32, below: u32, huge: bool): u32 {
   const pte = load<u32>(ptep);
   if ((pte & HPTE_PRESENT) == 0) return FOLLOW_NONE;
   if (flags & FOLL_WRITE && (pte & HPTE_WRITE) == 0) return FOLLOW_NONE;

@@ -159,14 +159,27 @@ export function hpteGet(id: u32, hvn: Hvn): Hpte {
   return load<u32>(leaf + ((<usize>(hvn & PTE_MASK)) << 2));
 }
 
-/** Address of the pte of a page, or 0 when it has no leaf table (or is mapped huge). */
-export function hptep(id: u32, hvn: Hvn): usize {
+/**
+ * The pmd entry above a page when it has a leaf table (so is not mapped huge), or 0. ptepAt() and
+ * hpteSetAt() find the pte from there without another walk, until ptepEpoch moves.
+ */
+export function leafPmdp(id: u32, hvn: Hvn): usize {
   assert(hvn < HVN_LIMIT, 'an hvn is below 2^30');
   const pmdp = pmdpOf(mmPtr(id), hvn);
   if (pmdp == 0) return 0;
-  const leaf: usize = load<u32>(pmdp);
-  if (leaf == 0 || leaf & (<usize>HPTE_PRESENT)) return 0;
-  return leaf + ((<usize>(hvn & PTE_MASK)) << 2);
+  const leaf = load<u32>(pmdp);
+  return leaf == 0 || (leaf & HPTE_PRESENT) != 0 ? 0 : pmdp;
+}
+
+/** Address of the pte of a page in the leaf table of a pmd entry. */
+export function ptepAt(pmdp: usize, hvn: Hvn): usize {
+  return <usize>load<u32>(pmdp) + ((<usize>(hvn & PTE_MASK)) << 2);
+}
+
+/** Address of the pte of a page, or 0 when it has no leaf table (or is mapped huge). */
+export function hptep(id: u32, hvn: Hvn): usize {
+  const pmdp = leafPmdp(id, hvn);
+  return pmdp == 0 ? 0 : ptepAt(pmdp, hvn);
 }
 
 /** Address of the huge pte that maps a page, or 0. */
@@ -192,18 +205,26 @@ export function hpteSet(id: u32, hvn: Hvn, pte: Hpte): Hpte {
     if (pmdp == 0) pmdp = pmdpAlloc(mm, hvn);
     store<u32>(pmdp, <u32>leafAlloc());
   }
-  const leaf: usize = load<u32>(pmdp);
+  return leafSet(id, hvn, pmdp, pte);
+}
+
+/** The same with the leafPmdp() of the page; 0: it has none. */
+export function hpteSetAt(id: u32, hvn: Hvn, pmdp: usize, pte: Hpte): Hpte {
+  return pmdp == 0 ? hpteSet(id, hvn, pte) : leafSet(id, hvn, pmdp, pte);
+}
+
+function leafSet(id: u32, hvn: Hvn, pmdp: usize, pte: Hpte): Hpte {
   assert(
-    (leaf & (<usize>HPTE_PRESENT)) == 0,
+    pmdp == pmdpOf(mmPtr(id), hvn) && (load<u32>(pmdp) & HPTE_PRESENT) == 0,
     'a huge pte is split before one of its pages changes',
   );
-  const ptep = leaf + ((<usize>(hvn & PTE_MASK)) << 2);
+  const ptep = ptepAt(pmdp, hvn);
   const old = load<u32>(ptep);
   store<u32>(ptep, pte);
   if (old == 0) {
-    if (pte != 0) usedAdd(mm, pmdp, 1);
+    if (pte != 0) usedAdd(mmPtr(id), pmdp, 1);
   } else if (pte == 0) {
-    usedSub(mm, hvn, pmdp, 1);
+    usedSub(mmPtr(id), hvn, pmdp, 1);
   }
   return old;
 }

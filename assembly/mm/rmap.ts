@@ -14,6 +14,7 @@ import {
   FRAME_MAPCOUNT_MASK,
   FRAME_RMAP,
   PAGE_SIZE,
+  PG_HUGE,
   PG_MM_SHIFT,
   PG_MULTIMAP,
 } from '../abi';
@@ -53,6 +54,12 @@ function nodeFree(node: usize): void {
 /** Number of host ptes that map a frame. */
 export function pageMapcount(pfn: Pfn): u32 {
   return load<u32>(framePtr(pfn), FRAME_MAPCOUNT) & FRAME_MAPCOUNT_MASK;
+}
+
+/** Whether a single pte, and no huge one, maps the frame of a struct page: its hvn is the rmap word. */
+export function isMappedOnce(page: usize): bool {
+  if ((load<u32>(page, FRAME_FLAGS) & (PG_HUGE | PG_MULTIMAP)) != 0) return false;
+  return (load<u32>(page, FRAME_MAPCOUNT) & FRAME_MAPCOUNT_MASK) == 1;
 }
 
 /** Records that the pte of `hvn` in `mm` maps the frame. */

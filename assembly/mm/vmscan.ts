@@ -45,10 +45,10 @@ import { bump } from '../stats';
 import { Hvn, Pfn } from '../types';
 import { workingsetEviction } from './workingset';
 import { filemapDel, fileWrite, pageFile } from './filemap';
-import { framePtr, putPage } from './frame';
+import { framePtr, freePage } from './frame';
 import { memcgUpdated } from './memcg';
 import { outWord } from './memory';
-import { hpmdp, hpteGet, hptep, hpteSet } from './pte';
+import { hpmdp, hpteGet, hptep, hpteSetAt, leafPmdp, ptepAt } from './pte';
 import { pageMapcount, rmapHvn, rmapMm, rmapRemove } from './rmap';
 import { isShmemPage, shmemToSwap } from './shmem';
 import {
@@ -78,20 +78,25 @@ export function pageReferencedOne(pfn: Pfn, i: u32): u32 {
   const mapped = pageMapcount(pfn);
   outWord(1, mapped);
   if (i >= mapped) return NO_MAPPING;
-  bump(RMAP_NODES_VISITED);
-  bump(YOUNG_TESTS);
   const hvn = rmapHvn(pfn, i);
   const mm = rmapMm(pfn, i);
   outWord(0, mm);
   let ptep = hptep(mm, hvn);
   if (ptep == 0) {
     ptep = hpmdp(mm, hvn);
-    if (ptep == 0) return hvn;
   }
+  return pteReferenced(ptep) ? hvn | YOUNG_BIT : hvn;
+}
+
+/** Clears the young bit of the pte at `ptep` (0: a mapping without one); whether it was set. */
+export function pteReferenced(ptep: usize): bool {
+  bump(RMAP_NODES_VISITED);
+  bump(YOUNG_TESTS);
+  if (ptep == 0) return false;
   const pte = load<u32>(ptep);
-  if ((pte & HPTE_YOUNG) == 0) return hvn;
+  if ((pte & HPTE_YOUNG) == 0) return false;
   store<u32>(ptep, pte & ~HPTE_YOUNG);
-  return hvn | YOUNG_BIT;
+  return true;
 }
 
 /**
@@ -129,10 +134,15 @@ export function addToSwap(pfn: Pfn): u32 {
  */
 export function tryToUnmapOne(pfn: Pfn): u32 {
   if (pageMapcount(pfn) == 0) return UNMAP_NONE;
-  const page = framePtr(pfn);
   const mm = rmapMm(pfn, 0);
   const hvn = rmapHvn(pfn, 0);
-  const pte = hpteGet(mm, hvn);
+  return tryToUnmapAt(pfn, mm, hvn, leafPmdp(mm, hvn));
+}
+
+/** The same for a mapping that is known, with the pmd entry of its page. */
+export function tryToUnmapAt(pfn: Pfn, mm: u32, hvn: Hvn, pmdp: usize): u32 {
+  const page = framePtr(pfn);
+  const pte = load<u32>(ptepAt(pmdp, hvn));
   let flags = load<u32>(page, FRAME_FLAGS);
   if (pte & HPTE_DIRTY) flags |= PG_DIRTY;
   let entry: u32 = 0;
@@ -149,7 +159,7 @@ export function tryToUnmapOne(pfn: Pfn): u32 {
     }
   }
   store<u32>(page, flags, FRAME_FLAGS);
-  hpteSet(mm, hvn, entry);
+  hpteSetAt(mm, hvn, pmdp, entry);
   rmapRemove(pfn, mm, hvn);
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
   return pageMapcount(pfn) == 0 ? UNMAP_LAST : UNMAP_MORE;
@@ -215,12 +225,11 @@ export function removeMapping(pfn: Pfn, shadow: u32): u32 {
   if (flags & PG_SWAPCACHE) {
     if (shadow != 0) swapSetShadow(load<u32>(page, FRAME_PRIVATE), shadow);
     swapCacheDel(pfn);
-    putPage(pfn);
   } else if (!anon) {
     filemapDel(pfn, shadow);
-    putPage(pfn);
   }
-  putPage(pfn);
+  // The cache's reference and reclaim's own were the last ones.
+  freePage(pfn);
   bump(EVICTIONS);
   return RECLAIM_FREED;
 }

@@ -8,16 +8,14 @@ import {
   PT_ACCESSED_BIT,
   SLOT_BASE_GFN,
   SLOT_HVN,
-  SLOT_MM,
   SLOT_NPAGES,
-  SLOT_SIZE,
   SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES,
 } from '../abi';
 import { SPTES_AGED } from '../counters';
 import { bump, bumpBy } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
 import { flushGathered, gatherBegin, gatherMany, gatherSpte } from './flush';
-import { SLOTS, gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm, slotsEnd } from './memslot';
+import { gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm, onlySlotOfHvn } from './memslot';
 import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
 import {
@@ -51,9 +49,25 @@ export function zapRmap(head: usize, accessed: bool): bool {
   return true;
 }
 
+/** Zaps the sptes of one page of a slot, at every level; whether there was one. */
+function zapGfn(slot: usize, gfn: Gfn): u32 {
+  let flush: u32 = 0;
+  for (let level: u32 = 1; level <= 3; level++) {
+    const head = gfnToRmap(slot, gfn, level);
+    if (load<u32>(head) != 0 && zapRmap(head, true)) flush = 1;
+  }
+  return flush;
+}
+
 /** Zaps every spte that maps a page of the range; true when TLBs must be flushed. */
 export function unmapHvaRange(mm: u32, start: Hvn, end: Hvn): u32 {
   gatherBegin();
+  if (end - start == 1) {
+    const only = onlySlotOfHvn(mm, start);
+    if (only != 0) {
+      return zapGfn(only, load<u32>(only, SLOT_BASE_GFN) + (start - load<u32>(only, SLOT_HVN)));
+    }
+  }
   let flush = false;
   for (let slot = nextSlotOfMm(0, mm); slot != 0; slot = nextSlotOfMm(slot, mm)) {
     if (unmapSlotRange(slot, start, end)) flush = true;
@@ -200,24 +214,14 @@ function ageSlotRange(slot: usize, first: Gfn, last: Gfn, action: u32): bool {
   return young;
 }
 
-/** Slot of `mm` that maps a page, when there is exactly one; 0: none or several. */
-function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
-  let found: usize = 0;
-  for (let slot = SLOTS, end = slotsEnd(); slot < end; slot += <usize>SLOT_SIZE) {
-    if (hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)) continue;
-    if (load<u32>(slot, SLOT_MM) != mm) continue;
-    if (found != 0) return 0;
-    found = slot;
-  }
-  return found;
-}
-
 /** Ages one page of a slot, at every level. */
 function ageGfn(slot: usize, gfn: Gfn, action: u32): u32 {
-  const young = ageRmap(gfnToRmap(slot, gfn, 1), action);
-  const mega = ageRmap(gfnToRmap(slot, gfn, 2), action);
-  const giga = ageRmap(gfnToRmap(slot, gfn, 3), action);
-  return young || mega || giga ? 1 : 0;
+  let young: u32 = 0;
+  for (let level: u32 = 1; level <= 3; level++) {
+    const head = gfnToRmap(slot, gfn, level);
+    if (load<u32>(head) != 0 && ageRmap(head, action)) young = 1;
+  }
+  return young;
 }
 
 /**

@@ -99,7 +99,7 @@ import { hpmdp, hpteGet } from '../mm/pte';
 import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
 import { directPtePrefetch, PTE_PREFETCH_NUM } from './direct_prefetch';
-import { flushRemoteTlbs } from './flush';
+import { flushRemoteTlbs, linksChanged } from './flush';
 import { gpteToFrame, isUserAccess, pagingRootLevel } from './guest_pte';
 import { adDisabled, hasFeature, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
@@ -232,6 +232,7 @@ function linkShadowPage(sptep: Sptep, sp: usize): void {
   store<u64>(sptep, makeNonleafSpte(spTable(sp), adDisabled));
   spNotePresent(parent, spteIndex(sptep));
   pteListAdd(sp + <usize>SP_PARENT_PTES, sptep);
+  linksChanged();
   if (load<u32>(sp, SP_UNSYNC) != 0 || load<u32>(sp, SP_UNSYNC_CHILDREN) != 0) markUnsync(sptep);
 }
 

@@ -11,6 +11,8 @@ import {
   KVM_FEATURE_FLUSH_PAGES,
   PAGE_SHIFT,
   REQ_TLB_FLUSH,
+  SP_GVA_BASE,
+  SP_GVA_EPOCH,
   SP_PARENT_PTES,
   VCPU_REQUESTS,
 } from '../abi';
@@ -23,6 +25,7 @@ import { vcpuCount, vcpuPtr } from '../vcpu';
 import { hasFeature } from './kvm';
 import { rmapFirst } from './rmap';
 import { spLevel, spteIndex, sptepToSp } from './shadow_page';
+import { walkCacheOn } from './walk_cache';
 
 /** More pages than this are flushed as a whole (Linux: tlb_single_page_flush_ceiling). */
 const CEILING: u32 = 33;
@@ -30,6 +33,8 @@ const CEILING: u32 = 33;
 const PAGES: usize = memory.data(264, 8);
 if (CEILING * 8 != 264) ERROR('flush: PAGES holds CEILING gvas');
 
+/** Counts links between tables, made or cut: what a table noted of its gva before one may be wrong. */
+let linkEpoch: u32 = 1;
 let gathered: u32 = 0;
 /** A page could not be named: only a full flush will do. */
 let wholesale: bool = false;
@@ -60,6 +65,31 @@ export function gathering(): bool {
 /** Gathers the page of a leaf spte that changes in a way that cached translations must not survive. */
 export function gatherSpte(sptep: Sptep): void {
   if (!gathering()) return;
+  if (gathered == CEILING) {
+    wholesale = true;
+    return;
+  }
+  const sp = sptepToSp(sptep);
+  let gva: u64 = 0;
+  if (load<u32>(sp, SP_GVA_EPOCH) == linkEpoch) {
+    gva = ((<u64>load<u32>(sp, SP_GVA_BASE)) << 21) | ((<u64>spteIndex(sptep)) << PAGE_SHIFT);
+    gva = <u64>((<i64>(gva << 16)) >> 16);
+  } else {
+    gva = findGva(sptep);
+    if (wholesale) return;
+  }
+  store<u64>(PAGES + ((<usize>gathered) << 3), gva);
+  gathered++;
+}
+
+/** A table was linked or unlinked. */
+export function linksChanged(): void {
+  // Nothing is noted where the walk cache is off: there an epoch would be state, too.
+  if (walkCacheOn()) linkEpoch++;
+}
+
+/** gva that an spte translates, by way of its tables' parents; `wholesale` when there is no single one. */
+function findGva(sptep: Sptep): u64 {
   let gva: u64 = 0;
   let at = sptep;
   let level: u32 = 0;
@@ -73,11 +103,15 @@ export function gatherSpte(sptep: Sptep): void {
     if ((parents & 1) != 0) wholesale = true;
     at = rmapFirst(sp + <usize>SP_PARENT_PTES);
   }
-  if (level < 4 || gathered == CEILING) wholesale = true;
-  if (wholesale) return;
+  if (level < 4) wholesale = true;
+  if (wholesale) return 0;
+  const leaf = sptepToSp(sptep);
+  if (level == 4 && spLevel(leaf) == 1 && walkCacheOn()) {
+    store<u32>(leaf, <u32>(gva >> 21), SP_GVA_BASE);
+    store<u32>(leaf, linkEpoch, SP_GVA_EPOCH);
+  }
   const unused: u64 = level == 5 ? 7 : 16;
-  store<u64>(PAGES + ((<usize>gathered) << 3), <u64>((<i64>(gva << unused)) >> (<i64>unused)));
-  gathered++;
+  return <u64>((<i64>(gva << unused)) >> (<i64>unused));
 }
 
 /** Many sptes changed at once: the flush will be of everything. */

@@ -58,9 +58,7 @@ import { isTracing, trace } from '../events';
 import { bump } from '../stats';
 import {
   PT_ACCESSED,
-  PT64_BASE_MASK,
   PT_DIRTY,
-  PT_PAGE_SIZE,
   PT_PRESENT,
   accessErrorBits,
   gpteAccess,
@@ -77,12 +75,14 @@ import { frameContentForWrite, frameContentPtr } from '../mm/frame';
 import { hpteGet, hpteOr } from '../mm/pte';
 import { hasFeature } from './kvm';
 import { gfnToMemslot, markPageDirty, slotReadonly } from './memslot';
-import { tableContent, walkCacheOn } from './walk_cache';
+import { forgetUpper, walkSettled } from './settled_walk';
+import { walkCacheOn } from './walk_cache';
 
 /** No such gfn: beyond what a memslot can hold. */
 const NO_GFN: u32 = 0xffffffff;
 
-function finish(vcpu: usize, result: u32, error: u32): u32 {
+/** Notes how a walk ended. */
+export function finish(vcpu: usize, result: u32, error: u32): u32 {
   store<u32>(vcpu, result, VCPU_WALK_RESULT);
   store<u32>(vcpu, error, VCPU_WALK_ERROR);
   return result;
@@ -99,7 +99,7 @@ function fault(vcpu: usize, error: u32, flags: u32): u32 {
 }
 
 /** A frame number as a gfn: what no memslot can hold becomes NO_GFN. */
-function frameToGfn(frame: u64): u32 {
+export function frameToGfn(frame: u64): u32 {
   return frame >= <u64>NO_GFN ? NO_GFN : <u32>frame;
 }
 
@@ -133,7 +133,7 @@ function tableForWrite(slot: usize, gfn: u32): usize {
 }
 
 /** Records the leaf's translation. */
-function storeTranslation(vcpu: usize, frame: u64, gva: u64): void {
+export function storeTranslation(vcpu: usize, frame: u64, gva: u64): void {
   store<u64>(vcpu, (frame << (<u64>PAGE_SHIFT)) | (gva & 0xfff), VCPU_WALK_GPA);
   store<u32>(vcpu, frameToGfn(frame), VCPU_WALK_GFN);
 }
@@ -194,7 +194,7 @@ function updateAccessedDirty(vcpu: usize, top: u32, leaf: u32, entryBytes: u32, 
 }
 
 /** The leaf is found: checks the rights and records the translation. #PF error code, or 0. */
-function translateLeaf(vcpu: usize, root: u32, level: u32, access: u32, flags: u32): u32 {
+export function translateLeaf(vcpu: usize, root: u32, level: u32, access: u32, flags: u32): u32 {
   const gpte = load<u64>(vcpu + ((<usize>level) << 3), VCPU_WALK_PTE);
   const pkey = root >= 4 ? gptePkey(gpte) : 0;
   const error = permissionFault(vcpu, access, pkey, flags);
@@ -226,45 +226,6 @@ function finishLeaf(vcpu: usize, root: u32, top: u32, level: u32, access: u32, f
 }
 
 /**
- * The walk of 4- and 5-level paging that succeeds and has nothing to set: what nearly every fault
- * makes. False: VCPU_WALK_* mean nothing, walk() is to find out.
- */
-function walkSettled(vcpu: usize, root: u32, gva: u64, flags: u32): bool {
-  const write = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE;
-  // No entry of an upper level is large or reserved, every entry is present and accessed.
-  const reserved = reservedGpteBits(vcpu, root, 1, 0);
-  const settled = PT_PRESENT | PT_ACCESSED;
-  let next = load<u64>(vcpu, VCPU_CR3);
-  let access: u32 = ACC_ALL;
-  let level = root;
-  while (true) {
-    const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
-    const table = tableContent(gfn);
-    if (table == 0) return false;
-    const index = (<u32>(gva >> (<u64>(PAGE_SHIFT + 9 * (level - 1))))) & 511;
-    const gpte = load<u64>(table + ((<usize>index) << 3));
-    const perLevel = vcpu + ((<usize>level) << 2);
-    store<u32>(perLevel, gfn, VCPU_WALK_TABLE_GFN);
-    store<u32>(perLevel, index, VCPU_WALK_INDEX);
-    store<u32>(perLevel, access, VCPU_WALK_LEVEL_ACCESS);
-    store<u64>(vcpu + ((<usize>level) << 3), gpte, VCPU_WALK_PTE);
-    const large: u64 = level == 1 ? 0 : PT_PAGE_SIZE;
-    if ((gpte & (settled | reserved | large)) != settled) return false;
-    if (level == 1) {
-      if (write && (gpte & PT_DIRTY) == 0) return false;
-      store<u32>(vcpu, 1, VCPU_WALK_LEVEL);
-      store<u32>(vcpu, access, VCPU_WALK_PT_ACCESS);
-      if (translateLeaf(vcpu, root, 1, access & gpteAccess(gpte), flags) != 0) return false;
-      finish(vcpu, WALK_OK, 0);
-      return true;
-    }
-    access &= gpteAccess(gpte);
-    next = gpte;
-    level--;
-  }
-}
-
-/**
  * Walks the guest's tables for the gva in VCPU_FAULT_GVA and an access with ACCESS_* `flags`. Fills
  * VCPU_WALK_* and returns WALK_*. A table outside all memslots reads as not present, as in KVM.
  */
@@ -276,6 +237,7 @@ export function guestWalk(vcpu: usize, flags: u32): u32 {
   if (root >= 4 && walkCacheOn() && !isTracing() && isCanonical(root, gva)) {
     if (walkSettled(vcpu, root, gva, flags)) return WALK_OK;
   }
+  forgetUpper();
   return walk(vcpu, root, gva, flags);
 }
 

@@ -172,6 +172,18 @@ export function nextSlotOfMm(from: usize, mm: u32): usize {
   return best;
 }
 
+/** Slot of `mm` that maps a page, when there is exactly one; 0: none or several. */
+export function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
+  let found: usize = 0;
+  for (let slot = SLOTS, end = slotsEnd(); slot < end; slot += <usize>SLOT_SIZE) {
+    if (hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)) continue;
+    if (load<u32>(slot, SLOT_MM) != mm) continue;
+    if (found != 0) return 0;
+    found = slot;
+  }
+  return found;
+}
+
 /** Id of the slot of `gfn`, or 0xffffffff. */
 export function gfnToSlotId(gfn: Gfn): u32 {
   const slot = gfnToMemslot(gfn);

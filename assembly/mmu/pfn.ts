@@ -16,7 +16,7 @@ import {
 import { folioOf, framePtr, getPage, putPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { hpteGet, hpteOr } from '../mm/pte';
-import { Hvn, Pfn } from '../types';
+import { Hpte, Hvn, Pfn } from '../types';
 
 /** No page could be had without a host fault. */
 const NO_PFN: u32 = 0xffffffff;
@@ -27,16 +27,29 @@ const NO_PFN: u32 = 0xffffffff;
  */
 export function hvaToPfnFast(mm: u32, hvn: Hvn, touch: u32): Pfn {
   const hpte = hpteGet(mm, hvn);
-  if ((hpte & (HPTE_PRESENT | HPTE_WRITE | HPTE_SWAP)) != (HPTE_PRESENT | HPTE_WRITE))
-    return NO_PFN;
-  const pfn = hpte >> HPTE_PFN_SHIFT;
-  if (touch == TOUCH_PTE_YOUNG) {
-    if ((hpte & HPTE_YOUNG) == 0) hpteOr(mm, hvn, HPTE_YOUNG);
-  } else if (touch == TOUCH_FOLIO_REFERENCED) {
-    folioSetReferenced(pfn);
-  } else {
-    folioMarkAccessed(pfn);
-  }
+  if (!mapsForWrite(hpte)) return NO_PFN;
+  if (touch == TOUCH_PTE_YOUNG && (hpte & HPTE_YOUNG) == 0) hpteOr(mm, hvn, HPTE_YOUNG);
+  return takePfn(hpte >> HPTE_PFN_SHIFT, touch);
+}
+
+/** The same with the pte of a page that has a leaf table. */
+export function ptepToPfnFast(ptep: usize, touch: u32): Pfn {
+  const hpte = load<u32>(ptep);
+  if (!mapsForWrite(hpte)) return NO_PFN;
+  if (touch == TOUCH_PTE_YOUNG) store<u32>(ptep, hpte | HPTE_YOUNG);
+  return takePfn(hpte >> HPTE_PFN_SHIFT, touch);
+}
+
+/** Whether an entry maps a page, not the zero page, writable. */
+function mapsForWrite(hpte: Hpte): bool {
+  const maps = HPTE_PRESENT | HPTE_WRITE;
+  return (hpte & (maps | HPTE_SWAP)) == maps;
+}
+
+/** The lookup's reference, and what it tells the frame. */
+function takePfn(pfn: Pfn, touch: u32): Pfn {
+  if (touch == TOUCH_FOLIO_REFERENCED) folioSetReferenced(pfn);
+  else if (touch != TOUCH_PTE_YOUNG) folioMarkAccessed(pfn);
   getPage(pfn);
   return pfn;
 }

@@ -31,18 +31,18 @@ import {
 } from '../abi';
 import { SHADOW_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
-import { followPage } from '../mm/memory';
-import { hpteGet } from '../mm/pte';
+import { followAt } from '../mm/memory';
+import { hpteGet, leafPmdp, ptepAt } from '../mm/pte';
 import { bump } from '../stats';
 import { straightGup } from '../straight/gup';
 import { noTableTaken, tableTaken } from '../straight/reclaim';
-import { Pfn } from '../types';
+import { Hvn, Pfn } from '../types';
 import { setWalkFresh } from './fault';
 import { guestWalk } from './guest_walk';
 import { KVM } from './kvm';
 import { faultInstall, faultTranslate } from './page_fault';
 import { walkCacheEnable } from './walk_cache';
-import { folioSetReferenced, hvaToPfnFast } from './pfn';
+import { folioSetReferenced, hvaToPfnFast, ptepToPfnFast } from './pfn';
 
 let enabled: bool = false;
 let mmId: u32 = 0;
@@ -75,20 +75,24 @@ export function quickFaultInit(
   marksAccessed = releaseMarks;
 }
 
-/** The host page of VCPU_FAULT_HVN, writable and with a reference; FOLLOW_NONE: the host's turn. */
-function lookUp(vcpu: usize): Pfn {
+/**
+ * The host page of VCPU_FAULT_HVN, writable and with a reference; FOLLOW_NONE: the host's turn. `pmdp` is
+ * its leafPmdp().
+ */
+function lookUp(vcpu: usize, hvn: Hvn, pmdp: usize): Pfn {
   if (load<u32>(vcpu, VCPU_FAULT_READONLY) != 0) return FOLLOW_NONE;
-  const hvn = load<u32>(vcpu, VCPU_FAULT_HVN);
-  if (touch != 0) return hvaToPfnFast(mmId, hvn, touch);
+  if (touch != 0) {
+    return pmdp != 0 ? ptepToPfnFast(ptepAt(pmdp, hvn), touch) : hvaToPfnFast(mmId, hvn, touch);
+  }
   // A page that may be written is in an area that may be written; what else is up to the areas.
   if (load<u32>(vcpu, VCPU_FAULT_WANT) != FOLL_WRITE) return FOLLOW_NONE;
-  return followPage(mmId, hvn, gupFlags | FOLL_WRITE);
+  return followAt(mmId, hvn, pmdp, gupFlags | FOLL_WRITE);
 }
 
 /** Whether the host maps the page writable and its slot is not read-only. */
-function mapsWritable(vcpu: usize): u32 {
+function mapsWritable(vcpu: usize, hvn: Hvn): u32 {
   if (load<u32>(vcpu, VCPU_FAULT_READONLY) != 0) return 0;
-  return (hpteGet(mmId, load<u32>(vcpu, VCPU_FAULT_HVN)) & HPTE_WRITE) != 0 ? 1 : 0;
+  return (hpteGet(mmId, hvn) & HPTE_WRITE) != 0 ? 1 : 0;
 }
 
 /**
@@ -108,13 +112,15 @@ function serve(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   store<u32>(vcpu, 2, VCPU_FAULT_WALKED);
   if (early != RET_PF_CONTINUE) return RET_PF_CONTINUE;
   noTableTaken();
-  let pfn = lookUp(vcpu);
+  const hvn = load<u32>(vcpu, VCPU_FAULT_HVN);
+  const pmdp = leafPmdp(mmId, hvn);
+  let pfn = lookUp(vcpu, hvn, pmdp);
   let writable: u32 = 1;
   if (pfn == FOLLOW_NONE) {
     const want = load<u32>(vcpu, VCPU_FAULT_WANT);
-    pfn = straightGup(load<u32>(vcpu, VCPU_FAULT_HVN), gupFlags | want, accesses, l2Hits);
+    pfn = straightGup(hvn, pmdp, gupFlags | want, accesses, l2Hits);
     if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
-    writable = mapsWritable(vcpu);
+    writable = mapsWritable(vcpu, hvn);
     // A read fault is mapped writable if that costs nothing: one more look, for writing.
     if (writable != 0 && want == 0 && touch != 0) folioSetReferenced(pfn);
   }

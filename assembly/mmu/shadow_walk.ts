@@ -108,6 +108,9 @@ function fault(vcpu: usize, code: u32, flags: u32): Sptep {
   return 0;
 }
 
+/** No address of an entry. */
+const ANOTHER: Sptep = 1;
+
 /** What every entry of the common walk has set. */
 const COMMON_SET: u64 = PRESENT | ACCESSED | USER;
 
@@ -118,36 +121,50 @@ function entryOf(table: u64, gva: u64, level: u64): Sptep {
 
 /**
  * The walk that most misses make: a user access through four tables that were walked before to a
- * 4 KiB page whose A, and for a write D, are set. It changes nothing but its results. 0: another one.
+ * 4 KiB page whose A, and for a write D, are set, or that is not present. It changes nothing but its
+ * results. ANOTHER: it is another walk.
  */
 function commonWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
-  if (flags > ACCESS_FETCH || load<u32>(vcpu, VCPU_ROOT_LEVEL) != 4) return 0;
-  if ((load<u32>(vcpu, VCPU_CR4) & CR4_PKE) != 0) return 0;
+  if (flags > ACCESS_FETCH || load<u32>(vcpu, VCPU_ROOT_LEVEL) != 4) return ANOTHER;
+  if ((load<u32>(vcpu, VCPU_CR4) & CR4_PKE) != 0) return ANOTHER;
   const root = <u64>load<u32>(vcpu, VCPU_ROOT);
-  if (root == 0) return 0;
+  if (root == 0) return ANOTHER;
   const e4 = load<u64>(entryOf(root, gva, 4));
-  if ((e4 & COMMON_SET) != COMMON_SET) return 0;
+  if ((e4 & COMMON_SET) != COMMON_SET) return ANOTHER;
   const e3 = load<u64>(entryOf(e4, gva, 3));
-  if ((e3 & (COMMON_SET | LARGE)) != COMMON_SET) return 0;
+  if ((e3 & (COMMON_SET | LARGE)) != COMMON_SET) return ANOTHER;
   const e2 = load<u64>(entryOf(e3, gva, 2));
-  if ((e2 & (COMMON_SET | LARGE)) != COMMON_SET) return 0;
+  if ((e2 & (COMMON_SET | LARGE)) != COMMON_SET) return ANOTHER;
   const sptep = entryOf(e2, gva, 1);
   const e1 = load<u64>(sptep);
+  walkSteps = 4;
+  if ((e1 & PRESENT) == 0) return fault(vcpu, absentCode(e1), flags);
   const every = e4 & e3 & e2 & e1;
   const any = e4 | e3 | e2 | e1;
   let want = COMMON_SET;
   if (flags == ACCESS_WRITE) {
-    if ((e1 & DIRTY) == 0) return 0;
+    if ((e1 & DIRTY) == 0) return ANOTHER;
     want |= WRITABLE;
   }
   const refuse = flags == ACCESS_FETCH ? NX | AD_DISABLED : AD_DISABLED;
-  if ((every & want) != want || (any & refuse) != 0) return 0;
-  walkSteps = 4;
+  if ((every & want) != want || (any & refuse) != 0) return ANOTHER;
   walkBits = (every & (WRITABLE | USER)) | (any & NX) | (e1 & (DIRTY | GLOBAL));
   walkLevel = 1;
   walkPkey = (<u32>(e1 >> (<u64>PT64_PKEY_BIT))) & 15;
   walkPfn = <u32>((e1 & BASE) >> 12);
   return sptep;
+}
+
+/** Address of the leaf entry of a 4 KiB page in four tables that were walked before, or 0. */
+export function commonLeaf(vcpu: usize, gva: u64): Sptep {
+  const root = <u64>load<u32>(vcpu, VCPU_ROOT);
+  if (load<u32>(vcpu, VCPU_ROOT_LEVEL) != 4 || root == 0) return 0;
+  const e4 = load<u64>(entryOf(root, gva, 4));
+  if ((e4 & COMMON_SET) != COMMON_SET) return 0;
+  const e3 = load<u64>(entryOf(e4, gva, 3));
+  if ((e3 & (COMMON_SET | LARGE)) != COMMON_SET) return 0;
+  const e2 = load<u64>(entryOf(e3, gva, 2));
+  return (e2 & (COMMON_SET | LARGE)) == COMMON_SET ? entryOf(e2, gva, 1) : 0;
 }
 
 /**
@@ -156,7 +173,7 @@ function commonWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
  */
 export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
   const found = commonWalk(vcpu, gva, flags);
-  return found != 0 ? found : anyWalk(vcpu, gva, flags);
+  return found != ANOTHER ? found : anyWalk(vcpu, gva, flags);
 }
 
 /** The walk in all its cases. */

@@ -3,7 +3,7 @@
 // freed or a memslot changes (ptepEpoch). What the pte says is looked at anew by each walk.
 //
 //   entry: ┌──────────┬──────────┬──────────┬───────┐
-//          │ gfn      │ epoch    │ ptep     │ spare │   64 of them, by gfn; ptep 0: empty
+//          │ gfn      │ epoch    │ ptep     │ spare │   1,024 of them, by gfn; ptep 0: empty
 //          └──────────┴──────────┴──────────┴───────┘
 //
 // The explorer runs without: an entry would be state that tells equal machines apart.
@@ -22,12 +22,12 @@ import {
 } from '../abi';
 import { framePtr } from '../mm/frame';
 import { hptep, ptepEpoch } from '../mm/pte';
-import { Gfn } from '../types';
+import { Gfn, Hpte } from '../types';
 import { gfnToMemslot } from './memslot';
 
-const ENTRIES: usize = memory.data(1024, 16);
-const INDEX_MASK: u32 = 63;
-if ((INDEX_MASK + 1) * 16 != 1024) ERROR('walk_cache: 64 entries');
+const ENTRIES: usize = memory.data(16384, 64);
+const INDEX_MASK: u32 = 1023;
+if ((INDEX_MASK + 1) * 16 != 16384) ERROR('walk_cache: 1024 entries');
 const ENTRY_GFN: usize = 0;
 const ENTRY_EPOCH: usize = 4;
 const ENTRY_PTEP: usize = 8;
@@ -50,10 +50,23 @@ function remember(entry: usize, gfn: Gfn): usize {
   if (slot == 0) return 0;
   const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
   const ptep = hptep(load<u32>(slot, SLOT_MM), hvn);
+  if (ptep == 0) return 0;
   store<u32>(entry, gfn, ENTRY_GFN);
   store<u32>(entry, ptepEpoch, ENTRY_EPOCH);
   store<u32>(entry, <u32>ptep, ENTRY_PTEP);
   return ptep;
+}
+
+/** Address of the host pte of a guest table; 0: it has none. */
+export function tablePtep(gfn: Gfn): usize {
+  const entry = ENTRIES + ((<usize>(gfn & INDEX_MASK)) << 4);
+  if (load<u32>(entry, ENTRY_GFN) == gfn) {
+    if (load<u32>(entry, ENTRY_EPOCH) == ptepEpoch) {
+      const ptep = <usize>load<u32>(entry, ENTRY_PTEP);
+      if (ptep != 0) return ptep;
+    }
+  }
+  return remember(entry, gfn);
 }
 
 /**
@@ -61,14 +74,12 @@ function remember(entry: usize, gfn: Gfn): usize {
  * other.
  */
 export function tableContent(gfn: Gfn): usize {
-  const entry = ENTRIES + ((<usize>(gfn & INDEX_MASK)) << 4);
-  let ptep = <usize>load<u32>(entry, ENTRY_PTEP);
-  const kept = load<u32>(entry, ENTRY_GFN) == gfn && load<u32>(entry, ENTRY_EPOCH) == ptepEpoch;
-  if (ptep == 0 || !kept) {
-    ptep = remember(entry, gfn);
-    if (ptep == 0) return 0;
-  }
-  const pte = load<u32>(ptep);
+  const ptep = tablePtep(gfn);
+  return ptep == 0 ? 0 : pteContent(load<u32>(ptep));
+}
+
+/** The same for the table's host pte. */
+export function pteContent(pte: Hpte): usize {
   const usable = HPTE_PRESENT | HPTE_YOUNG;
   if ((pte & (usable | HPTE_PROTNONE)) != usable) return 0;
   const content = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_CONTENT);

@@ -38,7 +38,7 @@ import { setPageDirty } from '../mm/memory';
 import { bump } from '../stats';
 import { Spte, Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
-import { flushRemoteTlbs } from './flush';
+import { flushRemoteTlbs, linksChanged } from './flush';
 import { hasFeature, KVM } from './kvm';
 import { disallowLpage, gfnToMemslot, gfnToRmap } from './memslot';
 import { gfnTrack } from './page_track';
@@ -120,6 +120,7 @@ export function dropSpte(sptep: Sptep): void {
 /** drop_parent_pte: unlinks a child table from one of its parents. */
 export function dropParentPte(child: usize, parentPte: Sptep): void {
   pteListRemove(child + <usize>SP_PARENT_PTES, parentPte);
+  linksChanged();
   store<u64>(parentPte, 0);
   spNoteAbsent(sptepToSp(parentPte), spteIndex(parentPte));
 }

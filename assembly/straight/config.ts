@@ -18,6 +18,7 @@ import {
   STRAIGHT_GFN_FIRST,
   STRAIGHT_MM,
 } from '../abi';
+import { lockstepWords } from '../lockstep';
 import { Gfn, Hvn } from '../types';
 
 /** The STRAIGHT_* words. */
@@ -51,6 +52,7 @@ export function isGuestMm(mm: u32): bool {
 
 /** The gfn of the yardstick behind a page of an address space. */
 export function yardstickGfn(mm: u32, hvn: Hvn): Gfn {
+  if (lockstepWords == 0) return NO_GFN;
   const gfn = hvn - load<u32>(STRAIGHT, STRAIGHT_GFN_BASE);
   const known =
     gfn >= load<u32>(STRAIGHT, STRAIGHT_GFN_FIRST) && gfn < load<u32>(STRAIGHT, STRAIGHT_GFN_END);

@@ -25,15 +25,15 @@ import {
 import { lockstepRefault } from '../lockstep';
 import { clockAdvance, deviceRead } from '../mm/device';
 import { framesCharged, tableCharge } from '../mm/frame';
-import { gupPlain } from '../mm/gup';
-import { outRead, outWord } from '../mm/memory';
+import { gupAbsent } from '../mm/gup';
+import { followAt, outRead, outWord } from '../mm/memory';
+import { leafPmdp, ptepEpoch } from '../mm/pte';
 import { Hvn, Pfn } from '../types';
 import { STRAIGHT, straightArea, yardstickGfn } from './config';
 import { makeRoom, mayReclaim, straightLimit } from './shrink';
 
 /** The device was read: the clock and the yardstick hear of the fault, and the reader waits. */
-function majorFault(mm: u32, hvn: Hvn, accesses: u32, l2Hits: u32): void {
-  if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
+function majorFault(mm: u32, hvn: Hvn): void {
   lockstepRefault(yardstickGfn(mm, hvn));
   const file = outRead(GUP_OUT_READ) == GUP_READ_FILE;
   deviceRead(file ? DEVICE_DISK : DEVICE_SWAP, outRead(GUP_OUT_PLACE));
@@ -46,13 +46,13 @@ function mayFault(): bool {
 
 /**
  * The page of `hvn` for an access with FOLL_* `foll`, with a reference; FOLLOW_NONE: the protocol's turn.
- * `accesses` and `l2Hits` of the running batch are not counted yet.
+ * `pmdp` is the page's leafPmdp(); `accesses` and `l2Hits` of the running batch are not counted yet.
  */
-export function straightGup(hvn: Hvn, foll: u32, accesses: u32, l2Hits: u32): Pfn {
+export function straightGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32): Pfn {
   if (load<u32>(STRAIGHT, STRAIGHT_ON) == 0 || !mayFault()) return FOLLOW_NONE;
   const area = straightArea(hvn);
   if (area == 0) return FOLLOW_NONE;
-  let args =
+  const args =
     (foll & FOLL_WRITE) != 0
       ? load<u32>(area, STRAIGHT_AREA_WRITE)
       : load<u32>(area, STRAIGHT_AREA_READ);
@@ -62,17 +62,24 @@ export function straightGup(hvn: Hvn, foll: u32, accesses: u32, l2Hits: u32): Pf
   const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
   const limit = straightLimit();
   outWord(GUP_OUT_NO_MEMORY, 0);
-  while (true) {
-    const got = gupPlain(mm, hvn, foll, args, file, offset, limit);
-    if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(mm, hvn, accesses, l2Hits);
-    // GUP_SLOW is FOLLOW_NONE.
-    if (got != GUP_CHARGE) return got;
-    if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
+  const present = followAt(mm, hvn, pmdp, foll);
+  if (present != FOLLOW_NONE) return present;
+  // No time passes in a fault but that for which a device is waited.
+  const clock = load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0;
+  let got = gupAbsent(mm, hvn, pmdp, foll, args, file, offset, limit);
+  const waits = got == GUP_CHARGE || outRead(GUP_OUT_READ) != GUP_NO_READ;
+  if (clock && waits) clockAdvance(accesses, l2Hits);
+  if (got == GUP_CHARGE) {
+    const epoch = ptepEpoch;
     if (!makeRoom()) {
       // The host ends the fault with -ENOMEM, and tries no more.
       outWord(GUP_OUT_NO_MEMORY, 1);
       return FOLLOW_NONE;
     }
-    args |= MAP_ROOM_MADE;
+    if (epoch != ptepEpoch) pmdp = leafPmdp(mm, hvn);
+    got = gupAbsent(mm, hvn, pmdp, foll, args | MAP_ROOM_MADE, file, offset, limit);
   }
+  if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(mm, hvn);
+  // GUP_SLOW is FOLLOW_NONE.
+  return got;
 }

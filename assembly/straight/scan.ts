@@ -7,20 +7,20 @@ import {
   SCAN_SHRINK_SLAB,
   STRAIGHT_SCAN,
   STRAIGHT_SCAN_CLOCK,
-  STRAIGHT_SCAN_FIFO,
   STRAIGHT_SCAN_TWO_LIST,
   VERDICT_RECLAIM,
-  VERDICT_ROTATE,
 } from '../abi';
-import { lruIsolateTail, lruSize, lruVerdict } from '../mm/lru';
+import { lruIsolate, lruRotate, lruSize, lruTail, lruVerdict } from '../mm/lru';
 import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } from '../mm/two_list';
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
+import { pageReferenced } from './referenced';
 
 /** Pages that FIFO and CLOCK may still look at in this run. */
 let left: u32 = 0;
 
-function isTwoList(): bool {
+/** Whether the policy is the two lists; it is FIFO or CLOCK otherwise. */
+export function isTwoList(): bool {
   return load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_TWO_LIST;
 }
 
@@ -35,29 +35,38 @@ export function scanMayStop(): bool {
   return !isTwoList() || twoListDone() != 0;
 }
 
+/**
+ * The same for FIFO and CLOCK, by which the page is to be reclaimed: CLOCK's young pages went round. They
+ * are asked on their list, which neither the pte nor the ageing in KVM looks at.
+ */
+function exactNext(): Pfn {
+  const asks = load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK;
+  for (; left != 0; left--) {
+    const pfn = lruTail(LRU_POLICY_FIRST);
+    if (pfn == 0) return 0;
+    if (asks && pageReferenced(pfn) != 0) {
+      lruRotate(pfn);
+      continue;
+    }
+    left--;
+    lruIsolate(pfn);
+    return pfn;
+  }
+  return 0;
+}
+
 /** Takes the next page off its list, with a reference; 0: no more this run. */
 export function scanNext(): Pfn {
-  if (!isTwoList()) {
-    if (left == 0) return 0;
-    left--;
-    return lruIsolateTail(LRU_POLICY_FIRST);
-  }
+  if (!isTwoList()) return exactNext();
   // The host has no kernel objects to shrink, or its reclaim would not be straight.
   let pfn = twoListNext();
   while (pfn == SCAN_SHRINK_SLAB) pfn = twoListNext();
   return pfn;
 }
 
-/** Whether pages are tested for young before they are judged. */
-export function scanAsks(): bool {
-  return load<u32>(STRAIGHT, STRAIGHT_SCAN) != STRAIGHT_SCAN_FIFO;
-}
-
-/** VERDICT_* of a page of which `referenced` mappings were young. */
-export function scanJudge(pfn: Pfn, referenced: u32): u32 {
-  if (isTwoList()) return twoListJudge(pfn, referenced);
-  const clock = load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK;
-  return clock && referenced != 0 ? VERDICT_ROTATE : VERDICT_RECLAIM;
+/** VERDICT_* of a page that scanNext() took. */
+export function scanJudge(pfn: Pfn): u32 {
+  return isTwoList() ? twoListJudge(pfn, pageReferenced(pfn)) : VERDICT_RECLAIM;
 }
 
 /** The page was not freed. */

@@ -14,8 +14,7 @@ import { memcgDrainStock } from '../mm/memcg';
 import { bump, bumpBy, counterOf } from '../stats';
 import { STRAIGHT } from './config';
 import { FREED, reclaimPage } from './reclaim';
-import { pageReferenced } from './referenced';
-import { scanAsks, scanBegin, scanJudge, scanKeep, scanMayStop, scanNext } from './scan';
+import { scanBegin, scanJudge, scanKeep, scanMayStop, scanNext } from './scan';
 
 /** Whether the core may reclaim, now. */
 export function mayReclaim(): bool {
@@ -34,8 +33,7 @@ export function straightShrink(target: u32): u32 {
   while (freed < target || !scanMayStop()) {
     const pfn = scanNext();
     if (pfn == 0) break;
-    const referenced: u32 = scanAsks() ? pageReferenced(pfn) : 0;
-    let verdict = scanJudge(pfn, referenced);
+    let verdict = scanJudge(pfn);
     if (verdict == VERDICT_RECLAIM) verdict = reclaimPage(pfn);
     if (verdict == FREED) freed++;
     else scanKeep(pfn, verdict);

@@ -18,7 +18,7 @@ import {
   TLB_SPACE_TAG,
   largeWant,
 } from './block';
-import { AGED_KEYS, findAged, matches, removeAged, removeOrdered, setOf } from './sets';
+import { AGED_KEYS, candidates, findAged, matches, removeAged, removeOrdered, setOf } from './sets';
 import { retire, retireAll, selectSpace, sweep } from './tags';
 
 function removeFrom(tlb: usize, array: usize, page: u64, want: u64): void {
@@ -58,7 +58,8 @@ export function tlbFlushPage(vcpu: usize, space: u32, lo: u32, hi: u32): void {
 
 /** Whether a key is a valid one for a page, in whatever space. */
 function isPage(key: u64, want: u64): bool {
-  return key != 0 && ((key ^ want) & TLB_PAGE_MASK) == 0;
+  if (((key ^ want) & TLB_PAGE_MASK) != 0) return false;
+  return key != 0;
 }
 
 function removePageOrdered(array: usize, page: u64, want: u64): void {
@@ -78,8 +79,9 @@ export function tlbFlushGva(vcpu: usize, gva: u64): void {
   const l2 = tlb + TLB_L2;
   const set = setOf(l2, gva >> 12);
   const ways = load<u32>(l2, ARRAY_WAYS);
-  for (let way: u32 = 0; way < ways; way++) {
-    if (isPage(load<u64>(set + ((<usize>way) << 3), AGED_KEYS), gva)) removeAged(set, ways, way);
+  for (let left = candidates(set, ways, gva >> 12); left != 0; left &= left - 1) {
+    const way = <usize>ctz(left);
+    if (isPage(load<u64>(set + (way << 3), AGED_KEYS), gva)) removeAged(set, ways, way);
   }
   if (load<u32>(tlb + TLB_HAS_LARGE) == 0) return;
   removePageOrdered(tlb + TLB_LARGE, gva >> 21, largeWant(gva, false));
