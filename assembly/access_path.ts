@@ -50,6 +50,7 @@ import { quickFault } from './mmu/quick_fault';
 import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
 import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
+import { touchAhead } from './straight/ahead';
 import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
 import {
   L2_HIT,
@@ -68,6 +69,8 @@ const FLAGS_MASK: u64 = 15;
 
 /** First record of the running batch. */
 let batchStart: usize = 0;
+/** End of its records. */
+let batchEnd: usize = 0;
 /** Its L2 hits and misses so far; hits are the rest. */
 let l2Hits: u32 = 0;
 let misses: u32 = 0;
@@ -177,6 +180,7 @@ function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
     // What the guest kernel does on a control record counts its own exits.
     if (exit != EXIT_CONTROL) bump(VMEXITS);
     const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
+    if (fault) touchAhead(vcpu, at, batchEnd);
     if (!fault || !quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) {
       accessExit = exit;
       return ACCESS_LEFT;
@@ -189,9 +193,10 @@ function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
   }
 }
 
-/** Starts the counts of a batch whose first record lies at `records`. */
-export function beginBatch(records: usize): void {
+/** Starts the counts of a batch with records from `records` to `end`. */
+export function beginBatch(records: usize, end: usize): void {
   batchStart = records;
+  batchEnd = end;
   l2Hits = 0;
   misses = 0;
 }

@@ -273,7 +273,7 @@ function runChunks<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
 export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
   const tlb = tlbEnter(vcpu);
   const end = records + ((<usize>count) << 3);
-  beginBatch(records);
+  beginBatch(records, end);
   batchKinds = 0;
   let at = records;
   if (lockstepWords == 0) {
@@ -304,7 +304,7 @@ export function accessHit(vcpu: usize, lo: u32, hi: u32, flags: u32): u32 {
   const ways = (<usize>load<u32>(array, ARRAY_WAYS)) << 4;
   const set =
     ((<usize>(gva >> 12)) & (<usize>load<u32>(array, ARRAY_SETS))) << load<u32>(array, ARRAY_SHIFT);
-  beginBatch(0);
+  beginBatch(0, 0);
   let value = promote(<usize>load<u32>(array, ARRAY_BASE) + set, 0, ways, want, mask);
   if (value == NO_VALUE) {
     if (hitL2(tlb, want, mask) != L2_HIT) return 0;

@@ -1,6 +1,7 @@
 // Faults that run() serves in the core must be the faults that kvmPageFault() serves: every counter
 // agrees, whatever the protocol and the generation, whether the core may serve them or not.
 import { expect, test } from 'vitest';
+import type { CoreBuild } from '../../src/core/load.ts';
 import { loadCore } from '../../src/core/load.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
 import { AGING_PRESETS } from '../../src/mm/aging.ts';
@@ -68,6 +69,40 @@ test.each(cases)('%s, %s: pages of a file, first in first out', (protocol, gener
   const host = run(protocol, generation, false, 'fifo', 1, 'file');
   expect(run(protocol, generation, true, 'fifo', 1, 'file')).toEqual(host);
   expect(host.major_faults).toBeGreaterThan(PAGES - 1);
+});
+
+/** Uniform references over more pages than fit, on a machine whose tables are looked at ahead. */
+function runLarge(quickFaults: boolean, backing: 'anon' | 'file', core: CoreBuild) {
+  const pages = 12_000;
+  const vm = createVm({
+    core,
+    memoryPages: 9_000,
+    guestPages: pages + 64,
+    protocol: 'v3',
+    policy: makePolicy('clock'),
+    guestTables: 'resident',
+    prefetch: false,
+    flushScope: 'pages',
+    quickFaults,
+    backing,
+  });
+  const count = 30_000;
+  const records = vm.core.x.arenaAlloc(count * 8) >>> 0;
+  let seed = 5;
+  for (let i = 0; i < count; i++) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const page = i < pages ? i : (seed >>> 8) % pages;
+    vm.core.mem.store32(records + 8 * i, (page << 12) | (seed >>> 31));
+  }
+  vm.runRecords(records, count);
+  return vm.stats.read();
+}
+
+test.each(['anon', 'file'] as const)('%s: looking ahead changes no count', (backing) => {
+  const host = runLarge(false, backing, 'release');
+  expect(host.evictions).toBeGreaterThan(5_000);
+  expect(runLarge(true, backing, 'release')).toEqual(host);
+  expect(runLarge(true, backing, 'debug')).toEqual(host);
 });
 
 test('a hook that came after a snapshot hears of what runs after the restore', () => {
