@@ -105,9 +105,12 @@ export function snapshotRefaults(): void {
   refaultsFile = memcgStat(STAT_REFAULTS + 1);
 }
 
-/** get_scan_count(): what this priority looks at of each list. */
-export function getScanCount(priority: u32): void {
-  const onlyFile = swapUsed() >= swapTotal() || swappiness == 0 || (priority != 0 && trimsCache);
+/** By which share of their size the lists of a kind are scanned, and the sum of both shares. */
+let share: u64 = 0;
+let shares: u64 = 0;
+
+/** Sets them for file pages or anonymous ones, by what reclaim of each kind cost so far. */
+function weigh(file: bool): void {
   const anonCost = <u64>lruCost(0);
   const fileCost = <u64>lruCost(1);
   const anonWeight = anonCost + fileCost + anonCost;
@@ -115,13 +118,21 @@ export function getScanCount(priority: u32): void {
   const sum = anonWeight + fileWeight + 1;
   const anonShare = (<u64>swappiness * sum) / (anonWeight + 1);
   const fileShare = (<u64>(SWAPPINESS_MAX - swappiness) * sum) / (fileWeight + 1);
+  share = file ? fileShare : anonShare;
+  shares = anonShare + fileShare;
+}
+
+/** get_scan_count(): what this priority looks at of each list. */
+export function getScanCount(priority: u32): void {
+  const onlyFile = swapUsed() >= swapTotal() || swappiness == 0 || (priority != 0 && trimsCache);
   for (let list = LRU_INACTIVE_ANON; list <= LRU_ACTIVE_FILE; list++) {
     let scan = lruSize(list) >> priority;
     const file = list >= FILE;
-    if (onlyFile) scan = file ? scan : 0;
-    else if (priority != 0) {
-      const share = file ? fileShare : anonShare;
-      scan = <u32>((<u64>scan * share) / (anonShare + fileShare));
+    // A short list has nothing to scan at most priorities.
+    if (scan != 0 && onlyFile) scan = file ? scan : 0;
+    else if (scan != 0 && priority != 0) {
+      weigh(file);
+      scan = <u32>((<u64>scan * share) / shares);
     }
     setScanLeft(list, scan);
     store<u32>(TARGETS + ((<usize>list) << 2), scan);

@@ -108,8 +108,13 @@ export class FileBytes implements ByteSource {
   }
 }
 
-/** Compressed bytes that are inflated at a time; bounds what one step can give to 16 MiB. */
-const GZIP_STEP = 16384;
+/** Compressed bytes that are inflated at a time. */
+const GZIP_STEP = 1024;
+/**
+ * What a step gives fits, since deflate does not shrink anything below a 1,032nd: so every step uses one
+ * and the same buffer (see zlibStep()).
+ */
+const GZIP_OUT = 1032 * GZIP_STEP + 65536;
 
 /** What a gzip file holds. */
 class GunzipBytes implements ByteSource {
@@ -124,7 +129,7 @@ class GunzipBytes implements ByteSource {
   constructor(inner: ByteSource) {
     this.name = inner.name;
     this.#inner = inner;
-    this.#gunzip = createGunzip({ chunkSize: 65536 }) as unknown as SyncZlib;
+    this.#gunzip = createGunzip({ chunkSize: GZIP_OUT }) as unknown as SyncZlib;
     // Errors are thrown by the synchronous step as well.
     this.#gunzip.on('error', () => {});
   }

@@ -12,6 +12,9 @@ export interface SyncZlib extends Omit<Gunzip & Gzip, '_handle'> {
  * One synchronous step of a stream that goes on. Node closes the engine after each such step, since
  * gunzipSync() makes only one; so the engine's close() is set aside meanwhile, as the minizlib
  * package (npm's own tar) does.
+ *
+ * The result lies in the stream's own buffer of `chunkSize` bytes, until the next step, when it is
+ * smaller than that; else new buffers were made for it.
  */
 export function zlibStep(stream: SyncZlib, chunk: Uint8Array, flush: number): Buffer {
   const handle = stream._handle;
