@@ -109,7 +109,7 @@ export class FileBytes implements ByteSource {
 }
 
 /** Compressed bytes that are inflated at a time. */
-const GZIP_STEP = 1024;
+const GZIP_STEP = 4096;
 /**
  * What a step gives fits, since deflate does not shrink anything below a 1,032nd: so every step uses one
  * and the same buffer (see zlibStep()).
