@@ -6,8 +6,9 @@ import { parseArgs } from 'node:util';
 import { checkRecording } from '../conform/kvm/check.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
 import type { Level } from '../conform/kvm/compare.ts';
-import { fuzz, fuzzOnRig } from '../conform/kvm/fuzz.ts';
+import { fuzz, fuzzOnRig, fuzzScripts } from '../conform/kvm/fuzz.ts';
 import type { FuzzFailure, Rig } from '../conform/kvm/fuzz.ts';
+import { FAMILY_NAMES, type FamilyName } from '../conform/kvm/generate.ts';
 import { RecordedMachine } from '../conform/kvm/recorded-machine.ts';
 import { readRecording } from '../conform/kvm/recording.ts';
 import type { Recording } from '../conform/kvm/recording.ts';
@@ -25,7 +26,9 @@ memory management does.
   --npt 0|1    only recordings made with shadow paging (0) or two-dimensional paging (1)
   --debug      run the core with its assertions
   --json       one JSON document instead of text
-  --fuzz N     no recordings: N random scripts, shadow paging against two-dimensional paging
+  --fuzz N     no recordings: N random scripts, shadow paging against two-dimensional paging, with audits,
+               assertions, and a record of what memory must hold
+  --family F   what --fuzz is about, one or more of ${FAMILY_NAMES.join(', ')} (default mixed)
   --seed S     first seed of --fuzz (default 1)
   --rig DIR    with --fuzz: run the scripts on real KVM too and compare step by step; DIR holds run.sh
                and convert.py of the recording rig
@@ -60,27 +63,52 @@ function rigOf(folder: string | undefined, built: string | undefined): Rig | nul
   return { folder, build };
 }
 
-function failureText({ seed, reason, script }: FuzzFailure): string {
-  return `seed ${seed}: ${reason}\n\n${script.join('\n')}\n\n`;
+function failureText({ seed, family, reason, script }: FuzzFailure): string {
+  return `seed ${seed}, ${family}: ${reason}\n\n${script.join('\n')}\n\n`;
+}
+
+function familiesOf(text: string): FamilyName[] {
+  return text.split(',').map((name) => {
+    const family = FAMILY_NAMES.find((known) => known === name);
+    if (family === undefined) {
+      throw new UsageError(`--family ${name}: use one or more of ${FAMILY_NAMES.join(', ')}`);
+    }
+    return family;
+  });
+}
+
+/** What --fuzz is to do. */
+interface FuzzPlan {
+  readonly count: number;
+  readonly first: number;
+  readonly families: readonly FamilyName[];
+  readonly rig: Rig | null;
 }
 
 /** Random scripts; the first failure is printed as short as it goes. */
-function fuzzScripts(count: number, first: number, rig: Rig | null, io: Io): number {
+function runFuzz({ count, first, families, rig }: FuzzPlan, io: Io): number {
   if (!Number.isInteger(count) || count < 1 || !Number.isInteger(first)) {
     throw new UsageError('--fuzz takes a number of scripts, --seed a whole number');
   }
-  for (let seed = first; seed < first + count; seed++) {
-    io.progress(`script ${seed - first + 1} of ${count}`);
-    const failure = fuzz(seed);
+  let loads = 0;
+  for (const [i, { seed, family }] of fuzzScripts(first, count, families).entries()) {
+    io.progress(`script ${i + 1} of ${count}`);
+    const { failure, checks } = fuzz(seed, family);
+    loads += checks;
     if (failure === null) continue;
+    io.progress('');
     io.out(failureText(failure));
-    io.out(`${seed - first} passed, 1 failed\n`);
+    io.out(`${i} passed, 1 failed\n`);
     return EXIT_STATUS.violated;
   }
-  io.out(`${count} passed, 0 failed\n`);
+  io.progress('');
+  io.out(
+    `${count} passed, 0 failed (${families.join(', ')}; ${loads} loads found what they must)\n`,
+  );
   if (rig === null) return EXIT_STATUS.ok;
   io.progress(`${count} scripts on real KVM`);
-  const failures = fuzzOnRig(rig, first, count);
+  const failures = fuzzOnRig(rig, first, count, families);
+  io.progress('');
   for (const failure of failures) io.out(failureText(failure));
   io.out(`real KVM: ${count - failures.length} passed, ${failures.length} failed\n`);
   return failures.length === 0 ? EXIT_STATUS.ok : EXIT_STATUS.violated;
@@ -98,13 +126,15 @@ export function conformKvm(args: readonly string[], io: Io): number {
       json: { type: 'boolean', default: false },
       fuzz: { type: 'string' },
       seed: { type: 'string', default: '1' },
+      family: { type: 'string', default: 'mixed' },
       rig: { type: 'string' },
       'rig-build': { type: 'string' },
     },
   });
   if (values.fuzz !== undefined) {
     const rig = rigOf(values.rig ?? process.env.SHADOWMMU_RIG, values['rig-build']);
-    return fuzzScripts(Number(values.fuzz), Number(values.seed), rig, io);
+    const families = familiesOf(values.family);
+    return runFuzz({ count: Number(values.fuzz), first: Number(values.seed), families, rig }, io);
   }
   if (positionals.length === 0) throw new UsageError('conform kvm takes a FILE or FOLDER');
   if (!/^[123]$/.test(values.level)) {

@@ -11,6 +11,9 @@
 // - What a TLB translates in the current space is what the shadow tables say, with no more rights,
 //   and it is marked dirty only if its spte is; what it translates in any space is still mapped by
 //   some spte, and by a writable one if it may be written.
+//
+// Tables of two-dimensional paging have neither rmaps nor lists of parents, and a TLB entry there joins them with
+// the guest's own: what is said of those is not asked.
 
 import {
   HPTE_PFN_SHIFT,
@@ -116,7 +119,7 @@ class KvmAudit {
       pages.length <= used,
       `${pages.length} shadow pages are active, ${used} are counted`,
     );
-    this.#checkRmaps();
+    if (!this.#kvm.tdp) this.#checkRmaps();
     for (const leaf of this.#leaves) this.#checkLeaf(leaf, pages);
     for (const vcpu of this.#kvm.vcpus) this.#checkTlb(vcpu.ptr, vcpu.id);
     return this.#violations;
@@ -212,6 +215,7 @@ class KvmAudit {
     const level = this.#load(child + SP_ROLE) & ROLE_LEVEL_MASK;
     const parent = this.#load(sp + SP_ROLE) & ROLE_LEVEL_MASK;
     this.#must(level === parent - 1, `${name}: entry ${i} points to a table of level ${level}`);
+    if (this.#kvm.tdp) return;
     const links = this.#list(child + SP_PARENT_PTES).filter((at) => at === sptep).length;
     this.#must(links === 1, `${name}: entry ${i} is ${links} times in its child's parents`);
     const unsync =
@@ -266,8 +270,10 @@ class KvmAudit {
       this.#must(false, `${name}: no memslot`);
       return;
     }
-    const list = this.#list(this.#rmapHead(slot, leaf.gfn, leaf.level));
-    this.#must(list.filter((at) => at === leaf.sptep).length === 1, `${name}: not in its rmap`);
+    if (!this.#kvm.tdp) {
+      const list = this.#list(this.#rmapHead(slot, leaf.gfn, leaf.level));
+      this.#must(list.filter((at) => at === leaf.sptep).length === 1, `${name}: not in its rmap`);
+    }
     if (this.#kvm.aging.kvm.notifiers) this.#checkHost(leaf, slot, name);
     if (!leaf.writable) return;
     for (const sp of pages) {
@@ -294,6 +300,8 @@ class KvmAudit {
 
   #checkTlb(vcpu: number, id: number): void {
     const { x, mem } = this.#kvm.core;
+    // A nested root that went is dropped with what it translated at the next entry.
+    if (this.#kvm.tdp && this.#load(vcpu + VCPU_REQUESTS) !== 0) return;
     const max = 4096;
     const out = this.#scratch(max * TLB_LIST_ENTRY);
     const count = Math.min(max, x.tlbList(vcpu, out, max) >>> 0);
@@ -312,7 +320,7 @@ class KvmAudit {
         `${name}: may be written, but no spte of frame ${pfn} is writable`,
       );
       const here = this.#load(entry + TLB_LIST_TAG) === tag;
-      if (!here || large || this.#load(vcpu + VCPU_REQUESTS) !== 0) continue;
+      if (!here || large || this.#kvm.tdp || this.#load(vcpu + VCPU_REQUESTS) !== 0) continue;
       this.#checkWalk(this.#walk(vcpu, gva), pfn, denies, name);
     }
   }

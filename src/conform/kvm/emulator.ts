@@ -32,6 +32,7 @@ import type { Core } from '../../core/load.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import type { AccessOutcome, Store } from './guest.ts';
 import { CODE_GFN } from './layout.ts';
+import type { MemoryStamps } from './stamps.ts';
 
 /** PFERR_GUEST_FINAL_MASK, bit 32. */
 const GUEST_FINAL_HIGH = 1;
@@ -74,6 +75,8 @@ export class Emulator {
   #lastRetry = '';
   /** A load outside all slots that the VMM has not answered yet. */
   #unread: { readonly gfn: number; readonly offset: number; readonly bytes: number } | null = null;
+  /** What memory must hold, if somebody keeps a record. */
+  stamps: MemoryStamps | null = null;
   /** Where the last load was made; null: outside all slots. */
   loadedAt: { readonly pfn: number; readonly offset: number } | null = null;
 
@@ -254,6 +257,8 @@ export class Emulator {
     const at = (x.guestPagePtrForWrite(gfn) >>> 0) + offset;
     if (op.exchange) mem.u8[at] = ((mem.u8[at] as number) + 1) & 0xff;
     else if (op.store !== null) writeBytes(mem.u8, at, op.store);
+    const pte = x.hpteGet(kvm.mm.id, x.gfnToHvn(gfn) >>> 0) >>> 0;
+    this.stamps?.stored(pte >>> HPTE_PFN_SHIFT, offset, op.bytes);
     x.mmuPteWrite(gfn, offset >>> 3, op.bytes);
     return true;
   }

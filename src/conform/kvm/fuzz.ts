@@ -1,6 +1,7 @@
 // Random scripts (generate.ts) on the emulator: shadow paging and two-dimensional paging must show the
-// guest the same (values, faults with their error codes), the core's assertions must hold, and from
-// time to time so must the audits of KVM's and the host's structures. Where the recording rig is set up,
+// guest the same (values, faults with their error codes), every load must find what memory must hold
+// (stamps.ts), the core's assertions must hold, and from time to time so must the audits of KVM's and the
+// host's structures. Where the recording rig is set up,
 // the real KVM runs the script too, and every step is compared at all levels. The first script that
 // breaks any of this is made as short as it goes.
 
@@ -11,10 +12,10 @@ import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import { auditKvm } from '../../kvm/audit.ts';
 import { auditHost } from '../../mm/audit.ts';
-import { checkRecording } from './check.ts';
-import { randomScript } from './generate.ts';
+import { checkRecording, type History } from './check.ts';
+import { randomScript, type FamilyName } from './generate.ts';
 import { RecordedMachine } from './recorded-machine.ts';
-import { readRecording } from './recording.ts';
+import { readRecording, type Recording } from './recording.ts';
 import { parseScript } from './script.ts';
 
 /** Where the rig is: its folder (run.sh, convert.py) and what its build.sh made. */
@@ -26,6 +27,7 @@ export interface Rig {
 /** A script on which two sides disagree, or an invariant broke. */
 export interface FuzzFailure {
   readonly seed: number;
+  readonly family: FamilyName;
   readonly reason: string;
   /** The shortest script found that still fails. */
   readonly script: readonly string[];
@@ -36,9 +38,20 @@ const HEADER = 3;
 /** Steps between audits, which look at every frame. */
 const AUDIT_EVERY = 25;
 
-/** What the guest sees of a script, step by step; throws when an audit finds something. */
-function guestView(script: readonly string[], npt: boolean): string[] {
-  const machine = new RecordedMachine(parseScript(script, 'fuzz'), { npt, build: 'debug' });
+/** Families in which a guest edits its tables as data, so that what it sees depends on what is cached. */
+const UNSETTLED: readonly FamilyName[] = ['tables'];
+
+/** What the guest sees of a script, step by step. */
+interface View {
+  readonly steps: readonly string[];
+  /** Loads that were compared with what memory must hold. */
+  readonly checks: number;
+}
+
+/** Runs a script; throws when a load, an assertion or an audit finds something. */
+function guestView(script: readonly string[], npt: boolean): View {
+  const parsed = parseScript(script, 'fuzz');
+  const machine = new RecordedMachine(parsed, { npt, build: 'debug', stamps: true });
   const guestSteps = script.filter((line) => /^[gh] /.test(line));
   const seen: string[] = [];
   for (let step = machine.next(); step !== null; step = machine.next()) {
@@ -48,7 +61,7 @@ function guestView(script: readonly string[], npt: boolean): string[] {
     const isGuest = guestSteps[at]?.startsWith('g ') === true;
     seen.push(isGuest ? JSON.stringify(step.result) : '');
   }
-  return seen;
+  return { steps: seen, checks: machine.checks };
 }
 
 function audit(machine: RecordedMachine, step: number, npt: boolean): void {
@@ -60,39 +73,57 @@ function audit(machine: RecordedMachine, step: number, npt: boolean): void {
   }
 }
 
-/** Why a script fails on the emulator, or null. */
-export function failureOf(script: readonly string[]): string | null {
+/** What a script came to on the emulator. */
+export interface FuzzRun {
+  /** Why it fails, or null. */
+  readonly reason: string | null;
+  readonly checks: number;
+}
+
+/** Runs a script on the emulator in both paging modes; `settled`: they must show the guest the same. */
+export function runOnEmulator(script: readonly string[], settled = true): FuzzRun {
   try {
     const shadow = guestView(script, false);
     const nested = guestView(script, true);
-    const at = shadow.findIndex((line, i) => line !== nested[i]);
-    if (at < 0) return null;
-    return `step ${at - 1}: shadow paging ${shadow[at]}, two-dimensional paging ${nested[at]}`;
+    const checks = shadow.checks + nested.checks;
+    const at = shadow.steps.findIndex((line, i) => line !== nested.steps[i]);
+    if (at < 0 || !settled) return { reason: null, checks };
+    const [a, b] = [shadow.steps[at], nested.steps[at]];
+    return { reason: `step ${at - 1}: shadow paging ${a}, two-dimensional paging ${b}`, checks };
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return { reason: error instanceof Error ? error.message : String(error), checks: 0 };
   }
 }
 
-/** Drops steps as long as the script goes on failing. */
+/** Drops steps as long as the script goes on failing: many at once first, then one by one. */
 function shrink(
   script: readonly string[],
   fails: (script: readonly string[]) => boolean,
 ): string[] {
   let best = [...script];
-  for (let i = best.length - 1; i >= HEADER; i--) {
-    const shorter = best.filter((_, j) => j !== i);
-    if (fails(shorter)) best = shorter;
+  for (let size = best.length >> 1; size >= 1; size >>= 1) {
+    for (let end = best.length; end > HEADER; end -= size) {
+      const from = Math.max(end - size, HEADER);
+      const shorter = [...best.slice(0, from), ...best.slice(end)];
+      if (fails(shorter)) best = shorter;
+    }
   }
   return best;
 }
 
-/** Runs the script of a seed on the emulator alone; null: it agrees. */
-export function fuzz(seed: number): FuzzFailure | null {
-  // INVLPG follows every change of a guest pte: what a TLB still holds differs between the two ways.
-  const script = randomScript(seed, { settled: true });
-  if (failureOf(script) === null) return null;
-  const short = shrink(script, (shorter) => failureOf(shorter) !== null);
-  return { seed, reason: failureOf(short) ?? '', script: short };
+/** The script of a seed on the emulator alone: its failure made short, and how many loads were compared. */
+export function fuzz(
+  seed: number,
+  family: FamilyName = 'mixed',
+): { readonly failure: FuzzFailure | null; readonly checks: number } {
+  // What a TLB still holds differs between the two ways, so that every change of a guest pte is flushed.
+  const settled = !UNSETTLED.includes(family);
+  const script = randomScript(seed, { family, settled });
+  const { reason, checks } = runOnEmulator(script, settled);
+  if (reason === null) return { failure: null, checks };
+  const short = shrink(script, (shorter) => runOnEmulator(shorter, settled).reason !== null);
+  const why = runOnEmulator(short, settled).reason ?? reason;
+  return { failure: { seed, family, reason: why, script: short }, checks };
 }
 
 /** Runs scripts on the real KVM and compares; by name of the script, why it differs. */
@@ -127,24 +158,42 @@ function onRig(rig: Rig, scripts: ReadonlyMap<string, readonly string[]>): Map<s
 function difference(file: string, npt: boolean): string | null {
   const recording = readRecording(file);
   const script = parseScript(recording.script, file);
-  const { levels, error } = checkRecording(recording, () => new RecordedMachine(script, { npt }));
+  const start = (_: Recording, history: History): RecordedMachine =>
+    new RecordedMachine(script, { npt, history });
+  const { levels, error, pressure } = checkRecording(recording, start);
   if (error !== null) return error;
-  const failed = levels.find((level) => level.first !== null);
+  // Under pressure the thresholds decide, as for recordings.
+  const failed = levels.find((level) => (pressure ? !level.passed : level.first !== null));
   if (failed?.first === undefined || failed.first === null) return null;
   const { step, op, differences } = failed.first;
   const what = differences[0]?.what ?? '';
   return `npt=${npt ? 1 : 0}: level ${failed.level} differs at step ${step} (${op}): ${what}`;
 }
 
-/** Runs the scripts of seeds on the real KVM; the first failure is shrunk, a boot for each try. */
-export function fuzzOnRig(rig: Rig, first: number, count: number): FuzzFailure[] {
+/** Scripts of seeds and families. */
+export function fuzzScripts(
+  first: number,
+  count: number,
+  families: readonly FamilyName[],
+): { readonly seed: number; readonly family: FamilyName }[] {
+  const family = (i: number): FamilyName => families[i % families.length] as FamilyName;
+  return Array.from({ length: count }, (_, i) => ({ seed: first + i, family: family(i) }));
+}
+
+/** Runs scripts on the real KVM; the first failure is shrunk, a boot in each mode for each try. */
+export function fuzzOnRig(
+  rig: Rig,
+  first: number,
+  count: number,
+  families: readonly FamilyName[],
+): FuzzFailure[] {
   const scripts = new Map<string, readonly string[]>();
-  const seeds = new Map<string, number>();
-  for (let seed = first; seed < first + count; seed++) {
-    const script = randomScript(seed);
+  const origin = new Map<string, { seed: number; family: FamilyName }>();
+  for (const { seed, family } of fuzzScripts(first, count, families)) {
+    const script = randomScript(seed, { family });
     const name = script[0]?.slice('name '.length) ?? '';
     scripts.set(name, script);
-    seeds.set(name, seed);
+    origin.set(name, { seed, family });
   }
   const failures: FuzzFailure[] = [];
   for (const [name, reason] of onRig(rig, scripts)) {
@@ -152,7 +201,8 @@ export function fuzzOnRig(rig: Rig, first: number, count: number): FuzzFailure[]
     const fails = (script: readonly string[]): boolean =>
       onRig(rig, new Map([[name, script]])).size > 0;
     const script = failures.length === 0 ? shrink(whole, fails) : whole;
-    failures.push({ seed: seeds.get(name) ?? 0, reason, script });
+    const { seed, family } = origin.get(name) ?? { seed: 0, family: 'mixed' };
+    failures.push({ seed, family, reason, script });
   }
   return failures;
 }

@@ -61,6 +61,7 @@ import { LruSwitch } from './lru-switch.ts';
 import { RecordedVcpu } from './recorded-vcpu.ts';
 import type { JsonObject, PageState } from './recording.ts';
 import type { Script } from './script.ts';
+import { MemoryStamps } from './stamps.ts';
 import { EventWriter } from './stream.ts';
 import type { RawEvent } from './stream.ts';
 
@@ -110,6 +111,8 @@ export interface MachineOptions {
   readonly npt: boolean;
   /** The history of the boot. Default: the usual one. */
   readonly history?: History;
+  /** Whether every load of the guest is compared with what memory must hold (stamps.ts). */
+  readonly stamps?: boolean;
   readonly build?: CoreBuild;
 }
 
@@ -125,6 +128,7 @@ export class RecordedMachine implements StepRunner {
   readonly #guest: RecordedGuest;
   readonly #ops: RecordedHost;
   readonly #writer: EventWriter;
+  readonly #stamps: MemoryStamps | null = null;
   readonly #generation = new Map<number, number>();
   #raw: RawEvent[] = [];
   #gauges: Record<string, number> = {};
@@ -180,10 +184,19 @@ export class RecordedMachine implements StepRunner {
     vcpu.setGuestCr3(TABLES.A_PML4);
     this.#cpu = new RecordedVcpu(this.core, vcpu, options.npt);
     this.#guest = new RecordedGuest(this.#cpu);
+    if (options.stamps === true) {
+      this.#stamps = new MemoryStamps(this.core, this.mm, script);
+      this.#cpu.watch(this.#stamps);
+    }
     this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script);
     this.core.x.memcgDrainStock();
     this.core.x.memcgFlush(0);
     this.core.x.memcgUpdated(history.updates);
+  }
+
+  /** Loads that were compared with what memory must hold. */
+  get checks(): number {
+    return this.#stamps?.checks ?? 0;
   }
 
   next(seen: Seen = NOTHING): OurStep | null {
@@ -210,6 +223,7 @@ export class RecordedMachine implements StepRunner {
         if (text.startsWith('g ')) result = this.#guest.run(words);
         else {
           const done = this.#ops.run(words);
+          if (done.result.errno === undefined) this.#stamps?.ran(words);
           result = [done.result];
           extra = done.extra;
         }

@@ -41,6 +41,7 @@ import type { AccessOutcome, GuestPort, Store } from './guest.ts';
 import { Emulator, type Operand, writeBytes } from './emulator.ts';
 import { CODE_GFN, STUB } from './layout.ts';
 import type { Pte } from './script.ts';
+import type { MemoryStamps } from './stamps.ts';
 
 /** Faults in a row without progress that can only be a bug. */
 const RETRY_LIMIT = 100;
@@ -189,6 +190,11 @@ export class RecordedVcpu implements GuestPort {
     this.#emit(EVENT_KVM_PAGE_FAULT, gfn, gpa % 4096, code, high);
   }
 
+  /** Compares what the guest loads with what it must find. */
+  watch(stamps: MemoryStamps): void {
+    this.#emulator.stamps = stamps;
+  }
+
   completeRead(): void {
     this.#emulator.completeRead();
   }
@@ -196,6 +202,7 @@ export class RecordedVcpu implements GuestPort {
   loaded(bytes: number): Pte {
     const place = this.#place;
     if (place === null) throw new CoreBugError('what was read is not in memory');
+    this.#emulator.stamps?.loaded(place.pfn, place.offset, bytes);
     const { x, mem } = this.#core;
     const at = (x.frameContentPtr(place.pfn) >>> 0) + place.offset;
     const byte = (i: number): number => mem.u8[at + i] as number;
@@ -208,6 +215,7 @@ export class RecordedVcpu implements GuestPort {
   #write(place: { pfn: number; offset: number }, store: Store): void {
     const page = this.#core.x.frameContentForWrite(place.pfn) >>> 0;
     writeBytes(this.#core.mem.u8, page + place.offset, store);
+    this.#emulator.stamps?.stored(place.pfn, place.offset, store.bytes);
   }
 
   delivering(code: number | null): void {
