@@ -78,19 +78,20 @@ function lockPages(mm: Mm, part: Vma, locked: boolean): void {
   x.lruAddDrain();
 }
 
-/** mlock and munlock. -ENOMEM: a hole, or an area that permits no access. */
+/** mlock and munlock. -ENOMEM: a hole, which ends what is locked, or an area that permits no access. */
 export function mlock(mm: Mm, start: number, end: number, locked: boolean): number {
   const parts = vmasWithin(mm.vmas, start, end);
-  let covered = 0;
+  let reached = start;
   for (const part of parts) {
-    covered += part.end - part.start;
+    if (part.start !== reached) break;
+    reached = part.end;
     if (((part.flags & VM_LOCKED) !== 0) === locked) continue;
     const flags = part.flags ^ VM_LOCKED;
     cutAreas(mm, mm.vmas, part.start, part.end);
     mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, flags & VM_LOCKED, ~flags & VM_LOCKED);
     lockPages(mm, part, locked);
   }
-  if (covered !== end - start) return -ERRNO.ENOMEM;
+  if (reached !== end) return -ERRNO.ENOMEM;
   if (!locked) return 0;
   // __mm_populate: private memory that may be written is broken out of copy-on-write at once.
   for (const part of vmasWithin(mm.vmas, start, end)) {

@@ -50,3 +50,13 @@ test('a table page that the host took away is faulted in again', () => {
   vm.core.x.flushTlbs();
   expect(vm.access(5, ACCESS_READ).kind).toBe('done');
 });
+
+// 6.1 __get_user() under PROT_NONE: the processor finds no present pte, the area forbids the access.
+test('a table under PROT_NONE can not be read, one that may be read again can', () => {
+  const vm = mapped();
+  vm.mm.mprotect(HVN + PT, 1, { read: false, write: false });
+  expect(vm.access(5, ACCESS_READ)).toMatchObject({ kind: 'guest_page_fault', code: READ_FAULT });
+  vm.mm.mprotect(HVN + PT, 1, { read: true, write: true });
+  expect(vm.access(5, ACCESS_READ).kind).toBe('done');
+  expect(vm.audit()).toEqual([]);
+});

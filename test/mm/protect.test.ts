@@ -1,0 +1,68 @@
+// mprotect, mlock and fork where 6.1 is particular: each test names the kernel's function.
+import { expect, test } from 'vitest';
+import * as abi from '../../assembly/abi.ts';
+import { loadCore } from '../../src/core/load.ts';
+import { AGING_PRESETS } from '../../src/mm/aging.ts';
+import { auditHost } from '../../src/mm/audit.ts';
+import { MM_GENERATIONS } from '../../src/mm/generation.ts';
+import { Host } from '../../src/mm/host.ts';
+import type { Mm } from '../../src/mm/mm.ts';
+import { VM_LOCKED } from '../../src/mm/vma.ts';
+
+const ENOMEM = -12;
+const PAGES = 16;
+
+function setUp(): { host: Host; mm: Mm; base: number } {
+  const aging = { ...AGING_PRESETS.clear_flush_young, hooks: '6.x' as const };
+  const host = new Host(loadCore('debug'), {
+    frames: 64,
+    generation: MM_GENERATIONS['6.1'],
+    aging,
+  });
+  const mm = host.createMm();
+  const base = mm.mmap({ npages: PAGES });
+  for (let i = 0; i < PAGES; i++) mm.access(base + i, true);
+  return { host, mm, base };
+}
+
+function pteOf(host: Host, mm: Mm, hvn: number): number {
+  return host.core.x.hpteGet(mm.id, hvn) >>> 0;
+}
+
+// do_mprotect_pkey(): one mmu_gather for all areas, finished at the end.
+test('mprotect over several areas tells secondary TLBs of one range', () => {
+  const { host, mm, base } = setUp();
+  mm.mprotect(base + 1, 1, { read: true, write: false });
+  const ranges: [number, number][] = [];
+  mm.registerNotifier({
+    invalidateRange: (start: number, end: number) => void ranges.push([start - base, end - base]),
+  });
+  mm.mprotect(base, 3, { read: false, write: false });
+  expect(ranges.filter(([start, end]) => start === 0 && end === 3)).toHaveLength(1);
+  for (let i = 0; i < 3; i++) {
+    expect(pteOf(host, mm, base + i) & abi.HPTE_PROTNONE).toBe(abi.HPTE_PROTNONE);
+  }
+  mm.mprotect(base, 3, { read: true, write: true });
+  expect(pteOf(host, mm, base) & abi.HPTE_PROTNONE).toBe(0);
+  expect(auditHost(host, 0).problems).toEqual([]);
+});
+
+// apply_vma_lock_flags(): -ENOMEM at the first hole; what came before stays locked.
+test('mlock locks up to the first hole', () => {
+  const { mm, base } = setUp();
+  mm.munmap(base + 4, 1);
+  const locked = (hvn: number): boolean => ((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) !== 0;
+  expect(mm.mlock(base + 4, 4, true)).toBe(ENOMEM);
+  expect(locked(base + 5)).toBe(false);
+  expect(mm.mlock(base + 2, 6, true)).toBe(ENOMEM);
+  expect([locked(base + 2), locked(base + 3), locked(base + 5)]).toEqual([true, true, false]);
+});
+
+// dup_mmap(): tmp->vm_flags &= ~(VM_LOCKED | VM_LOCKONFAULT).
+test('a child does not inherit locks', () => {
+  const { mm, base } = setUp();
+  mm.mlock(base, 2, true);
+  const child = mm.fork();
+  expect((child.findVma(base)?.flags ?? 0) & VM_LOCKED).toBe(0);
+  expect((mm.findVma(base)?.flags ?? 0) & VM_LOCKED).toBe(VM_LOCKED);
+});
