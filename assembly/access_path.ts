@@ -177,8 +177,8 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
 function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
   const flags = <u32>(record & FLAGS_MASK);
   while (true) {
-    // What the guest kernel does on a control record counts its own exits.
-    if (exit != EXIT_CONTROL) bump(VMEXITS);
+    // What the guest kernel does on a control record counts its own exits; its own #PF is none.
+    if (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT) bump(VMEXITS);
     const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
     if (fault) touchAhead(vcpu, at, batchEnd);
     if (!fault || !quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) {

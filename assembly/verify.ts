@@ -11,6 +11,7 @@ import {
   CONTENT_PAGE,
   EXIT_CONTROL,
   EXIT_DONE,
+  EXIT_GUEST_FAULT,
   EXIT_VERIFY,
   FRAME_CONTENT,
   PAGE_SHIFT,
@@ -134,7 +135,7 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
     if (exit != EXIT_DONE) {
       store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
       store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
-      if (exit != EXIT_CONTROL) bump(VMEXITS);
+      if (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT) bump(VMEXITS);
       break;
     }
     kinds += kindOf(record);

@@ -122,7 +122,20 @@ export class Vm {
   #makeKvm(options: VmOptions, { aging, generation, prefetch }: MachinePlan): Kvm {
     const { core, mm } = this;
     const { vcpus = 1, tlb = DEFAULT_TLB, flushScope = 'all', quickFaults = true } = options;
-    return new Kvm({ core, mm, aging, generation, vcpus, tlb, flushScope, prefetch, quickFaults });
+    const { tdp = false, adBits } = options;
+    return new Kvm({
+      core,
+      mm,
+      aging,
+      generation,
+      vcpus,
+      tlb,
+      flushScope,
+      prefetch,
+      quickFaults,
+      tdp,
+      ...(adBits === undefined ? {} : { adBits }),
+    });
   }
 
   /** Maps the two slots' memory and hands it to KVM. */

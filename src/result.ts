@@ -64,6 +64,8 @@ export interface MachineFacts {
   /** Host frames for the guest. */
   readonly memory_pages: number;
   readonly guest_tables: 'resident' | 'pageable';
+  /** Shadow paging, or two-dimensional paging. */
+  readonly paging: 'shadow' | 'tdp';
   readonly vcpus: number;
   readonly tlb: TlbGeometry;
   readonly pcid: boolean;

@@ -57,6 +57,8 @@ export interface SimulateOptions extends Partial<
     | 'verify'
     | 'guestTables'
     | 'yardstick'
+    | 'tdp'
+    | 'adBits'
     | 'flushScope'
     | 'prefetch'
     | 'quickFaults'
@@ -141,6 +143,7 @@ export async function simulate(
       footprint_pages: footprint.pages,
       memory_pages: memoryPages,
       guest_tables: guestTablesOf(options.guestTables, protocol),
+      paging: options.tdp === true ? 'tdp' : 'shadow',
       vcpus: options.vcpus ?? 1,
       tlb: options.tlb ?? DEFAULT_TLB,
       pcid: options.pcid ?? true,

@@ -60,6 +60,13 @@ export interface VmOptions {
    * the aging accuracy. Default true; without it those are 0 and a replay is faster.
    */
   readonly yardstick?: boolean;
+  /**
+   * Two-dimensional paging (EPT, NPT) instead of shadow paging: the guest's own tables are walked by the
+   * processor and never intercepted. KVM of 6.1 and one vCPU only. Default false.
+   */
+  readonly tdp?: boolean;
+  /** With `tdp`, whether the processor sets A and D bits in its tables; see KvmOptions. */
+  readonly adBits?: boolean;
   /** What a notifier call flushes; see KvmOptions. Default `all`. */
   readonly flushScope?: 'all' | 'pages';
   /**
@@ -140,11 +147,39 @@ export interface MachinePlan {
   readonly tables: GfnRange;
 }
 
+/** KVM's generation: the one that is asked for, else that of the protocol's time. */
+function kvmGenerationOf(options: VmOptions, aging: AgingPreset): string {
+  if (options.adBits !== undefined && options.tdp !== true) {
+    throw new UsageError(
+      'a processor without A and D bits: that is about two-dimensional paging, ask for it (--paging tdp)',
+    );
+  }
+  if (options.tdp === true) {
+    if ((options.vcpus ?? 1) > 1) {
+      throw new UsageError(
+        `two-dimensional paging with ${options.vcpus} vCPUs: its one root serves one vCPU (--vcpus 1)`,
+      );
+    }
+    if (!aging.kvm.notifiers || aging.kvm.shrinkEvery > 0) {
+      throw new UsageError(
+        `protocol ${aging.name} is about sptes that pin their pages: it needs shadow paging`,
+      );
+    }
+    if (options.generation === '2008') {
+      throw new UsageError(
+        'generation 2008: two-dimensional paging is modelled for 6.1 (--generation 6.1)',
+      );
+    }
+    return '6.1';
+  }
+  if (options.generation !== undefined) return options.generation;
+  return options.backing === 'file' ? '6.1' : mmGenerationOf(aging);
+}
+
 /** Fills the defaults in; throws a UsageError for what can't be. */
 export function planMachine(options: VmOptions): MachinePlan {
   const aging = preset(options.protocol ?? 'v3');
   const backing = options.backing ?? 'anon';
-  const ofItsTime = backing === 'file' ? '6.1' : mmGenerationOf(aging);
   const tablesResident = guestTablesOf(options.guestTables, options.protocol) === 'resident';
   if (!tablesResident && options.memoryPages < MIN_PAGEABLE_FRAMES) {
     throw new UsageError(
@@ -156,7 +191,7 @@ export function planMachine(options: VmOptions): MachinePlan {
   const { guestPages } = options;
   return {
     aging,
-    generation: options.generation ?? ofItsTime,
+    generation: kvmGenerationOf(options, aging),
     mm: mmGeneration(options.generation ?? mmGenerationOf(aging)),
     profile,
     device: options.swap ?? PROFILES[profile].device,

@@ -35,6 +35,8 @@ export const MACHINE_OPTIONS = {
   'min-free-kbytes': { type: 'string' },
   profile: { type: 'string' },
   generation: { type: 'string' },
+  paging: { type: 'string' },
+  'no-ad-bits': { type: 'boolean' },
   vcpus: { type: 'string' },
   tlb: { type: 'string' },
   'no-pcid': { type: 'boolean' },
@@ -71,6 +73,9 @@ the machine:
   --swap-errors LIST  read:N, write:N: every N-th read or write of the devices fails
   --generation NAME   KVM's MMU and the host mm: ${GENERATIONS.join(', ')} (default: those of the protocol's
                       time; with file memory KVM's of 6.1)
+  --paging KIND       shadow or tdp: shadow page tables, or two-dimensional paging (EPT, NPT) under
+                      KVM of 6.1 with one vCPU (default shadow)
+  --no-ad-bits        with --paging tdp: a processor that sets no A and D bits there
   --vcpus N           vCPUs; the references are dealt to them in seeded slices (default 1)
   --tlb E1xW1,E2xW2   entries and ways of the two TLB levels (default 64x4,1536x12)
   --no-pcid           a context switch of the guest flushes the TLB
@@ -196,6 +201,8 @@ export function simulateOptions(values: Values): SimulateOptions {
       minFree === undefined ? undefined : parseCount(minFree, '--min-free-kbytes', 4, 2 ** 26),
     profile: oneOf<ProfileName>(values, 'profile', PROFILE_NAMES),
     generation: oneOf(values, 'generation', GENERATIONS),
+    tdp: oneOf(values, 'paging', ['shadow', 'tdp'] as const) === 'tdp' ? true : undefined,
+    adBits: values['no-ad-bits'] === true ? false : undefined,
     guestTables: oneOf(values, 'guest-tables', GUEST_TABLES),
     guestPages: guestSize?.pages,
     yardstick: values['no-yardstick'] === true ? false : undefined,

@@ -48,7 +48,7 @@ function facts(io: Io, { machine, workload, time, outcome }: RunResult): string 
     `host       ${count(machine.memory_pages)} frames (${memory}, ${share}), ${machine.backing} memory, ` +
       `${machine.policy}, swap on ${DEVICE_TITLES[machine.swap]}`,
     ...watermarkLine(machine),
-    `kernel     KVM of ${machine.generation}, mm of ${machine.mm_generation}, ${machine.vcpus} vCPU${machine.vcpus > 1 ? 's' : ''}`,
+    `kernel     KVM of ${machine.generation}${machine.paging === 'tdp' ? ' with two-dimensional paging' : ''}, mm of ${machine.mm_generation}, ${machine.vcpus} vCPU${machine.vcpus > 1 ? 's' : ''}`,
     `protocol   ${io.style('bold', machine.protocol)}`,
     `time       ${duration(time.total_ns)} on the ${machine.profile} host, slowdown ${time.slowdown.toFixed(2)} ` +
       `(${duration(time.io_wait_ns)} waiting for reads)`,

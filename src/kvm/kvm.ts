@@ -153,7 +153,7 @@ export class Kvm {
     this.ptr = core.x.kvmPtr() >>> 0;
     this.ageAction = ageAction(aging);
     this.touch = aging.touch === 'pte-young' ? TOUCH_PTE_YOUNG : TOUCH_FOLIO_REFERENCED;
-    const pins = aging.kvm.pinsPages ? KVM_FEATURE_SPTE_PINS : 0;
+    const pins = this.pinsPages ? KVM_FEATURE_SPTE_PINS : 0;
     const flush = options.flushScope === 'pages' ? KVM_FEATURE_FLUSH_PAGES : 0;
     const without =
       (options.prefetch === false ? KVM_FEATURE_PREFETCH : 0) |
@@ -195,6 +195,7 @@ export class Kvm {
 
   /** Each spte holds a reference on its page. */
   get pinsPages(): boolean {
+    if (this.tdp) return false;
     return this.aging.kvm.pinsPages || (this.generation.features & KVM_FEATURE_SPTE_PINS) !== 0;
   }
 

@@ -16,6 +16,7 @@ import {
   EVENT_VMEXIT,
   EXIT_CONTROL,
   EXIT_DONE,
+  EXIT_GUEST_FAULT,
   EXIT_NONCANONICAL,
   EXIT_PAGE_FAULT,
   EXIT_VERIFY,
@@ -42,6 +43,7 @@ import {
   VCPU_WALK_ERROR,
   VCPU_WALK_GFN,
   VCPU_WALK_PTE_ACCESS,
+  VMEXIT_NPF,
   VMEXIT_PF_EXCP,
   EXIT_NPF,
 } from '../../assembly/abi.ts';
@@ -174,6 +176,7 @@ export class Vcpu {
       else if (reason === EXIT_CONTROL) return this.#leave('control', consumed, 0);
       else if (reason === EXIT_VERIFY) return this.#leave('verify', consumed, 0);
       else if (reason === EXIT_NONCANONICAL) return this.#leave('noncanonical', consumed, 0);
+      else if (reason === EXIT_GUEST_FAULT) return this.#deliver(consumed);
       else throw new CoreBugError(`run() came back with reason ${reason}`);
     }
   }
@@ -204,9 +207,10 @@ export class Vcpu {
 
   #traceFault(): void {
     const { core } = this.kvm;
+    const { tdp } = this.kvm;
     const code = core.mem.load32(this.ptr + VCPU_FAULT_CODE);
-    const page = this.#gvaPage();
-    core.emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, page, 0, code);
+    const page = tdp ? core.mem.load32(this.ptr + VCPU_WALK_GFN) : this.#gvaPage();
+    core.emit(EVENT_VMEXIT, tdp ? VMEXIT_NPF : VMEXIT_PF_EXCP, page, 0, code);
     core.emit(EVENT_KVM_PAGE_FAULT, page, 0, code, 0);
   }
 
@@ -301,16 +305,24 @@ export class Vcpu {
     }
   }
 
+  /** KVM injects the #PF that its walk of the guest's tables came to. */
   #inject(consumed: number): VmExit {
+    this.beginInject();
+    const { core } = this.kvm;
+    const code = core.mem.load32(this.ptr + VCPU_WALK_ERROR);
+    if (core.tracing) core.emit(EVENT_INJECT, 14, code, 0, 0);
+    return this.#deliver(consumed);
+  }
+
+  /** A #PF reaches the guest: injected, or under two-dimensional paging without KVM. */
+  #deliver(consumed: number): VmExit {
     const { core } = this.kvm;
     const { mem } = core;
     const code = mem.load32(this.ptr + VCPU_WALK_ERROR);
-    this.beginInject();
     for (let i = 0; i < 8; i += 4) {
       mem.store32(this.ptr + VCPU_CR2 + i, mem.load32(this.ptr + VCPU_FAULT_GVA + i));
     }
     core.bump(COUNTER_SLOTS.guest_page_faults);
-    if (core.tracing) core.emit(EVENT_INJECT, 14, code, 0, 0);
     return this.#leave('guest_page_fault', consumed, code);
   }
 
@@ -342,8 +354,9 @@ export class Vcpu {
   /** MOV to CR3: `gfn` of the new top-level table. `noFlush` is bit 63 with CR4.PCIDE. */
   setCr3(gfn: number, pcid = 0, noFlush = false): void {
     const { x, mem } = this.kvm.core;
-    this.countExit();
     this.kvm.core.bump(COUNTER_SLOTS.cr3_switches);
+    if (this.kvm.tdp) return this.setGuestCr3(gfn, pcid, noFlush);
+    this.countExit();
     mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
     mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
     this.space = pcid;
@@ -385,20 +398,22 @@ export class Vcpu {
   }
 
   /** MOV to CR3 without an exit, as under TDP. */
-  setGuestCr3(gfn: number, pcid = 0): void {
+  setGuestCr3(gfn: number, pcid = 0, noFlush = false): void {
     const { x, mem } = this.kvm.core;
     mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
     mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
     this.space = pcid;
     x.tlbSelect(this.ptr, pcid);
-    x.tlbFlushSpace(this.ptr, pcid);
+    if (!noFlush) x.tlbFlushSpace(this.ptr, pcid);
   }
 
   /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits); one that is not canonical does nothing. */
   invlpg(vpn: number): void {
     const { x, mem } = this.kvm.core;
-    this.countExit();
+    const { tdp } = this.kvm;
+    if (!tdp) this.countExit();
     if (!canonicalVpn(this, vpn)) return;
+    if (tdp) return void x.tlbFlushPage(this.ptr, this.space, vpn >>> 0, Math.floor(vpn / 2 ** 32));
     const gva = BigInt.asUintN(64, BigInt(vpn) << 12n);
     mem.storeBig(this.ptr + VCPU_FAULT_GVA, gva);
     this.flushGva(this.space);
