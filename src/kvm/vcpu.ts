@@ -353,14 +353,10 @@ export class Vcpu {
 
   /** MOV to CR3: `gfn` of the new top-level table. `noFlush` is bit 63 with CR4.PCIDE. */
   setCr3(gfn: number, pcid = 0, noFlush = false): void {
-    const { x, mem } = this.kvm.core;
     this.kvm.core.bump(COUNTER_SLOTS.cr3_switches);
     if (this.kvm.tdp) return this.setGuestCr3(gfn, pcid, noFlush);
     this.countExit();
-    mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
-    mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
-    this.space = pcid;
-    x.tlbSelect(this.ptr, pcid);
+    this.#storeCr3(gfn, pcid);
     this.roots.switchTo(gfn, pcid, !noFlush);
   }
 
@@ -399,12 +395,17 @@ export class Vcpu {
 
   /** MOV to CR3 without an exit, as under TDP. */
   setGuestCr3(gfn: number, pcid = 0, noFlush = false): void {
+    this.#storeCr3(gfn, pcid);
+    if (!noFlush) this.kvm.core.x.tlbFlushSpace(this.ptr, pcid);
+  }
+
+  /** The register, and the TLB space that its PCID names. */
+  #storeCr3(gfn: number, pcid: number): void {
     const { x, mem } = this.kvm.core;
     mem.store32(this.ptr + VCPU_CR3, ((gfn << 12) | pcid) >>> 0);
     mem.store32(this.ptr + VCPU_CR3 + 4, Math.floor(gfn / 2 ** 20));
     this.space = pcid;
     x.tlbSelect(this.ptr, pcid);
-    if (!noFlush) x.tlbFlushSpace(this.ptr, pcid);
   }
 
   /** INVLPG of the page `vpn` (gva >> 12, up to 52 bits); one that is not canonical does nothing. */
