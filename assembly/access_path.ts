@@ -201,6 +201,11 @@ export function beginBatch(records: usize, end: usize): void {
   misses = 0;
 }
 
+/** Accesses of the running batch that no level of the TLB served. */
+export function batchMisses(): u32 {
+  return misses;
+}
+
 /** Adds what a batch did to the counters; `kinds` are the writes and, from bit 32, the fetches. */
 export function account(count: u32, kinds: u64): void {
   const writes = <u32>kinds;

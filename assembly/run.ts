@@ -5,7 +5,7 @@
 // Three loops do the same. On sets of four ways, runFirstWay() expects hits in way 0, which cost one
 // load and one masked compare, and is best where nine in ten are there (unfiltered traces);
 // runAnyWay() has no branch on the way and is best where the way is hard to predict. Each chunk of
-// records chooses the loop of the next one. runAnySet() is for other geometries. The choice changes
+// records chooses the loop of the next one, and whether its leaf sptes are loaded ahead. runAnySet() is for other geometries. The choice changes
 // no counter: the L1 is exact LRU in all of them.
 //
 // Each loop is compiled twice: with the yardstick (lockstep.ts), which sees each reference, and
@@ -24,6 +24,7 @@ import {
   ACCESS_MADE,
   accessExit,
   account,
+  batchMisses,
   beginBatch,
   hitL2,
   missL1,
@@ -37,6 +38,7 @@ import {
   lockstepSetNow,
   lockstepWords,
 } from './lockstep';
+import { AHEAD_GROUP, touchLeaves, worthAhead } from './mmu/walk_ahead';
 import {
   ARRAY_BASE,
   ARRAY_SETS,
@@ -68,6 +70,8 @@ let batchKinds: u64 = 0;
 let laterWays: u32 = 0;
 /** The next chunk is for runAnyWay(). */
 let anyWay: bool = false;
+/** More than half of the last chunk missed the whole TLB: the leaves of the next one are loaded ahead. */
+let mostMiss: bool = false;
 
 /**
  * Looks through the ways of an L1 set from byte `from` to `bytes`; one that allows the access moves to
@@ -258,9 +262,14 @@ function runChunks<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
   let at = records;
   while (at < end) {
     const from = at;
-    const stop = min<usize>(at + CHUNK, end);
+    const missesBefore = batchMisses();
+    const ahead = mostMiss && worthAhead(vcpu);
+    const stop = min<usize>(at + (ahead ? AHEAD_GROUP : CHUNK), end);
+    if (ahead) touchLeaves(vcpu, at, stop);
     at = anyWay ? runAnyWay<Y>(vcpu, tlb, at, stop) : runFirstWay<Y>(vcpu, tlb, at, stop);
-    anyWay = laterWays << ANY_WAY_SHIFT > <u32>((at - from) >> 3);
+    const done = <u32>((at - from) >> 3);
+    anyWay = laterWays << ANY_WAY_SHIFT > done;
+    mostMiss = (batchMisses() - missesBefore) << 1 > done;
     if (at < stop) break;
   }
   return at;
