@@ -174,6 +174,7 @@ export {
   swapSetShadow,
   swapShadow,
   swapTotal,
+  swapSetReturned,
   swapUsed,
 } from './mm/swap';
 export {

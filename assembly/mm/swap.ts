@@ -59,6 +59,12 @@ export function swapTotal(): u32 {
   return slotTotal;
 }
 
+/** Sets how many freed slots wait on the CPU (0 at first). */
+export function swapSetReturned(n: u32): void {
+  assert(n <= SLOTS_CACHE_SIZE, 'a full batch goes back before another slot');
+  returned = n;
+}
+
 /** Slots in use. */
 export function swapUsed(): u32 {
   return used;

@@ -210,6 +210,8 @@ export interface SwapExports {
   swapInit(n: number): void;
   /** Slots of the device. */
   swapTotal(): number;
+  /** Sets how many freed slots wait on the CPU (0 at first). */
+  swapSetReturned(n: number): void;
   /** Slots in use. */
   swapUsed(): number;
   /** A slot that no pte and no page uses, or NO_SLOT. It has count 1: the swap cache's. */

@@ -55,6 +55,30 @@ describe('statistics of a group', () => {
     expect(x.memcgStat(LRU_ACTIVE_ANON)).toBe(1);
   });
 
+  test('freed swap slots are counted 64 at a time, those of others first', () => {
+    const { x } = makeHost().host.core;
+    const slots = [1, 2, 3].map(() => x.swapAlloc() >>> 0);
+    x.memcgEnable(0);
+    x.lruAdd(x.frameAlloc(), LRU_INACTIVE_ANON);
+    x.memcgEnable(1);
+    x.memcgUpdated(64);
+    x.memcgUpdated(65);
+    x.memcgFlush(0);
+    x.memcgEnable(0);
+    x.lruAdd(x.frameAlloc(), LRU_INACTIVE_ANON);
+    x.memcgEnable(1);
+    x.memcgUpdated(65);
+    x.swapSetReturned(62);
+    const seen = slots.map((slot) => {
+      x.swapFree(slot);
+      x.memcgUpdated(1);
+      x.memcgFlush(0);
+      return x.memcgStat(LRU_INACTIVE_ANON);
+    });
+    // The third finds the batch full: its 64 slots are 64 updates.
+    expect(seen).toEqual([1, 1, 2]);
+  });
+
   test('the costs are halved when they exceed a quarter of the lists as last flushed', () => {
     const { host, touch } = makeHost();
     const { x } = host.core;

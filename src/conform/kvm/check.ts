@@ -3,59 +3,8 @@
 
 import { countEvents, knownFrames, LEVELS, StepComparer } from './compare.ts';
 import type { Difference, Level, OurStep } from './compare.ts';
+import { historiesOf, seenIn, usualHistory, type History, type Seen } from './history.ts';
 import type { Recording, Step } from './recording.ts';
-
-/**
- * What a recording tells of the machine around the VM in one step: things that happen by time and by
- * what else the kernel does, as the flush of a group's statistics every two seconds.
- */
-export interface Seen {
-  /** Inactive and active anonymous pages in memory.stat after the step. */
-  readonly lists: readonly [inactive: number, active: number] | null;
-  /** A reclaim on request that succeeded. */
-  readonly reclaims: boolean;
-}
-
-/** No recording. */
-export const NOTHING: Seen = { lists: null, reclaims: false };
-
-function seenIn(step: Step): Seen {
-  const inactive = step.mem_now?.inactive_anon;
-  const active = step.mem_now?.active_anon;
-  return {
-    lists: inactive === undefined || active === undefined ? null : [inactive >>> 12, active >>> 12],
-    reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
-  };
-}
-
-/** What a script does not tell of the boot in which it was recorded. */
-export interface History {
-  /** Pages of kernel objects that the group owns and reclaim frees. */
-  readonly slabPages: number;
-  /** Pages that get into the CPU's batch while fork() runs. */
-  readonly forkPages: number;
-  /** Updates of the groups' statistics on the CPU that are less than a batch (stats_updates). */
-  readonly updates: number;
-}
-
-/**
- * What is usual: a child of fork() writes to five pages before it sleeps; the driver's setting up leaves 29 to
- * 34 updates, by what reclaim did.
- */
-export const USUAL: History = { slabPages: 0, forkPages: 5, updates: 31 };
-
-/**
- * In a boot's first script the entries of /proc that the driver looks at belong to its group, and reclaim
- * frees them once; later they are another's.
- */
-const PRESSURE_HISTORIES: readonly History[] = [{ ...USUAL, slabPages: 21 }];
-/** Other processes' updates come between, so that the statistics are added up at other times. */
-const RECLAIM_HISTORIES: readonly History[] = [5, 18, 43, 56].map((updates) => ({
-  ...USUAL,
-  updates,
-}));
-/** One fork in ten sees another process of the CPU touch a page meanwhile. */
-const FORK_HISTORIES: readonly History[] = [{ ...USUAL, forkPages: 6 }];
 
 /** Runs the steps of a recording's script; null: there is no such step on the emulator. */
 export interface StepRunner {
@@ -156,22 +105,13 @@ function agreeing(result: RecordingResult): number {
   return result.levels.reduce((sum, level) => sum + level.agreeing, 0);
 }
 
-function hasStep(recording: Recording, op: string): boolean {
-  return recording.steps.some((step) => step.op.startsWith(op));
-}
-
 /**
  * Runs a recording's script and compares every step. Where something disagrees that the history of the
  * boot may explain, the one that agrees best is taken.
  */
 export function checkRecording(recording: Recording, start: StartMachine): RecordingResult {
-  let best = checkRun(recording, () => start(recording, USUAL));
-  const histories = [
-    ...(best.pressure ? PRESSURE_HISTORIES : []),
-    ...(hasStep(recording, 'h fork') ? FORK_HISTORIES : []),
-    ...(hasStep(recording, 'h reclaim') ? RECLAIM_HISTORIES : []),
-  ];
-  for (const history of histories) {
+  let best = checkRun(recording, () => start(recording, usualHistory(recording)));
+  for (const history of historiesOf(recording, best.pressure)) {
     if (best.levels.every((level) => level.agreeing === level.steps)) break;
     const result = checkRun(recording, () => start(recording, history));
     if (agreeing(result) > agreeing(best)) best = result;

@@ -68,6 +68,8 @@ export class RecordedHost {
   #child: Mm | null = null;
   /** What happens now is done by another task: the forked process, or a work queue. */
   byOthers = false;
+  /** Steps since the CPU's stocks were drained, null: too many to matter. */
+  #sinceDrain: number | null = null;
   /** Whether the recording's reclaim on request succeeds in this step. */
   reclaims = false;
 
@@ -94,6 +96,19 @@ export class RecordedHost {
     const slot = (COUNTER_SLOTS as Readonly<Record<string, number>>)[name];
     const { core } = this.#host;
     return slot === undefined ? 0 : core.mem.load64((core.x.statsPtr() >>> 0) + slot * 8);
+  }
+
+  /**
+   * The driver reads its statistics after a step, and what the kernel allocates for that is charged by the byte.
+   * At the second time after the stocks were drained, a page is charged for it and one given back, since what
+   * the group had left makes up a whole one (obj_cgroup_charge(), refill_obj_stock()).
+   */
+  chargeObjects(): void {
+    if (this.#sinceDrain === null) return;
+    if (this.#sinceDrain++ === 0) return;
+    this.#sinceDrain = null;
+    this.#host.core.x.memcgUpdated(1);
+    this.#host.core.x.memcgUpdated(1);
   }
 
   /** One operation: its words without the leading `h`. */
@@ -274,6 +289,7 @@ export class RecordedHost {
     if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
     for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
     this.#host.core.x.memcgDrainStock();
+    this.#sinceDrain = 0;
     this.#host.limit = this.#host.charged() + pages;
     return 0;
   }

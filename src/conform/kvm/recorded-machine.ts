@@ -40,9 +40,10 @@ import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, VM_NORESERVE } from '../../mm/vma.ts';
-import { NOTHING, USUAL, type History, type Seen, type StepRunner } from './check.ts';
+import type { StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
 import { RecordedGuest } from './guest.ts';
+import { NOTHING, USUAL, type History, type Seen } from './history.ts';
 import { CHILD_HVN, RecordedHost } from './host-ops.ts';
 import {
   DATA_GFN,
@@ -192,6 +193,7 @@ export class RecordedMachine implements StepRunner {
     this.core.x.memcgDrainStock();
     this.core.x.memcgFlush(0);
     this.core.x.memcgUpdated(history.updates);
+    this.core.x.swapSetReturned(history.slots);
   }
 
   /** Loads that were compared with what memory must hold. */
@@ -250,6 +252,7 @@ export class RecordedMachine implements StepRunner {
    */
   #readStatistics(seen: Seen): void {
     const { x } = this.core;
+    this.#ops.chargeObjects();
     x.memcgFlush(0);
     if (seen.lists === null) return;
     const [inactive, active] = seen.lists;

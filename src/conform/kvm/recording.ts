@@ -40,7 +40,7 @@ export interface Step {
   readonly age?: Readonly<Record<string, { readonly host: number; readonly kvm: number }>>;
   readonly dirty?: readonly number[];
   readonly budget_pages?: number;
-  /** memory.stat after the step, bytes or counts; flushed late. */
+  /** The group's memory after the step, in pages; memory.stat's, which are all but swap_current, are flushed late. */
   readonly mem_now?: Readonly<Record<string, number>>;
 }
 

@@ -1,0 +1,94 @@
+// What a script does not tell of the boot in which it was recorded, and what the recording tells of it:
+// things that happen by time, by what the scripts before left behind, and by what else the kernel does.
+
+import type { Recording, Step } from './recording.ts';
+
+/** What happened around the VM in one step. */
+export interface Seen {
+  /** Inactive and active anonymous pages in memory.stat after the step, which is as old as its last flush. */
+  readonly lists: readonly [inactive: number, active: number] | null;
+  /** A reclaim on request that succeeded. */
+  readonly reclaims: boolean;
+}
+
+/** No recording. */
+export const NOTHING: Seen = { lists: null, reclaims: false };
+
+/** What a recorded step tells. */
+export function seenIn(step: Step): Seen {
+  const inactive = step.mem_now?.inactive_anon;
+  const active = step.mem_now?.active_anon;
+  return {
+    lists: inactive === undefined || active === undefined ? null : [inactive, active],
+    reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
+  };
+}
+
+/** The state of the machine when a script begins. */
+export interface History {
+  /** Pages of kernel objects that the group owns and reclaim frees. */
+  readonly slabPages: number;
+  /** Pages that get into the CPU's batch while fork() runs. */
+  readonly forkPages: number;
+  /** Updates of the groups' statistics on the CPU that are less than a batch (stats_updates). */
+  readonly updates: number;
+  /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
+  readonly slots: number;
+}
+
+/**
+ * What is usual: a child of fork() writes to five pages before it sleeps; the driver's setting up leaves 29 to
+ * 34 updates, by what reclaim did.
+ */
+export const USUAL: History = { slabPages: 0, forkPages: 5, updates: 31, slots: 0 };
+
+/**
+ * In a boot's first script the entries of /proc that the driver looks at belong to its group, and reclaim
+ * frees them once; later they are another's.
+ */
+const FIRST_OF_BOOT = { slabPages: 21 };
+/** Other processes' updates come between, so that the statistics are added up at other times. */
+const OTHER_UPDATES = [5, 18, 43, 56];
+/** One fork in ten sees another process of the CPU touch a page meanwhile. */
+const OTHER_FORK = { forkPages: 6 };
+
+/** Freed slots go back 64 at a time (SWAP_SLOTS_CACHE_SIZE). */
+const SLOTS_CACHE_SIZE = 64;
+
+/**
+ * memory.swap.current counts a slot until its batch is given back. When the first pages' worth of slots
+ * less is in use than was written, so many of the batch were the group's; the rest were there before.
+ */
+function slotsBefore(recording: Recording): number {
+  let written = 0;
+  for (const step of recording.steps) {
+    written +=
+      step.event_counts?.swap_writepage ??
+      (step.events ?? []).filter(({ t }) => t === 'swap_writepage').length;
+    const givenBack = written - (step.mem_now?.swap_current ?? written);
+    if (givenBack > 0)
+      return (SLOTS_CACHE_SIZE - (givenBack % SLOTS_CACHE_SIZE)) % SLOTS_CACHE_SIZE;
+  }
+  return 0;
+}
+
+/** The history that most boots have, with what the recording says of this one. */
+export function usualHistory(recording: Recording): History {
+  return { ...USUAL, slots: slotsBefore(recording) };
+}
+
+function hasStep(recording: Recording, op: string): boolean {
+  return recording.steps.some((step) => step.op.startsWith(op));
+}
+
+/** Others that a recording may have; `pressure`: it runs under a memory limit. */
+export function historiesOf(recording: Recording, pressure: boolean): readonly History[] {
+  const usual = usualHistory(recording);
+  return [
+    ...(pressure ? [{ ...usual, ...FIRST_OF_BOOT }] : []),
+    ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
+    ...(hasStep(recording, 'h reclaim')
+      ? OTHER_UPDATES.map((updates) => ({ ...usual, updates }))
+      : []),
+  ];
+}
