@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { conformRecording } from '../../src/cli/conform-kvm.ts';
 import { usualHistory } from '../../src/conform/kvm/history.ts';
-import { readRecording, toRecording } from '../../src/conform/kvm/recording.ts';
+import { readRecording, toRecording, type Recording } from '../../src/conform/kvm/recording.ts';
 import { parseScript } from '../../src/conform/kvm/script.ts';
 import { DataError } from '../../src/core/errors.ts';
 import { oraclePath } from '../oracle.ts';
@@ -29,22 +29,24 @@ describe.skipIf(folder === undefined)('recordings of the real KVM', () => {
   });
 });
 
-describe('what the recording tells of its boot', () => {
-  const recordingOf = (steps: readonly (readonly [writes: number, swapped: number])[]) =>
-    toRecording('x.json', {
-      name: 'x',
-      kernel: '6.1',
-      npt: 0,
-      layout: { data: { pages: 8, backing: 'anon' } },
-      script: [],
-      steps: steps.map(([writes, swapped], i) => ({
-        i,
-        op: 'g nop',
-        event_counts: { swap_writepage: writes },
-        mem_now: { swap_current: swapped },
-      })),
-    });
+/** A recording of quiet steps: pages written to swap in each, and slots in use after it. */
+function recordingOf(steps: readonly (readonly [writes: number, swapped: number])[]): Recording {
+  return toRecording('x.json', {
+    name: 'x',
+    kernel: '6.1',
+    npt: 0,
+    layout: { data: { pages: 8, backing: 'anon' } },
+    script: [],
+    steps: steps.map(([writes, swapped], i) => ({
+      i,
+      op: 'g nop',
+      event_counts: { swap_writepage: writes },
+      mem_now: { swap_current: swapped },
+    })),
+  });
+}
 
+describe('what the recording tells of its boot', () => {
   test("a batch of 64 swap slots, 20 of them the group's, began with 44 of others", () => {
     const steps = [[30, 30], [10, 20], [5, 25]] as const; // prettier-ignore
     expect(usualHistory(recordingOf(steps)).slots).toBe(44);
