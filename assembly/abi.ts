@@ -1091,6 +1091,8 @@ export const AGE_DROP: u32 = 1;
 export const AGE_CLEAR: u32 = 2;
 /** Only look. */
 export const AGE_TEST: u32 = 3;
+/** Most pages of a call of testClearYoung(). */
+export const YOUNG_BITMAP_PAGES: u32 = 32768;
 
 // ---- VCPU_REQUESTS (arch/x86/include/asm/kvm_host.h) --------------------------------------------
 /** Report a flush of everything (it was done when it was asked for). */

@@ -242,6 +242,7 @@ export {
   writeProtectRange,
 } from './mmu/sync';
 export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap';
+export { testClearYoung, youngBitmapPtr } from './mmu/young_bitmap';
 export { ageAndFlush, unmapAndFlush, unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva } from './mmu/invlpg';
 export {

@@ -18,6 +18,8 @@ export {
 } from '../assembly/abi.ts';
 export { AGING_PRESETS } from './mm/aging.ts';
 export type { AgingPreset } from './mm/aging.ts';
+export { testClearYoung } from './kvm/young-bitmap.ts';
+export type { YoungPages } from './kvm/young-bitmap.ts';
 export { auditHost } from './mm/audit.ts';
 export { MM_GENERATIONS } from './mm/generation.ts';
 export { BlockDevice, DEVICES as BLOCK_DEVICES } from './mm/swap-device.ts';

@@ -13,9 +13,16 @@ import {
 } from '../abi';
 import { SPTES_AGED } from '../counters';
 import { bump, bumpBy } from '../stats';
-import { Gfn, Hvn, Sptep } from '../types';
-import { flushGathered, gatherBegin, gatherMany, gatherSpte } from './flush';
-import { gfnMapped, gfnToRmap, nextMappedGfn, nextSlotOfMm, onlySlotOfHvn } from './memslot';
+import { Gfn, Hvn, Spte, Sptep } from '../types';
+import { flushGathered, gatherBegin, gathering, gatherMany, gatherSpte } from './flush';
+import {
+  gfnMapped,
+  gfnToRmap,
+  nextMappedGfn,
+  nextSlotOfMm,
+  onlySlotOfHvn,
+  rmapLevels,
+} from './memslot';
 import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
 import {
@@ -52,7 +59,7 @@ export function zapRmap(head: usize, accessed: bool): bool {
 /** Zaps the sptes of one page of a slot, at every level; whether there was one. */
 function zapGfn(slot: usize, gfn: Gfn): u32 {
   let flush: u32 = 0;
-  for (let level: u32 = 1; level <= 3; level++) {
+  for (let level: u32 = 1; level <= rmapLevels; level++) {
     const head = gfnToRmap(slot, gfn, level);
     if (load<u32>(head) != 0 && zapRmap(head, true)) flush = 1;
   }
@@ -217,26 +224,39 @@ function ageSlotRange(slot: usize, first: Gfn, last: Gfn, action: u32): bool {
 /** Ages one page of a slot, at every level. */
 function ageGfn(slot: usize, gfn: Gfn, action: u32): u32 {
   let young: u32 = 0;
-  for (let level: u32 = 1; level <= 3; level++) {
+  for (let level: u32 = 1; level <= rmapLevels; level++) {
     const head = gfnToRmap(slot, gfn, level);
     if (load<u32>(head) != 0 && ageRmap(head, action)) young = 1;
   }
   return young;
 }
 
+/** Whether an spte has an A bit, and it is set: all that ageing it clears. */
+export function isPlainlyYoung(spte: Spte): bool {
+  return (spte & (PT_ACCESSED | SPTE_AD_DISABLED)) == PT_ACCESSED;
+}
+
 /**
- * Ages the pages of a range (AGE_*). Returns whether any was young; for AGE_DROP, whether any was
- * mapped, since dropping is what stands for the accessed bit there. The caller flushes.
+ * ageHvaRange() for one page. What nearly every page is goes first: one spte with an A bit, and no
+ * flush that wants to know of it.
  */
-export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
+export function ageHva(mm: u32, hvn: Hvn, action: u32): u32 {
   gatherBegin();
-  if (end - start == 1) {
-    const only = onlySlotOfHvn(mm, start);
-    if (only != 0) {
-      const gfn = load<u32>(only, SLOT_BASE_GFN) + (start - load<u32>(only, SLOT_HVN));
-      return ageGfn(only, gfn, action);
-    }
-  }
+  const slot = onlySlotOfHvn(mm, hvn);
+  if (slot == 0) return ageSlots(mm, hvn, hvn + 1, action);
+  const gfn = load<u32>(slot, SLOT_BASE_GFN) + (hvn - load<u32>(slot, SLOT_HVN));
+  const only = <usize>load<u32>(gfnToRmap(slot, gfn, 1));
+  const plain = action == AGE_CLEAR && only != 0 && (only & 1) == 0;
+  if (!plain || rmapLevels != 1 || gathering()) return ageGfn(slot, gfn, action);
+  const spte = load<u64>(only);
+  if (!isPlainlyYoung(spte)) return ageGfn(slot, gfn, action);
+  store<u64>(only, spte & ~PT_ACCESSED);
+  bump(SPTES_AGED);
+  return 1;
+}
+
+/** ageHvaRange() slot by slot. */
+function ageSlots(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
   let young = false;
   for (let slot = nextSlotOfMm(0, mm); slot != 0; slot = nextSlotOfMm(slot, mm)) {
     const base = load<u32>(slot, SLOT_HVN);
@@ -248,6 +268,16 @@ export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
     if (ageSlotRange(slot, gfnFirst, gfnLast, action)) young = true;
   }
   return young ? 1 : 0;
+}
+
+/**
+ * Ages the pages of a range (AGE_*). Returns whether any was young; for AGE_DROP, whether any was
+ * mapped, since dropping is what stands for the accessed bit there. The caller flushes.
+ */
+export function ageHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 {
+  if (end - start == 1) return ageHva(mm, start, action);
+  gatherBegin();
+  return ageSlots(mm, start, end, action);
 }
 
 /** ageHvaRange() and the flush that ends it, when nothing comes between them. */

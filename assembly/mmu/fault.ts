@@ -111,6 +111,7 @@ import {
   guestPagePtr,
   guestTablePtr,
   lpageInfo,
+  noteRmapLevel,
   pagesPerHpage,
   slotReadonly,
 } from './memslot';
@@ -334,6 +335,7 @@ function noteInstalled(
 ): void {
   const index = spteIndex(sptep);
   spSetTranslation(sp, index, gfn, access);
+  noteRmapLevel(level);
   noteRmapSize(pteListAdd(gfnToRmap(slot, gfn, level), sptep));
   if (spteLruOn) spteLruAdd(slot, gfn);
   store<u8>(gfnMapped(slot, gfn), 1);

@@ -43,6 +43,10 @@ export const NONE: u32 = 0xffffffff;
 let slotEnd: u32 = 0;
 /** Slot that the last search found: guest accesses cluster. */
 let lastSlot: usize = 0;
+/** Whether some hvn of an mm is in two slots. */
+let hvnsShared: bool = false;
+/** Highest level at which a page ever had an spte: the rmap heads above it are empty. */
+export let rmapLevels: u32 = 1;
 
 /** Pages that a mapping of `level` covers: 1, 512, 262144. */
 export function pagesPerHpage(level: u32): u32 {
@@ -115,6 +119,7 @@ export function memslotSet(
   if (npages == 0) {
     store<u32>(slot, 0, SLOT_NPAGES);
     store<u32>(slot, 0, SLOT_FLAGS);
+    hvnsShared = shareHvns();
     return;
   }
   if (load<u32>(slot, SLOT_USED) != npages) allocSideTables(slot, baseGfn, npages);
@@ -126,7 +131,29 @@ export function memslotSet(
   initLpageInfo(slot, baseGfn, npages, hvn);
   trackClear(slot);
   if (id >= slotEnd) slotEnd = id + 1;
+  hvnsShared = shareHvns();
   memslotSetFlags(id, flags);
+}
+
+/** Whether two slots map an hvn of the same mm. */
+function shareHvns(): bool {
+  for (let slot = SLOTS, end = slotsEnd(); slot < end; slot += <usize>SLOT_SIZE) {
+    const first = load<u32>(slot, SLOT_HVN);
+    const npages = load<u32>(slot, SLOT_NPAGES);
+    for (let other = slot + <usize>SLOT_SIZE; other < end; other += <usize>SLOT_SIZE) {
+      if (load<u32>(other, SLOT_MM) != load<u32>(slot, SLOT_MM)) continue;
+      const from = load<u32>(other, SLOT_HVN);
+      // Of two ranges that meet, one begins in the other; that of a free slot is empty.
+      if (from - first < npages && load<u32>(other, SLOT_NPAGES) != 0) return true;
+      if (first - from < load<u32>(other, SLOT_NPAGES) && npages != 0) return true;
+    }
+  }
+  return false;
+}
+
+/** A page gets an spte at `level`. */
+export function noteRmapLevel(level: u32): void {
+  if (level > rmapLevels) rmapLevels = level;
 }
 
 /** Changes KVM_MEM_* of a live slot; a clear dirty bitmap appears with KVM_MEM_LOG_DIRTY_PAGES. */
@@ -178,6 +205,7 @@ export function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
   for (let slot = SLOTS, end = slotsEnd(); slot < end; slot += <usize>SLOT_SIZE) {
     if (hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)) continue;
     if (load<u32>(slot, SLOT_MM) != mm) continue;
+    if (!hvnsShared) return slot;
     if (found != 0) return 0;
     found = slot;
   }

@@ -1,6 +1,6 @@
 // (g) and (h): what notifiers do to ranges: test-and-clear-young, invalidate_range, and the munmap of
 // the VMM that calls it.
-import { AGE_CLEAR, PT_ACCESSED_BIT, SLOT_RMAP } from '../../assembly/abi.ts';
+import { AGE_CLEAR, PT_ACCESSED_BIT, SLOT_RMAP, YOUNG_BITMAP_PAGES } from '../../assembly/abi.ts';
 import { Filled, repeat } from '../lib/machine.ts';
 import { best, compared, cpuTime, paired, series } from '../lib/measure.ts';
 import { native } from '../lib/native.ts';
@@ -47,6 +47,16 @@ export function ageing(rounds: number, withNative: boolean, generation?: string)
       }) / GIB
     );
   };
+  const pageByPage = (): number => {
+    again();
+    return (
+      cpuTime(() => {
+        for (let at = hvn; at < hvn + GIB; at += YOUNG_BITMAP_PAGES) {
+          x.testClearYoung(mm, at, at + YOUNG_BITMAP_PAGES, AGE_CLEAR);
+        }
+      }) / GIB
+    );
+  };
   const loop = (what: string) =>
     withNative ? () => native('loops', what, `${GIB}`).ns / GIB : undefined;
   const common = { letter: 'g', unit: 'ns', ...options(generation) } as const;
@@ -56,6 +66,12 @@ export function ageing(rounds: number, withNative: boolean, generation?: string)
       ...common,
       name: 'test-and-clear-young in bulk, per spte',
       ...paired(rounds, () => best(PASSES, bulk), loop('age')),
+      limit: { ratio: 1.3 },
+    },
+    {
+      ...common,
+      name: 'test-and-clear-young by page, the loop and its answers in the core',
+      ...paired(rounds, () => best(PASSES, pageByPage), loop('pages')),
       limit: { ratio: 1.3 },
     },
     {

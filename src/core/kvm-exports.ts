@@ -171,6 +171,10 @@ export interface ShadowExports {
   unmapHvaRange(mm: number, start: number, end: number): number;
   /** Ages a range of hvns (AGE_*); 1: some page was young. */
   ageHvaRange(mm: number, start: number, end: number, action: number): number;
+  /** Ages at most YOUNG_BITMAP_PAGES pages, each by itself; returns how many were young. No flush. */
+  testClearYoung(mm: number, start: number, end: number, action: number): number;
+  /** Address of the answers of testClearYoung(): a bit a page. */
+  youngBitmapPtr(): number;
   /** kvm_flush_remote_tlbs. */
   flushTlbs(): void;
   /** Lists live TLB entries (TLB_LIST_*) at `out`; returns how many there are. */

@@ -42,7 +42,30 @@ const runArb = fc.tuple(
   fc.integer({ min: 1, max: 20 }),
 );
 
-test('a range is aged as spte by spte', () => {
+type Core = ReturnType<typeof loadCore>;
+
+/** The ways to age a range: whether page `start + i` was young, or any was. */
+const WAYS = {
+  'in one call'(core: Core, mm: number, start: number, length: number, action: number) {
+    return core.x.ageHvaRange(mm, start, start + length, action) !== 0;
+  },
+  'a call a page'(core: Core, mm: number, start: number, length: number, action: number) {
+    return Array.from({ length }, (_, i) => {
+      return core.x.ageHvaRange(mm, start + i, start + i + 1, action) !== 0;
+    });
+  },
+  'with a bitmap'(core: Core, mm: number, start: number, length: number, action: number) {
+    core.x.testClearYoung(mm, start, start + length, action);
+    const bitmap = core.x.youngBitmapPtr() >>> 0;
+    return Array.from({ length }, (_, i) => {
+      return ((core.mem.u8[bitmap + (i >> 3)] as number) & (1 << (i & 7))) !== 0;
+    });
+  },
+} as const;
+
+const WAY_NAMES = Object.keys(WAYS) as (keyof typeof WAYS)[];
+
+test.each(WAY_NAMES)('a range is aged as spte by spte: %s', (way) => {
   fc.assert(
     fc.property(
       fc.array(runArb, { minLength: 1, maxLength: 20 }),
@@ -51,7 +74,8 @@ test('a range is aged as spte by spte', () => {
       fc.integer({ min: 1, max: PAGES }),
       fc.constantFrom(AGE_CLEAR, AGE_TEST),
       (runs, swaps, start, length, action) => {
-        const { x, mem } = loadCore('debug');
+        const core = loadCore('debug');
+        const { x, mem } = core;
         x.frameInit(PAGES);
         const mm = x.mmCreate();
         // Gfns 480 to 575: the slot reaches over a boundary of 512.
@@ -73,8 +97,9 @@ test('a range is aged as spte by spte', () => {
         });
         const inRange = (i: number): boolean => i >= start && i < start + length;
         const young = pages.filter((page, i) => inRange(i) && isYoung(page)).length;
-        const found = x.ageHvaRange(mm, FIRST_HVN + start, FIRST_HVN + start + length, action);
-        expect(found).toBe(young > 0 ? 1 : 0);
+        const found = WAYS[way](core, mm, FIRST_HVN + start, length, action);
+        if (typeof found === 'boolean') expect(found).toBe(young > 0);
+        else expect(found).toEqual(found.map((_, i) => isYoung(pages[start + i] ?? 'none')));
         const aged = mem.load64((x.statsPtr() >>> 0) + SPTES_AGED * 8);
         expect(aged).toBe(action === AGE_CLEAR ? young : 0);
         pages.forEach((page, i) => {
@@ -89,4 +114,34 @@ test('a range is aged as spte by spte', () => {
     ),
     { numRuns: 300, seed: 11 },
   );
+});
+
+test('a page that two slots map is young in either', () => {
+  const core = loadCore('debug');
+  const { x, mem } = core;
+  x.frameInit(PAGES);
+  const mm = x.mmCreate();
+  x.memslotSet(0, 0, 8, FIRST_HVN, mm, 0);
+  x.memslotSet(1, 512, 8, FIRST_HVN + 4, mm, 0);
+  const table = x.pageAlloc();
+  // Page 6 of the first slot is page 2 of the second one.
+  const place = (slot: number, page: number, sptep: number, what: Page): void => {
+    mem.store32(mem.load32(x.slotPtr(slot) + SLOT_RMAP) + page * 4, sptep);
+    mem.u8[mem.load32(x.slotPtr(slot) + SLOT_MAPPED)] = 1;
+    mem.storeBig(sptep, spteOf(what, 7));
+  };
+  for (const way of WAY_NAMES) {
+    place(0, 6, table, 'old');
+    place(1, 2, table + 8, 'young');
+    const old = [false, false, false, false, false, false];
+    const expected = [false, false, true, false, false, false];
+    const ask = (): boolean | boolean[] => WAYS[way](core, mm, FIRST_HVN + 4, 6, AGE_CLEAR);
+    expect(ask(), way).toEqual(way === 'in one call' ? true : expected);
+    expect(ask(), way).toEqual(way === 'in one call' ? false : old);
+  }
+  // The second slot goes: what it mapped is asked of the first one alone.
+  x.memslotSet(1, 512, 0, 0, mm, 0);
+  place(0, 6, table, 'young');
+  expect(x.ageHvaRange(mm, FIRST_HVN + 6, FIRST_HVN + 7, AGE_CLEAR)).toBe(1);
+  expect(x.ageHvaRange(mm, FIRST_HVN + 6, FIRST_HVN + 7, AGE_CLEAR)).toBe(0);
 });
