@@ -1,7 +1,7 @@
 // The per-CPU batches of LRU moves (cf. mm/swap.c, 6.1): a page that is activated, deactivated or
 // made lazily freeable waits here, with a reference, until its batch is full or someone drains the
 // CPU's batches. Until then neither its list nor its flags change. New pages wait in the batch of
-// lru.ts. Without batches (lruSetBatch(0)) everything happens at once.
+// lru.ts, and mlocked ones in the last batch here. Without batches (lruSetBatch(0)) everything happens at once.
 
 import {
   EVENT_FOLIO_ACTIVATE,
@@ -13,6 +13,7 @@ import {
   PG_ANON,
   PG_HUGE,
   PG_LRU,
+  PG_LRU_PENDING,
   PG_REFERENCED,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
@@ -24,18 +25,23 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { framePtr, putPage } from './frame';
 import { memcgUpdated } from './memcg';
-import { lruBatchSize, lruAdd, lruDel, lruListOf, lruTarget } from './lru';
+import { lruBatchSize, lruAdd, lruDel, lruListOf, lruSetFlags, lruTarget } from './lru';
 import { lruGenEnabled } from './lru_gen';
 
 /** Batches, in the order in which lru_add_drain() empties them. */
 const DEACTIVATE: usize = 0;
 const LAZYFREE: usize = 1;
 const ACTIVATE: usize = 2;
-const KINDS: usize = 3;
+/** New mlocked pages, and those that a locked area does not map any more (mlock_pvec). */
+const MLOCK: usize = 3;
+const KINDS: usize = 4;
 const SLOTS: usize = 32;
 
+/** Mark of a page that was new and mlocked when it got into the batch. */
+const NEW_MLOCKED: u32 = 0x80000000;
+
 /** KINDS × (count, pfn[31]). */
-const BATCHES: usize = memory.data(384, 4);
+const BATCHES: usize = memory.data(512, 4);
 
 function isIdleLru(flags: u32): bool {
   return (flags & PG_LRU) != 0 && (flags & PG_UNEVICTABLE) == 0;
@@ -76,21 +82,38 @@ function relist(pfn: Pfn, list: u32, clear: u32, set: u32): void {
   bump(LRU_MOVES);
 }
 
+/** What mlock_pagevec() does to a page: the new one gets to its list, the other may be evicted again. */
+function applyMlock(entry: u32): void {
+  const pfn = entry & ~NEW_MLOCKED;
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if ((entry & NEW_MLOCKED) == 0) {
+    if ((flags & PG_UNEVICTABLE) != 0) lruSetFlags(pfn, 0, PG_UNEVICTABLE);
+    return;
+  }
+  const clear = flags & PG_UNEVICTABLE ? PG_LRU_PENDING | PG_ACTIVE : PG_LRU_PENDING;
+  store<u32>(page, flags & ~clear, FRAME_FLAGS);
+  lruAdd(pfn, lruTarget(flags & ~clear));
+}
+
 function drain(kind: usize): void {
   const batch = BATCHES + kind * SLOTS * 4;
   const n = load<u32>(batch);
   store<u32>(batch, 0);
   for (let i: u32 = 1; i <= n; i++) {
-    const pfn = load<u32>(batch + ((<usize>i) << 2));
-    apply(kind, pfn);
-    putPage(pfn);
+    const entry = load<u32>(batch + ((<usize>i) << 2));
+    if (kind == MLOCK) applyMlock(entry);
+    else apply(kind, entry);
+    // The last reference may be the batch's: the page was unmapped meanwhile.
+    putPage(entry & ~NEW_MLOCKED);
   }
 }
 
-function add(kind: usize, pfn: Pfn): void {
+function add(kind: usize, pfn: Pfn, tag: u32 = 0): void {
   const size = lruBatchSize();
   if (size == 0) {
-    apply(kind, pfn);
+    if (kind == MLOCK) applyMlock(pfn | tag);
+    else apply(kind, pfn);
     return;
   }
   const page = framePtr(pfn);
@@ -98,13 +121,25 @@ function add(kind: usize, pfn: Pfn): void {
   const batch = BATCHES + kind * SLOTS * 4;
   const n = load<u32>(batch) + 1;
   store<u32>(batch, n);
-  store<u32>(batch + ((<usize>n) << 2), pfn);
+  store<u32>(batch + ((<usize>n) << 2), pfn | tag);
   if (n == size || load<u32>(page, FRAME_FLAGS) & PG_HUGE) drain(kind);
 }
 
 /** Empties all batches but that of new pages, which lru_add_drain() empties first. */
 export function folioBatchDrain(): void {
   for (let kind: usize = 0; kind < KINDS; kind++) drain(kind);
+}
+
+/** mlock_new_page: a new page of a locked area, which waits in this batch and not in that of new pages. */
+export function mlockNewPage(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_LRU_PENDING, FRAME_FLAGS);
+  add(MLOCK, pfn, NEW_MLOCKED);
+}
+
+/** munlock_page: a locked area does not map the page any more. */
+export function munlockPage(pfn: Pfn): void {
+  add(MLOCK, pfn);
 }
 
 /** folio_activate. */

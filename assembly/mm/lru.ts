@@ -46,7 +46,7 @@ import {
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
-import { folioBatchDrain } from './folio_batch';
+import { folioBatchDrain, mlockNewPage } from './folio_batch';
 import { folioOf, folioPages, framePtr, putPage } from './frame';
 import { genAdd, genDel, lruGenEnabled } from './lru_gen';
 import { folioMarkAccessed } from './mark_accessed';
@@ -247,9 +247,6 @@ export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u3
   anonStartsActive = startActive;
 }
 
-/** Mark of a page in the batch that was new and mlocked when it got there. */
-const NEW_MLOCKED: u32 = 0x80000000;
-
 /** Sets the size of the per-CPU batch of new pages (15 in Linux 6.1; 0 here: none). */
 export function lruSetBatch(pages: u32): void {
   lruAddDrain();
@@ -268,9 +265,10 @@ export function lruTarget(flags: u32): u32 {
 
 /** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
 export function lruCacheAdd(pfn: Pfn): void {
-  const locked = (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0;
   lruInFault(pfn);
-  folioAddLru(pfn, locked ? NEW_MLOCKED : 0);
+  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0 && batchSize != 0)
+    mlockNewPage(pfn);
+  else folioAddLru(pfn);
 }
 
 /** A page that a fault brings starts in the youngest generation (lru_gen_in_fault). */
@@ -281,8 +279,8 @@ export function lruInFault(pfn: Pfn): void {
   if ((flags & PG_UNEVICTABLE) == 0) store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
 }
 
-/** The same for a page that is not new (folio_add_lru); `tag` is noted with it in the batch. */
-export function folioAddLru(pfn: Pfn, tag: u32): void {
+/** The same for a page that is not new, and no locked area's (folio_add_lru). */
+export function folioAddLru(pfn: Pfn): void {
   const page = framePtr(pfn);
   let flags = load<u32>(page, FRAME_FLAGS);
   if (flags & PG_SWAPBACKED && anonStartsActive) {
@@ -295,7 +293,7 @@ export function folioAddLru(pfn: Pfn, tag: u32): void {
   }
   store<u32>(page, flags | PG_LRU_PENDING, FRAME_FLAGS);
   store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
-  store<u32>(BATCH + ((<usize>batchFill) << 2), pfn | tag);
+  store<u32>(BATCH + ((<usize>batchFill) << 2), pfn);
   batchFill++;
   if (batchFill == batchSize || flags & PG_HUGE) drainNew();
 }
@@ -317,16 +315,13 @@ function drainNew(): u32 {
   const n = batchFill;
   batchFill = 0;
   for (let i: u32 = 0; i < n; i++) {
-    const entry = load<u32>(BATCH + ((<usize>i) << 2));
-    const pfn = entry & ~NEW_MLOCKED;
+    const pfn = load<u32>(BATCH + ((<usize>i) << 2));
     const page = framePtr(pfn);
     let flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
     if (flags & PG_UNEVICTABLE) flags &= ~PG_ACTIVE;
     store<u32>(page, flags, FRAME_FLAGS);
     lruAdd(pfn, lruTarget(flags));
-    // New mlocked pages take a way of their own to their list (mlock_new_page), without this event.
-    const list = lruTarget(load<u32>(page, FRAME_FLAGS));
-    if ((entry & NEW_MLOCKED) == 0) trace(EVENT_LRU_INSERT, pfn, list);
+    trace(EVENT_LRU_INSERT, pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
     // The last reference may be the batch's: the page was unmapped meanwhile.
     putPage(pfn);
   }
@@ -347,7 +342,7 @@ export function lruPutback(pfn: Pfn): void {
 export function lruPutbackBatched(pfn: Pfn): void {
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED, FRAME_FLAGS);
-  if (load<u32>(page, FRAME_REFCOUNT) != 1) folioAddLru(pfn, 0);
+  if (load<u32>(page, FRAME_REFCOUNT) != 1) folioAddLru(pfn);
   putPage(pfn);
 }
 

@@ -66,14 +66,8 @@ import {
   tableCharge,
 } from './frame';
 import { filemapDel } from './filemap';
-import {
-  folioAddLru,
-  lruAddDrain,
-  lruCacheAdd,
-  lruInFault,
-  lruSetFlags,
-  markPageAccessed,
-} from './lru';
+import { folioAddLru, lruAddDrain, lruCacheAdd, lruInFault, markPageAccessed } from './lru';
+import { munlockPage } from './folio_batch';
 import { hpmdp, hptep, hpteGet, hpteSet, hpteSetAt, leafPmdp, ptepAt } from './pte';
 import { memcgUpdated } from './memcg';
 import { isShmemPage } from './shmem';
@@ -220,7 +214,7 @@ export function swapinBegin(slot: u32, args: u32): u32 {
   }
   workingsetRefault(pfn, swapShadow(slot));
   lruInFault(pfn);
-  folioAddLru(pfn, 0);
+  folioAddLru(pfn);
   trace(EVENT_SWAP_READ, pfn);
   swapRead(pfn, slot);
   if (direct) store<u32>(framePtr(pfn), slot | DIRECT, FRAME_PRIVATE);
@@ -401,7 +395,7 @@ export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32)
   if (old & HPTE_DIRTY) setPageDirty(from);
   rmapRemove(from, mm, hvn);
   // page_remove_rmap: the locked area does not hold it any more (munlock_vma_page).
-  if (args & MAP_UNEVICTABLE && pageMapcount(from) != 0) lruSetFlags(from, 0, PG_UNEVICTABLE);
+  if (args & MAP_UNEVICTABLE) munlockPage(from);
   tryToFreeSwapUnmapped(from);
   putPage(from);
 }

@@ -5,7 +5,7 @@ import * as abi from '../../assembly/abi.ts';
 import { KvmError } from '../core/errors.ts';
 import { type Protocol, type Task, runStraight } from '../sched/task.ts';
 import type { NotifierHooks } from './aging.ts';
-import { noteAreas } from './anon-areas.ts';
+import { noteAreas } from './rmap-areas.ts';
 import { clearRefs } from './clear-refs.ts';
 import { handleMmFault } from './fault.ts';
 import { forkMm } from './fork.ts';

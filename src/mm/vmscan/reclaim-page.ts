@@ -17,7 +17,7 @@ import {
   MN_INVALIDATE_RANGE_START,
 } from '../mmu-notifier.ts';
 import { notifyRange } from '../unmap.ts';
-import { ptepClearFlushYoung, traceRelatives } from './referenced.ts';
+import { ptepClearFlushYoung, traceVain } from './referenced.ts';
 
 // Arguments and locals.
 const PFN = 1;
@@ -70,7 +70,7 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
         if (t.straight && plain(t, at, host)) return true;
         s[at + RESULT] = 0;
         s[at + MM] = 0;
-        traceRelatives(host, s[at + PFN] as number, abi.EVENT_TRY_TO_UNMAP_ONE);
+        traceVain(host, s[at + PFN] as number, abi.EVENT_TRY_TO_UNMAP_ONE);
         s[at] = LOCK;
       case LOCK:
         if (!t.tryLock(lockPage(s[at + PFN] as number))) return t.done(at, abi.RECLAIM_PINNED);

@@ -4,9 +4,9 @@
 
 import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
-import { anonWalk } from '../anon-areas.ts';
 import type { Host } from '../host.ts';
 import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
+import { visitedInVain } from '../rmap-areas.ts';
 
 // Arguments and locals of pageReferenced().
 const PFN = 1;
@@ -45,6 +45,7 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         s[at + INDEX] = 0;
         s[at + COUNT] = 0;
         host.emit(abi.EVENT_FOLIO_REFERENCED, s[at + PFN]);
+        traceVain(host, s[at + PFN] as number, abi.EVENT_FOLIO_REFERENCED_ONE);
         s[at] = 1;
       case 1:
         s[at + CALLEE] = 0;
@@ -56,7 +57,6 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         s[at + COUNT] = (s[at + COUNT] as number) + (t.result & 1);
         s[at + INDEX] = (s[at + INDEX] as number) + 1;
         if ((t.result & MORE) === 0) {
-          traceRelatives(host, s[at + PFN] as number, abi.EVENT_FOLIO_REFERENCED_ONE);
           host.emit(abi.EVENT_FOLIO_REFERENCED_RET, s[at + COUNT]);
           return t.done(at, s[at + COUNT] as number);
         }
@@ -65,12 +65,14 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
   }
 }
 
-/** Events of the areas that a walk over an anonymous page visits though they map another page there. */
-export function traceRelatives(host: Host, pfn: number, event: number): void {
+/**
+ * Events of the areas that a walk visits in vain. With one child at most, they come before the only one
+ * that maps the page, where the walk ends. KSM's pages have a walk of their own.
+ */
+export function traceVain(host: Host, pfn: number, event: number): void {
   const { core } = host;
-  if (!core.tracing || (core.x.pageFlags(pfn) & abi.PG_ANON) === 0) return;
-  const mapped = core.x.pageMapcount(pfn);
-  for (const { hvn } of anonWalk(host, pfn).slice(mapped)) host.emit(event, hvn);
+  if (!core.tracing || (core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return;
+  for (const hvn of visitedInVain(host, pfn)) host.emit(event, hvn);
 }
 
 /** Pages that the pte maps: pmdp_clear_flush_young_notify() asks about all of a huge one. */
