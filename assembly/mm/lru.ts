@@ -338,11 +338,11 @@ export function lruPutback(pfn: Pfn): void {
   bump(LRU_MOVES);
 }
 
-/** folio_putback_lru: the same by way of the batch of new pages. */
+/** folio_putback_lru: the same by way of the batch of new pages, even if nobody else has the page any more. */
 export function lruPutbackBatched(pfn: Pfn): void {
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED, FRAME_FLAGS);
-  if (load<u32>(page, FRAME_REFCOUNT) != 1) folioAddLru(pfn);
+  folioAddLru(pfn);
   putPage(pfn);
 }
 

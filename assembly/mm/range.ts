@@ -320,7 +320,9 @@ export function clearRefsRange(mm: u32, hvn: Hvn, end: Hvn): u32 {
   while (hvn < end) {
     const pte = hpteGet(mm, hvn);
     const huge = hpmdGet(mm, hvn) != 0;
-    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
+    // The small zero page is nobody's (vm_normal_page); of a huge pte all are looked at.
+    const looks = huge ? HPTE_PRESENT : HPTE_PRESENT | HPTE_SWAP;
+    if ((pte & looks) == HPTE_PRESENT) {
       hpteTestAndClearYoung(mm, hvn);
       const page = framePtr(folioOf(pte >> HPTE_PFN_SHIFT));
       store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_REFERENCED, FRAME_FLAGS);

@@ -283,6 +283,7 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
   const write = (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT;
   if (file === 0) {
     if (mm.host.thp !== 'never' && faultsHuge(mm, mm.findVma(hvn), hvn)) {
+      mm.khugepaged = true;
       s[at] = HUGE;
       return;
     }

@@ -56,6 +56,7 @@ function notify(s: Int32Array, at: number, op: number): void {
 export function forkMm(parent: Mm): Mm {
   const child = parent.host.createMm();
   child.parent = parent;
+  child.khugepaged = parent.khugepaged;
   if (parent.vmas.some((vma) => (vma.flags & VM_MERGEABLE) !== 0))
     parent.host.ksm.fork(parent, child);
   child.vmas = parent.vmas

@@ -65,14 +65,27 @@ interface Scan {
   swapped: number;
 }
 
-/** Whether a page has no other references than its mappings and the swap cache. */
-function refcountSuitable(host: Host, pfn: number): boolean {
+/** total_mapcount(): a huge pte counts once, however many pages it maps. */
+function totalMapcount(host: Host, head: number): number {
+  const { x } = host.core;
+  let total = 0;
+  for (let pfn = head; pfn < head + abi.HPAGE_PMD_NR; pfn++) {
+    const maps = x.pageMapcount(pfn);
+    for (let i = 0; i < maps; i++) {
+      const whole = x.hpmdGet(x.rmapMm(pfn, i), x.rmapHvn(pfn, i)) !== 0;
+      if (!whole || pfn === head) total++;
+    }
+  }
+  return total;
+}
+
+/** Whether the page of a head has no other references than its mappings and the swap cache. */
+function refcountSuitable(host: Host, head: number): boolean {
   const { x, mem } = host.core;
-  const head = x.folioOf(pfn) >>> 0;
   const flags = x.pageFlags(head);
   const compound = (flags & abi.PG_HUGE) !== 0;
-  let expected = (flags & abi.PG_SWAPCACHE) !== 0 ? 1 : 0;
-  for (let i = 0; i < (compound ? abi.HPAGE_PMD_NR : 1); i++) expected += x.pageMapcount(head + i);
+  const cached = (flags & abi.PG_SWAPCACHE) !== 0 ? 1 : 0;
+  const expected = cached + (compound ? totalMapcount(host, head) : x.pageMapcount(head));
   return mem.load32((x.framePtr(head) >>> 0) + abi.FRAME_REFCOUNT) === expected;
 }
 
@@ -84,6 +97,7 @@ function look(mm: Mm, first: number, khugepaged: boolean): Scan {
   if (x.hpmdNone(mm.id, first) === 1) return stop('pmd_none');
   if (x.hpmdGet(mm.id, first) !== 0) return stop('page_pmd_mapped');
   let shared = 0;
+  let suitable = 0;
   for (let hvn = first; hvn < first + abi.HPAGE_PMD_NR; hvn++) {
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
     if (
@@ -102,9 +116,13 @@ function look(mm: Mm, first: number, khugepaged: boolean): Scan {
     if (x.pageMapcount(pfn) > 1 && ++shared > MAX_PTES_SHARED && khugepaged) {
       return stop('exceed_shared_pte');
     }
-    const flags = x.pageFlags(x.folioOf(pfn));
+    const head = x.folioOf(pfn) >>> 0;
+    const flags = x.pageFlags(head);
     if ((flags & abi.PG_LRU) === 0) return stop('page_not_in_lru');
-    if (!refcountSuitable(mm.host, pfn)) return stop('not_suitable_page_count');
+    if (head !== suitable && !refcountSuitable(mm.host, head)) {
+      return stop('not_suitable_page_count');
+    }
+    suitable = head;
     if (!khugepaged) continue;
     // The kernel asks the notifiers about the first of the pages each time.
     const young = (pte & abi.HPTE_YOUNG) !== 0 || (flags & abi.PG_REFERENCED) !== 0;
@@ -255,11 +273,16 @@ export function madviseCollapse(mm: Mm, start: number, end: number): number {
   return covered === end - start ? 0 : -ERRNO.ENOMEM;
 }
 
-/** One pass of khugepaged over all address spaces. */
+/** khugepaged_enter_vma(): from now on khugepaged looks at the address space. */
+export function khugepagedEnter(mm: Mm, vma: Vma): void {
+  if (hugepageAllowed(mm.host, vma) && collapsible(vma)) mm.khugepaged = true;
+}
+
+/** One pass of khugepaged over the address spaces that it was told of. */
 export function khugepagedPass(host: Host): void {
   drainAll(host);
   for (const mm of host.mms) {
-    if (mm === null) continue;
+    if (mm === null || !mm.khugepaged) continue;
     for (const vma of mm.vmas) {
       if (!hugepageAllowed(host, vma) || !collapsible(vma)) continue;
       const [from, to] = alignedWithin(vma.start, vma.end);

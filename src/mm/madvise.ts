@@ -6,7 +6,7 @@ import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
 import { cutAreas } from './huge-memory.ts';
 import { coldHuge, freeHuge, splitForSmall } from './huge-reclaim.ts';
-import { madviseCollapse } from './khugepaged.ts';
+import { khugepagedEnter, madviseCollapse } from './khugepaged.ts';
 import { breakKsm } from './ksm.ts';
 import type { Mm } from './mm.ts';
 import {
@@ -105,6 +105,11 @@ function adviseFlags(
     for (let hvn = part.start; hvn < part.end; hvn++) breakKsm(mm, hvn);
   }
   if (((part.flags | set) & ~clear) === part.flags) return;
+  // The area as it is before it is cut (hugepage_madvise).
+  const whole = mm.findVma(part.start);
+  if (advice === 'hugepage' && whole !== undefined) {
+    khugepagedEnter(mm, { ...whole, flags: (whole.flags | set) & ~clear });
+  }
   cutAreas(mm, mm.vmas, part.start, part.end);
   mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, set, clear);
 }

@@ -82,7 +82,9 @@ export class Mm implements MmHandle {
   parent: Mm | null = null;
   /** False after exit. */
   alive = true;
-  readonly stateFields = ['vmas', 'alive'] as const;
+  /** khugepaged knows of it (MMF_VM_HUGEPAGE). */
+  khugepaged = false;
+  readonly stateFields = ['vmas', 'alive', 'khugepaged'] as const;
   /** Index of the area that was found last: only a cache. */
   #last = 0;
 

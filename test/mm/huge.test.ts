@@ -231,6 +231,39 @@ describe('collapsing (mm/khugepaged.c)', () => {
     expect(huge(0)).toBe(true);
   });
 
+  test('khugepaged looks where an advised area had pages when it was advised (khugepaged_enter_vma)', () => {
+    start(HUGE, 0);
+    for (let i = 0; i < 4; i++) mm.touch(BASE + i, false);
+    mm.madvise(BASE, HUGE, 'hugepage');
+    for (let i = 0; i < 4; i++) mm.touch(BASE + i, true);
+    khugepagedPass(host);
+    expect(huge(0)).toBe(false);
+    mm.madvise(BASE, HUGE, 'nohugepage');
+    mm.madvise(BASE, HUGE, 'hugepage');
+    khugepagedPass(host);
+    expect(huge(0)).toBe(true);
+  });
+
+  test('a huge page that a child still maps whole counts it once (total_mapcount)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.fork();
+    mm.touch(BASE, true);
+    expect(huge(0)).toBe(false);
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(0);
+    expect(huge(0)).toBe(true);
+    sound();
+  });
+
+  test('clear_refs makes the huge zero page old and unreferenced (clear_refs_pte_range)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, false);
+    host.core.x.markPageAccessed(pfn(0));
+    expect(mm.clearRefs(1)).toBe(0);
+    expect(pte(0) & abi.HPTE_YOUNG).toBe(0);
+    expect(host.core.x.pageFlags(pfn(0)) & abi.PG_REFERENCED).toBe(0);
+  });
+
   test('a page that somebody holds stops it (is_refcount_suitable)', () => {
     start(HUGE, 0);
     mm.touch(BASE, true);

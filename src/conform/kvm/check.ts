@@ -6,6 +6,7 @@ import type { Difference, Level, OurStep } from './compare.ts';
 import { historiesOf, seenIn, usualHistory, type History, type Seen } from './history.ts';
 import type { Recording, Step } from './recording.ts';
 import { parseScript } from './script.ts';
+import { nameZeroPages } from './zero-page.ts';
 
 /** Runs the steps of a recording's script; null: there is no such step on the emulator. */
 export interface StepRunner {
@@ -127,17 +128,18 @@ function checkRun(recording: Recording, start: () => StepRunner): RecordingResul
   const recorded: Record<string, number> = {};
   const emulated: Record<string, number> = {};
   let error: string | null = null;
-  const run: OurStep[] = [];
+  const steps: OurStep[] = [];
   try {
     const runner = start();
     for (const step of recording.steps) {
       const ours = runner.next(seenIn(step));
       if (ours === null) throw new Error(`the emulator has no step ${step.i}`);
-      run.push(ours);
+      steps.push(ours);
     }
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.message : String(thrown);
   }
+  const run = nameZeroPages(recording, steps);
   const comparer = new StepComparer(recording, knownFrames(run));
   for (const [i, ours] of run.entries()) {
     const step = recording.steps[i] as Step;

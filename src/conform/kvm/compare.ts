@@ -58,16 +58,9 @@ export class FramePairs {
   /** The latest of ours that got a recorded name. */
   readonly #toOurs = new Map<string, string>();
 
-  /** Whether the recording knows which frame the zero page is: it does if a snapshot shows it. */
-  readonly #zeroKnown: boolean;
-
-  constructor(zeroKnown: boolean) {
-    this.#zeroKnown = zeroKnown;
-  }
-
   /** The recorded name for one of ours; `expected` is bound to it if ours is still new. */
   recorded(ours: string, expected: string | undefined): string {
-    if (ours === 'zero' && this.#zeroKnown) return 'zero';
+    if (ours === 'zero') return 'zero';
     const bound = this.#toRecorded.get(ours);
     if (bound !== undefined) return bound;
     if (expected === undefined || expected === 'zero' || !expected.startsWith('f')) return ours;
@@ -187,7 +180,7 @@ function shadowPageText(sp: JsonObject): string {
 /** Follows the recording's page states and compares each step. */
 export class StepComparer {
   readonly #recording: Recording;
-  readonly #pairs: FramePairs;
+  readonly #pairs = new FramePairs();
   /** The zero page is the whole host's, so whether it was referenced before is not the script's. */
   #zeroFlipped: Record<string, boolean> = {};
   readonly #pages: PageState[] = [];
@@ -207,7 +200,6 @@ export class StepComparer {
   constructor(recording: Recording, known: ReadonlySet<string>) {
     this.#recording = recording;
     this.#known = known;
-    this.#pairs = new FramePairs(showsZeroPage(recording));
     const { steps } = parseScript(recording.script, recording.file);
     steps.forEach((step, i) => {
       if (!step.snapshot) this.#unseen.add(i);
@@ -231,6 +223,8 @@ export class StepComparer {
       check(1, 'dirty bitmap', [step.dirty.join(' ')], [(ours.dirty ?? []).join(' ')]);
     }
     if (step.age !== undefined && this.#compared('age', step)) this.#age(step, ours, check);
+    // clear_refs takes the huge zero page's bit away: what it was before does not matter any more.
+    if (step.op.startsWith('h clear_refs')) delete this.#zeroFlipped.huge;
     this.#follow(step);
     this.#pairMapped(step, ours);
     this.#yields = 0;
@@ -430,15 +424,6 @@ function mappedFrames(ours: OurStep): Set<string> {
 
 function isReferenced(page: JsonObject): boolean {
   return (page.flags as readonly string[]).includes('referenced');
-}
-
-/** Whether any snapshot of the recording shows the zero page. */
-function showsZeroPage(recording: Recording): boolean {
-  return recording.steps.some((step) =>
-    [...(step.pages_initial ?? []), ...Object.values(step.pages_changed ?? {})].some(
-      (page) => (page.host as JsonObject).pfn === 'zero',
-    ),
-  );
 }
 
 type Check = (level: Level, what: string, recorded: string[], emulated: string[]) => void;

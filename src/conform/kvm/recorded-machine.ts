@@ -63,6 +63,7 @@ import { RecordedVcpu } from './recorded-vcpu.ts';
 import type { JsonObject, PageState } from './recording.ts';
 import type { Script } from './script.ts';
 import { MemoryStamps } from './stamps.ts';
+import { zeroName } from './zero-page.ts';
 import { EventWriter } from './stream.ts';
 import type { RawEvent } from './stream.ts';
 
@@ -342,7 +343,7 @@ export class RecordedMachine implements StepRunner {
   // ---- snapshots -------------------------------------------------------------------------------
 
   #frameName(pfn: number): string {
-    if (pfn === 0 || this.#isHugeZero(pfn)) return 'zero';
+    if (pfn === 0 || this.#isHugeZero(pfn)) return zeroName(pfn);
     return `#${pfn}.${this.#generation.get(pfn) ?? 0}`;
   }
 
