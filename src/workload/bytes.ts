@@ -2,9 +2,8 @@
 // wait for the event loop. gzip is seen through.
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { constants, createGunzip } from 'node:zlib';
 import { DataError } from '../core/errors.ts';
-import { type SyncZlib, zlibStep } from './zlib-step.ts';
+import { type SyncZlib, zlib, zlibStep } from './zlib-step.ts';
 
 /** A forward-only run of bytes. */
 export interface ByteSource {
@@ -129,7 +128,7 @@ class GunzipBytes implements ByteSource {
   constructor(inner: ByteSource) {
     this.name = inner.name;
     this.#inner = inner;
-    this.#gunzip = createGunzip({ chunkSize: GZIP_OUT }) as unknown as SyncZlib;
+    this.#gunzip = zlib().createGunzip({ chunkSize: GZIP_OUT }) as unknown as SyncZlib;
     // Errors are thrown by the synchronous step as well.
     this.#gunzip.on('error', () => {});
   }
@@ -149,7 +148,8 @@ class GunzipBytes implements ByteSource {
     const n = this.#inner.read(this.#in);
     this.#ended = n === 0;
     try {
-      const flush = this.#ended ? constants.Z_FINISH : constants.Z_SYNC_FLUSH;
+      const { Z_FINISH, Z_SYNC_FLUSH } = zlib().constants;
+      const flush = this.#ended ? Z_FINISH : Z_SYNC_FLUSH;
       this.#out = zlibStep(this.#gunzip, this.#in.subarray(0, n), flush);
       this.#at = 0;
     } catch (error) {

@@ -2,9 +2,8 @@
 // renamed when complete, removed when not, also when a signal ends the process.
 
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { constants, createGzip } from 'node:zlib';
 import { DataError } from '../core/errors.ts';
-import { type SyncZlib, zlibStep } from './zlib-step.ts';
+import { type SyncZlib, zlib, zlibStep } from './zlib-step.ts';
 
 /** Unfinished files. */
 const unfinished = new Set<string>();
@@ -55,7 +54,7 @@ export class OutputFile {
       unfinished.add(this.#partial);
     }
     if (/\.gz$/i.test(path)) {
-      this.#gzip = createGzip() as unknown as SyncZlib;
+      this.#gzip = zlib().createGzip() as unknown as SyncZlib;
       this.#gzip.on('error', () => {});
     }
   }
@@ -67,7 +66,7 @@ export class OutputFile {
 
   /** Appends bytes. */
   write(bytes: Uint8Array): void {
-    this.#writeAll(this.#gzip ? zlibStep(this.#gzip, bytes, constants.Z_NO_FLUSH) : bytes);
+    this.#writeAll(this.#gzip ? zlibStep(this.#gzip, bytes, zlib().constants.Z_NO_FLUSH) : bytes);
   }
 
   /** Replaces bytes that were written before. */
@@ -77,7 +76,8 @@ export class OutputFile {
 
   /** Puts the file in its place. */
   finish(): void {
-    if (this.#gzip) this.#writeAll(zlibStep(this.#gzip, new Uint8Array(0), constants.Z_FINISH));
+    if (this.#gzip)
+      this.#writeAll(zlibStep(this.#gzip, new Uint8Array(0), zlib().constants.Z_FINISH));
     this.#close();
     if (this.#path === '-') return;
     try {

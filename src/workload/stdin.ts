@@ -5,7 +5,6 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isatty } from 'node:tty';
 import { DataError } from '../core/errors.ts';
 import { type ByteSource, FileBytes } from './bytes.ts';
 
@@ -46,6 +45,8 @@ export function stdinCopy(): string | undefined {
 
 /** The bytes of standard input; `once`: nothing will want them again. */
 export function openStdin(once: boolean): ByteSource {
+  // Loaded here, since node:tty brings the network with it.
+  const { isatty } = process.getBuiltinModule('node:tty');
   if (isatty(0)) throw new DataError('standard input: is a terminal; pipe a trace into it');
   if (copy !== undefined) return new FileBytes(copy);
   if (once) return new FileBytes('-');

@@ -8,6 +8,11 @@ export interface SyncZlib extends Omit<Gunzip & Gzip, '_handle'> {
   _processChunk(chunk: Uint8Array, flush: number): Buffer;
 }
 
+/** node:zlib, loaded when it is asked for: most users of the library read nothing that is compressed. */
+export function zlib(): typeof import('node:zlib') {
+  return process.getBuiltinModule('node:zlib');
+}
+
 /**
  * One synchronous step of a stream that goes on. Node closes the engine after each such step, since
  * gunzipSync() makes only one; so the engine's close() is set aside meanwhile, as the minizlib
