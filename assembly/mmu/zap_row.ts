@@ -41,6 +41,12 @@ const USED: u32 = PG_REFERENCED | PG_ACTIVE | PG_DIRTY;
 /** Flags with which marking a page accessed is more than setting PG_REFERENCED. */
 const UNPLAIN: u32 = PG_REFERENCED | PG_HUGE;
 
+/** Whether another use and another write would add nothing to what the flags of a page say already. */
+function isUsed(pfn: Pfn): bool {
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  return (flags & (USED | PG_UNEVICTABLE | PG_HUGE)) == USED;
+}
+
 /** kvmSetPfnAccessed() and kvmSetPfnDirty() as the spte's bits say, in one look at the page. */
 function tellMm(pfn: Pfn, spte: Spte, classic: bool): void {
   const accessed = isAccessedSpte(spte);
@@ -48,7 +54,6 @@ function tellMm(pfn: Pfn, spte: Spte, classic: bool): void {
   if (classic && accessed && pfn != ZERO_PFN) {
     const page = framePtr(pfn);
     const flags = load<u32>(page, FRAME_FLAGS);
-    if ((flags & (USED | PG_UNEVICTABLE | PG_HUGE)) == USED) return;
     if ((flags & UNPLAIN) == 0) {
       store<u32>(page, flags | PG_REFERENCED | (dirty ? PG_DIRTY : 0), FRAME_FLAGS);
       return;
@@ -76,7 +81,7 @@ export function zapRows(head: usize, to: usize): usize {
       if (each) gatherSpte(at);
       const spte = load<u64>(at);
       const pfn = spteToPfn(spte);
-      tellMm(pfn, spte, classic);
+      if (!classic || !isUsed(pfn)) tellMm(pfn, spte, classic);
       if (pins) putPage(pfn);
     }
     v128.store(sptep, zero);
