@@ -5,6 +5,7 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { build } from 'esbuild';
 import { instrumentCore } from './explore-core.mjs';
 import { exportGlobals } from './export-globals.mjs';
+import { inlineCore } from './inline-core.mjs';
 
 // asc reads an option of this name off the command line when it is loaded, so it goes first.
 const onlyWasm = process.argv.includes('--wasm');
@@ -26,6 +27,7 @@ for (const target of ['release', 'profile', 'debug', 'explore']) {
     process.exit(1);
   }
 }
+writeFileSync('build/core.wasm', inlineCore(readFileSync('build/core.wasm')));
 for (const name of ['core.wasm', 'core.profile.wasm', 'core.debug.wasm']) {
   writeFileSync(`build/${name}`, exportGlobals(readFileSync(`build/${name}`)));
 }
