@@ -48,9 +48,16 @@ import {
 } from './mmu/nested_walk';
 import { quickFault } from './mmu/quick_fault';
 import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
-import { shadowWalk, walkBits, walkLevel, walkPfn, walkPkey, walkSteps } from './mmu/shadow_walk';
+import {
+  shadowWalk,
+  shadowWalkAgain,
+  walkBits,
+  walkLevel,
+  walkPfn,
+  walkPkey,
+  walkSteps,
+} from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
-import { touchAhead } from './straight/ahead';
 import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
 import {
   L2_HIT,
@@ -69,8 +76,6 @@ const FLAGS_MASK: u64 = 15;
 
 /** First record of the running batch. */
 let batchStart: usize = 0;
-/** End of its records. */
-let batchEnd: usize = 0;
 /** Its L2 hits and misses so far; hits are the rest. */
 let l2Hits: u32 = 0;
 let misses: u32 = 0;
@@ -115,11 +120,21 @@ function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   const gva = want & TLB_PAGE_MASK;
   if (!isCanonical(vcpu, gva)) return EXIT_NONCANONICAL;
   if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
-  const sptep = shadowWalk(vcpu, gva, flags);
+  return fillFrom(vcpu, want, shadowWalk(vcpu, gva, flags));
+}
+
+/** The same after the fault of the access was served. */
+function walkAgainAndFill(vcpu: usize, want: u64, flags: u32): u32 {
+  if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
+  return fillFrom(vcpu, want, shadowWalkAgain(vcpu, want & TLB_PAGE_MASK, flags));
+}
+
+/** Enters what a walk of the shadow tables found, if it ended at an spte. */
+function fillFrom(vcpu: usize, want: u64, sptep: Sptep): u32 {
   bumpBy(WALK_STEPS, walkSteps);
   if (sptep == 0) return EXIT_PAGE_FAULT;
   const global = ((walkBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
-  const gfn = walkGfn(sptep, gva);
+  const gfn = walkGfn(sptep, want & TLB_PAGE_MASK);
   tlbFill(vcpu, want, denyBits(walkBits), walkLevel, walkPfn, gfn, walkPkey, global);
   return EXIT_DONE;
 }
@@ -180,23 +195,21 @@ function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
     // What the guest kernel does on a control record counts its own exits; its own #PF is none.
     if (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT) bump(VMEXITS);
     const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
-    if (fault) touchAhead(vcpu, at, batchEnd);
     if (!fault || !quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) {
       accessExit = exit;
       return ACCESS_LEFT;
     }
     const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
-    exit = walkAndFill(vcpu, want, flags);
+    exit = walkAgainAndFill(vcpu, want, flags);
     if (exit != EXIT_DONE) continue;
     misses++;
     return ACCESS_SERVED;
   }
 }
 
-/** Starts the counts of a batch with records from `records` to `end`. */
-export function beginBatch(records: usize, end: usize): void {
+/** Starts the counts of a batch with records from `records` on. */
+export function beginBatch(records: usize): void {
   batchStart = records;
-  batchEnd = end;
   l2Hits = 0;
   misses = 0;
 }

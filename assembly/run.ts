@@ -19,6 +19,7 @@ import {
   VCPU_ROOT,
   VCPU_TLB_TAG,
 } from './abi';
+import { AHEAD_GROUP, lookAhead, worthAhead } from './ahead';
 import {
   ACCESS_LEFT,
   ACCESS_MADE,
@@ -38,7 +39,6 @@ import {
   lockstepSetNow,
   lockstepWords,
 } from './lockstep';
-import { AHEAD_GROUP, touchLeaves, worthAhead } from './mmu/walk_ahead';
 import {
   ARRAY_BASE,
   ARRAY_SETS,
@@ -265,7 +265,7 @@ function runChunks<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
     const missesBefore = batchMisses();
     const ahead = mostMiss && worthAhead(vcpu);
     const stop = min<usize>(at + (ahead ? AHEAD_GROUP : CHUNK), end);
-    if (ahead) touchLeaves(vcpu, at, stop);
+    if (ahead) lookAhead(vcpu, at, stop);
     at = anyWay ? runAnyWay<Y>(vcpu, tlb, at, stop) : runFirstWay<Y>(vcpu, tlb, at, stop);
     const done = <u32>((at - from) >> 3);
     anyWay = laterWays << ANY_WAY_SHIFT > done;
@@ -282,7 +282,7 @@ function runChunks<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
 export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
   const tlb = tlbEnter(vcpu);
   const end = records + ((<usize>count) << 3);
-  beginBatch(records, end);
+  beginBatch(records);
   batchKinds = 0;
   let at = records;
   if (lockstepWords == 0) {
@@ -313,7 +313,7 @@ export function accessHit(vcpu: usize, lo: u32, hi: u32, flags: u32): u32 {
   const ways = (<usize>load<u32>(array, ARRAY_WAYS)) << 4;
   const set =
     ((<usize>(gva >> 12)) & (<usize>load<u32>(array, ARRAY_SETS))) << load<u32>(array, ARRAY_SHIFT);
-  beginBatch(0, 0);
+  beginBatch(0);
   let value = promote(<usize>load<u32>(array, ARRAY_BASE) + set, 0, ways, want, mask);
   if (value == NO_VALUE) {
     if (hitL2(tlb, want, mask) != L2_HIT) return 0;

@@ -118,7 +118,7 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
   let exit = EXIT_DONE;
   let kinds: u64 = 0;
   let at = records;
-  beginBatch(records, end);
+  beginBatch(records);
   for (; at < end; at += 8) {
     const record = load<u64>(at);
     store<u32>(vcpu, <u32>at, VCPU_RECORD);

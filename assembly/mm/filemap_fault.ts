@@ -61,10 +61,14 @@ export function filemapMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
 
 /** The same where no pte is, with the pmd entry of the page, or 0. */
 export function filemapMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32): void {
+  hpteSetAt(mm, hvn, pmdp, filemapPte(pfn, args));
+  rmapAdd(pfn, mm, hvn);
+}
+
+/** The pte that a fault with MAP_* `args` maps a page of the page cache by. */
+export function filemapPte(pfn: Pfn, args: u32): Hpte {
   let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
   if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
   const writable: u32 = MAP_SHARED | MAP_WRITE_FAULT | MAP_VM_WRITE;
-  if ((args & writable) == writable) pte |= HPTE_WRITE | HPTE_DIRTY;
-  hpteSetAt(mm, hvn, pmdp, pte);
-  rmapAdd(pfn, mm, hvn);
+  return (args & writable) == writable ? pte | HPTE_WRITE | HPTE_DIRTY : pte;
 }

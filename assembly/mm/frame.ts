@@ -167,6 +167,11 @@ export function folioPages(flags: u32): u32 {
   return flags & PG_HUGE ? HPAGE_PMD_NR : 1;
 }
 
+/** A small page is marked PG_CHARGED where no cgroup counts: it goes against the limit until it is freed. */
+export function chargePage(): void {
+  addCharged(1);
+}
+
 /** Counts a folio against the limit until it is freed. */
 export function frameCharge(pfn: Pfn): void {
   const page = framePtr(pfn);
@@ -238,6 +243,18 @@ function frameClear(page: usize): void {
   store<u32>(page, 0, FRAME_CONTENT);
   store<u32>(page, 0, FRAME_PRIVATE);
   store<u32>(page, 0, FRAME_RMAP);
+}
+
+/** Frees a small page that is on no list and that nobody holds any more. */
+export function frameRelease(pfn: Pfn, page: usize): void {
+  if ((load<u32>(page, FRAME_FLAGS) & PG_CHARGED) != 0) {
+    addCharged(-1);
+    memcgUncharged();
+  }
+  store<u32>(page, 0, FRAME_REFCOUNT);
+  frameClear(page);
+  listFree(pfn);
+  freeCount++;
 }
 
 /** Frees a page whose references are all the caller's, and are dropped with it. */

@@ -23,10 +23,10 @@ import {
   MAP_ZERO_PAGE,
 } from '../abi';
 import { isTracing } from '../events';
-import { Hvn, Pfn } from '../types';
+import { Hpte, Hvn, Pfn } from '../types';
 import { filemapGetAt } from './filemap';
 import { filemapMapAt, filemapReadAt } from './filemap_fault';
-import { framesCharged } from './frame';
+import { framesCharged, tableCharge } from './frame';
 import {
   doAnonymousPageAt,
   faultBegin,
@@ -58,10 +58,8 @@ function fileFault(
   args: u32,
   file: u32,
   offset: u32,
-  room: bool,
+  cache: usize,
 ): u32 {
-  const cache = leafPmdp(file, offset);
-  if (!room && filemapGetAt(offset, cache) == 0) return GUP_CHARGE;
   const found = filemapReadAt(file, offset, args, cache);
   if (found == 0) return GUP_SLOW;
   if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_FILE, offset);
@@ -70,8 +68,7 @@ function fileFault(
 }
 
 /** A page in swap: SWAP and SWAP_MAP. */
-function swapFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32, slot: u32, room: bool): u32 {
-  if (!room && swapCacheLookup(slot) == 0) return GUP_CHARGE;
+function swapFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32, slot: u32): u32 {
   const found = swapinBegin(slot, args);
   if (found == 0 || found == IO_BUSY) return GUP_SLOW;
   if ((found & IO_MAJOR) != 0) noteRead(GUP_READ_SWAP, slot);
@@ -79,13 +76,17 @@ function swapFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32, slot: u32, room: b
   return 0;
 }
 
+/** Whether a fault at a page that never was maps the shared zero page. */
+function mapsZeroPage(args: u32): bool {
+  return (args & (MAP_ZERO_PAGE | MAP_WRITE_FAULT)) == MAP_ZERO_PAGE;
+}
+
 /** A page that never was: ANON. */
-function anonFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32, room: bool): u32 {
-  if ((args & (MAP_ZERO_PAGE | MAP_WRITE_FAULT)) == MAP_ZERO_PAGE) {
+function anonFault(mm: u32, hvn: Hvn, pmdp: usize, args: u32): u32 {
+  if (mapsZeroPage(args)) {
     mapZeroPage(mm, hvn);
     return 0;
   }
-  if (!room) return GUP_CHARGE;
   return doAnonymousPageAt(mm, hvn, pmdp, args) == 0 ? GUP_SLOW : 0;
 }
 
@@ -119,6 +120,24 @@ export function gupPlain(
   return gupAbsent(mm, hvn, pmdp, foll, args, file, offset, limit);
 }
 
+/** The pte of a page, with its leafPmdp(). */
+function entryAt(mm: u32, hvn: Hvn, pmdp: usize): Hpte {
+  return pmdp == 0 ? hpteGet(mm, hvn) : load<u32>(ptepAt(pmdp, hvn));
+}
+
+/**
+ * Whether the fault at an absent pte `entry` needs a page more than may be charged. `cache` is the leafPmdp()
+ * of the file's page, MM_OUT word 1 what a new leaf table would be charged as.
+ */
+function needsRoom(entry: Hpte, args: u32, file: u32, offset: u32, cache: usize, limit: u32): bool {
+  if ((args & MAP_CHARGED) == 0 || framesCharged() + tableCharge() < limit) return false;
+  if (entry != 0) {
+    return framesCharged() >= limit && swapCacheLookup(entry >> HPTE_PFN_SHIFT) == 0;
+  }
+  if (file != 0) return framesCharged() >= limit && filemapGetAt(offset, cache) == 0;
+  return framesCharged() + outRead(1) >= limit && !mapsZeroPage(args);
+}
+
 /** The same after followPage() found nothing, with the pmd entry of the page, or 0. */
 export function gupAbsent(
   mm: u32,
@@ -131,24 +150,53 @@ export function gupAbsent(
   limit: u32,
 ): Pfn {
   outWord(GUP_OUT_READ, GUP_NO_READ);
-  const entry = pmdp == 0 ? hpteGet(mm, hvn) : load<u32>(ptepAt(pmdp, hvn));
+  const entry = entryAt(mm, hvn, pmdp);
   const copies = file != 0 && (args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT;
   if (isTracing() || (entry == 0 && copies)) return GUP_SLOW;
   if ((entry & HPTE_PRESENT) != 0) {
     return presentFault(mm, hvn, args, entry) == 0 ? followAt(mm, hvn, pmdp, foll) : GUP_SLOW;
   }
+  const cache = entry == 0 && file != 0 ? leafPmdp(file, offset) : 0;
   // The fault is counted once, before room is made for it.
-  const made = (args & MAP_ROOM_MADE) != 0;
-  if (!made) {
+  if ((args & MAP_ROOM_MADE) == 0) {
     if (pmdp == 0) faultClassify(mm, hvn);
     else faultBegin();
+    if (needsRoom(entry, args, file, offset, cache, limit)) return GUP_CHARGE;
   }
-  const unlimited = made || (args & MAP_CHARGED) == 0;
-  const room = unlimited || framesCharged() < limit;
+  return mapAbsent(mm, hvn, pmdp, foll, args, file, offset, entry, cache);
+}
+
+/** The same after GUP_CHARGE, when room was made. */
+export function gupRoomMade(
+  mm: u32,
+  hvn: Hvn,
+  pmdp: usize,
+  foll: u32,
+  args: u32,
+  file: u32,
+  offset: u32,
+): Pfn {
+  const entry = entryAt(mm, hvn, pmdp);
+  const cache = entry == 0 && file != 0 ? leafPmdp(file, offset) : 0;
+  return mapAbsent(mm, hvn, pmdp, foll, args, file, offset, entry, cache);
+}
+
+/** Maps a page for which there is room in place of the absent pte `entry`. */
+function mapAbsent(
+  mm: u32,
+  hvn: Hvn,
+  pmdp: usize,
+  foll: u32,
+  args: u32,
+  file: u32,
+  offset: u32,
+  entry: Hpte,
+  cache: usize,
+): Pfn {
   let done: u32 = 0;
-  if (entry != 0) done = swapFault(mm, hvn, pmdp, args, entry >> HPTE_PFN_SHIFT, room);
-  else if (file != 0) done = fileFault(mm, hvn, pmdp, args, file, offset, room);
-  else done = anonFault(mm, hvn, pmdp, args, unlimited || framesCharged() + outRead(1) < limit);
+  if (entry != 0) done = swapFault(mm, hvn, pmdp, args, entry >> HPTE_PFN_SHIFT);
+  else if (file != 0) done = fileFault(mm, hvn, pmdp, args, file, offset, cache);
+  else done = anonFault(mm, hvn, pmdp, args);
   if (done != 0) return done;
   // The leaf table may be new.
   return followAt(mm, hvn, pmdp != 0 ? pmdp : leafPmdp(mm, hvn), foll);

@@ -118,6 +118,14 @@ export function lruLink(pfn: Pfn, list: u32): void {
   linkFirst(link(pfn, list), pfn, headOf(list));
 }
 
+/** Links a page as the newest of a list, and gives it its first flags. */
+export function lruLinkNew(page: usize, pfn: Pfn, flags: u32, list: u32): void {
+  store<u32>(page, flags | PG_LRU | (list << PG_LIST_SHIFT), FRAME_FLAGS);
+  const head = headOf(list);
+  store<u32>(head, load<u32>(head, HEAD_PAGES) + 1, HEAD_PAGES);
+  linkFirst(page, pfn, head);
+}
+
 function linkFirst(page: usize, pfn: Pfn, head: usize): void {
   const first = load<u32>(head, HEAD_FIRST);
   store<u32>(page, first, FRAME_LRU_NEXT);
@@ -190,6 +198,30 @@ export function lruRotate(pfn: Pfn): void {
   const head = headOf(list);
   unlinkFrom(page, head);
   linkFirst(page, pfn, head);
+  bump(PAGES_SCANNED);
+  bump(PAGES_ROTATED);
+  bump(LRU_MOVES);
+}
+
+/** lruRotate() of the oldest page of a list of a policy's own, where no cgroup counts. */
+export function lruRotateOldest(pfn: Pfn, page: usize): void {
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const list = (flags & PG_LIST_MASK) >> PG_LIST_SHIFT;
+  if (lruTarget(flags) != list) {
+    lruRotate(pfn);
+    return;
+  }
+  const head = headOf(list);
+  const newer = load<u32>(page, FRAME_LRU_PREV);
+  if (newer != 0) {
+    store<u32>(framePtr(newer), 0, FRAME_LRU_NEXT);
+    store<u32>(head, newer, HEAD_LAST);
+    const first = load<u32>(head, HEAD_FIRST);
+    store<u32>(page, first, FRAME_LRU_NEXT);
+    store<u32>(page, 0, FRAME_LRU_PREV);
+    store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
+    store<u32>(head, pfn, HEAD_FIRST);
+  }
   bump(PAGES_SCANNED);
   bump(PAGES_ROTATED);
   bump(LRU_MOVES);

@@ -429,7 +429,7 @@ export function followAt(mm: u32, hvn: Hvn, pmdp: usize, flags: u32): u32 {
 }
 
 /** The same with the pte, or (`huge`) the huge pte of a page `below` pages behind its start. */
-function followPte(ptep: usize, flags: u32, below: u32, huge: bool): u32 {
+export function followPte(ptep: usize, flags: u32, below: u32, huge: bool): u32 {
   const pte = load<u32>(ptep);
   if ((pte & HPTE_PRESENT) == 0) return FOLLOW_NONE;
   if (flags & FOLL_WRITE && (pte & HPTE_WRITE) == 0) return FOLLOW_NONE;

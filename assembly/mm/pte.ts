@@ -176,6 +176,16 @@ export function ptepAt(pmdp: usize, hvn: Hvn): usize {
   return <usize>load<u32>(pmdp) + ((<usize>(hvn & PTE_MASK)) << 2);
 }
 
+/** Address of the pte of a page for who only wants it in the cache; any other where there is none. */
+export function ptepNear(id: u32, hvn: Hvn): usize {
+  const mm = mmPtr(id);
+  const pmds: usize = load<u32>(pgdpOf(mm, hvn));
+  if (pmds == 0) return mm;
+  const leaf = load<u32>(pmds + ((<usize>((hvn >> PMD_SHIFT) & PTE_MASK)) << 3));
+  // No table is as good as one at address 0.
+  return (leaf & HPTE_PRESENT) != 0 ? mm : <usize>leaf + ((<usize>(hvn & PTE_MASK)) << 2);
+}
+
 /** Address of the pte of a page, or 0 when it has no leaf table (or is mapped huge). */
 export function hptep(id: u32, hvn: Hvn): usize {
   const pmdp = leafPmdp(id, hvn);
@@ -227,6 +237,18 @@ function leafSet(id: u32, hvn: Hvn, pmdp: usize, pte: Hpte): Hpte {
     usedSub(mmPtr(id), hvn, pmdp, 1);
   }
   return old;
+}
+
+/** Clears the pte at `ptep`, which is not 0, below the pmd entry of its page. */
+export function ptepClearAt(id: u32, hvn: Hvn, pmdp: usize, ptep: usize): void {
+  store<u32>(ptep, 0);
+  usedSub(mmPtr(id), hvn, pmdp, 1);
+}
+
+/** Fills the pte at `ptep`, which is 0, below the pmd entry of its page. */
+export function ptepFillAt(id: u32, pmdp: usize, ptep: usize, pte: Hpte): void {
+  store<u32>(ptep, pte);
+  usedAdd(mmPtr(id), pmdp, 1);
 }
 
 function usedAdd(mm: usize, pmdp: usize, n: u32): void {

@@ -121,7 +121,7 @@ function zapHeads(head: usize, to: usize): bool {
 }
 
 /** mmu_spte_age: clears the accessed state of one spte; true when it was set. */
-function spteAge(sptep: Sptep): bool {
+export function spteAge(sptep: Sptep): bool {
   const spte = load<u64>(sptep);
   if (!isAccessedSpte(spte)) return false;
   // Access tracking hides the W bit too, so a dirty page must not be forgotten.

@@ -72,7 +72,6 @@ import {
   VCPU_FAULT_GVA,
   VCPU_PKRU,
   VCPU_ROOT,
-  VCPU_ROOT_LEVEL,
   VCPU_WALK_GFN,
   VCPU_WALK_INDEX,
   VCPU_WALK_LEVEL,
@@ -90,7 +89,7 @@ import {
   SPTES_PREFETCHED,
   SPURIOUS_PAGE_FAULTS,
 } from '../counters';
-import { isTracing, trace } from '../events';
+import { trace } from '../events';
 import { getPage } from '../mm/frame';
 import { folioMarkAccessed } from '../mm/mark_accessed';
 import { gfnTrack } from './page_track';
@@ -133,14 +132,7 @@ import {
   tableToSp,
 } from './shadow_page';
 import { spteLruAdd, spteLruOn } from './spte_lru';
-import {
-  isLargePte,
-  isShadowPresentPte,
-  makeMmioSpte,
-  makeNonleafSpte,
-  SPTE_PFN_MASK,
-  spteToPfn,
-} from './spte';
+import { isLargePte, isShadowPresentPte, makeMmioSpte, makeNonleafSpte, spteToPfn } from './spte';
 import {
   gfnShadowed,
   markUnsync,
@@ -344,43 +336,6 @@ function noteInstalled(
   if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
 }
 
-/**
- * The empty entry for a guest 4 KiB page whose shadow tables are all there, for a walk after which
- * nothing ran; 0: fetchTables() and the rest have something to do.
- */
-function settledSptep(vcpu: usize, gva: u64): Sptep {
-  if (!walkIsFresh || isTracing() || load<u32>(vcpu, VCPU_WALK_LEVEL) != 1) return 0;
-  // With CR0.WP the rights are those of the walk; without a limit no table has to go.
-  if ((load<u32>(vcpu, VCPU_CR0) & CR0_WP) == 0) return 0;
-  if (load<u32>(KVM, KVM_N_MAX_MMU_PAGES) != 0) return 0;
-  let table = <usize>load<u32>(vcpu, VCPU_ROOT);
-  for (let level = load<u32>(vcpu, VCPU_ROOT_LEVEL); level > 1; level--) {
-    store<u32>(tableToSp(table), 0, SP_WRITE_FLOODING);
-    const spte = load<u64>(table + (shadowIndex(gva, level) << 3));
-    if (!isShadowPresentPte(spte) || isLargePte(spte)) return 0;
-    table = <usize>(spte & SPTE_PFN_MASK);
-  }
-  const sptep = table + (shadowIndex(gva, 1) << 3);
-  return load<u64>(sptep) == 0 ? sptep : 0;
-}
-
-/** shadowMap() for an entry of settledSptep(): mmu_set_spte where no spte was. */
-function mapSettled(vcpu: usize, sptep: Sptep, pfn: Pfn, hostWritable: bool): u32 {
-  const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
-  const slot = gfnToMemslot(gfn);
-  const access =
-    load<u32>(vcpu, VCPU_WALK_PTE_ACCESS) | (load<u32>(vcpu, VCPU_WALK_PKEY) << ACC_PKEY_SHIFT);
-  const sp = sptepToSp(sptep);
-  store<u32>(sp, 0, SP_WRITE_FLOODING);
-  store<u64>(sptep, makeSpte(sp, slot, access, gfn, pfn, 0, false, true, hostWritable));
-  const write = (load<u32>(vcpu, VCPU_FAULT_FLAGS) & ACCESS_KIND_MASK) == ACCESS_WRITE;
-  const result = wrprot && write ? RET_PF_EMULATE : RET_PF_FIXED;
-  noteInstalled(slot, sp, sptep, 1, access, gfn, pfn);
-  ptePrefetch(vcpu, sptep);
-  resetForkDetector(result);
-  return result;
-}
-
 /** A fault that is no write to a shadowed table starts the count of such writes over (until 2.6.38). */
 function resetForkDetector(result: u32): void {
   if (result != RET_PF_EMULATE) store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
@@ -543,7 +498,7 @@ function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64, noDirtyLo
 }
 
 /** pte_prefetch: the group of eight around the entry that was mapped. */
-function ptePrefetch(vcpu: usize, sptep: Sptep): void {
+export function ptePrefetch(vcpu: usize, sptep: Sptep): void {
   if (!hasFeature(KVM_FEATURE_PREFETCH)) return;
   if (load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) != 0) return;
   const sp = sptepToSp(sptep);
@@ -591,8 +546,6 @@ function unshadowForUser(vcpu: usize): void {
  */
 export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
   if (hasFeature(KVM_FEATURE_USER_UNSHADOWS)) unshadowForUser(vcpu);
-  const settled = settledSptep(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA));
-  if (settled != 0) return mapSettled(vcpu, settled, pfn, hostWritable != 0);
   makeMmuPagesAvailable();
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
   const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);

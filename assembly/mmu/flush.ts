@@ -17,7 +17,7 @@ import {
   VCPU_REQUESTS,
 } from '../abi';
 import { REMOTE_TLB_FLUSHES } from '../counters';
-import { trace } from '../events';
+import { isTracing, trace } from '../events';
 import { bump } from '../stats';
 import { tlbFlushAll, tlbFlushGva } from '../tlb/flush';
 import { Sptep } from '../types';
@@ -34,7 +34,7 @@ const PAGES: usize = memory.data(264, 8);
 if (CEILING * 8 != 264) ERROR('flush: PAGES holds CEILING gvas');
 
 /** Counts links between tables, made or cut: what a table noted of its gva before one may be wrong. */
-let linkEpoch: u32 = 1;
+export let linkEpoch: u32 = 1;
 let gathered: u32 = 0;
 /** A page could not be named: only a full flush will do. */
 let wholesale: bool = false;
@@ -72,8 +72,7 @@ export function gatherSpte(sptep: Sptep): void {
   const sp = sptepToSp(sptep);
   let gva: u64 = 0;
   if (load<u32>(sp, SP_GVA_EPOCH) == linkEpoch) {
-    gva = ((<u64>load<u32>(sp, SP_GVA_BASE)) << 21) | ((<u64>spteIndex(sptep)) << PAGE_SHIFT);
-    gva = <u64>((<i64>(gva << 16)) >> 16);
+    gva = notedGva(sp, sptep);
   } else {
     gva = findGva(sptep);
     if (wholesale) return;
@@ -112,6 +111,31 @@ function findGva(sptep: Sptep): u64 {
   }
   const unused: u64 = level == 5 ? 7 : 16;
   return <u64>((<i64>(gva << unused)) >> (<i64>unused));
+}
+
+/** The flush that ends a notifier call which changed a single spte, and gathered nothing else. */
+export function flushOne(sptep: Sptep): void {
+  const sp = sptepToSp(sptep);
+  if (
+    load<u32>(sp, SP_GVA_EPOCH) != linkEpoch ||
+    !hasFeature(KVM_FEATURE_FLUSH_PAGES) ||
+    isTracing()
+  ) {
+    gatherBegin();
+    gatherSpte(sptep);
+    flushGathered();
+    return;
+  }
+  bump(REMOTE_TLB_FLUSHES);
+  const gva = notedGva(sp, sptep);
+  const count = vcpuCount();
+  for (let i: u32 = 0; i < count; i++) tlbFlushGva(vcpuPtr(i), gva);
+}
+
+/** gva of an spte in a table that noted its own. */
+function notedGva(sp: usize, sptep: Sptep): u64 {
+  const gva = ((<u64>load<u32>(sp, SP_GVA_BASE)) << 21) | ((<u64>spteIndex(sptep)) << PAGE_SHIFT);
+  return <u64>((<i64>(gva << 16)) >> 16);
 }
 
 /** Many sptes changed at once: the flush will be of everything. */

@@ -95,6 +95,13 @@ export function isLastGpte(vcpu: usize, rootLevel: u32, level: u32, gpte: u64): 
   return rootLevel == 3 || (load<u32>(vcpu, VCPU_CR4) & CR4_PSE) != 0;
 }
 
+/** Those of a PTE in IA-32e mode. */
+export function reservedLeafBits(vcpu: usize): u64 {
+  if (hasFeature(KVM_FEATURE_IGNORES_RESERVED)) return 0;
+  const above = ((<u64>1) << 52) - ((<u64>1) << (<u64>load<u32>(vcpu, VCPU_MAXPHYADDR)));
+  return (load<u32>(vcpu, VCPU_EFER) & EFER_NXE) == 0 ? above | PT64_NX : above;
+}
+
 /** Bits that must be 0 in a present entry of this level (4.3 to 4.5, tables 4-4 to 4-20). */
 export function reservedGpteBits(vcpu: usize, rootLevel: u32, level: u32, gpte: u64): u64 {
   if (hasFeature(KVM_FEATURE_IGNORES_RESERVED)) return 0;

@@ -33,6 +33,25 @@ import { tryToUnsyncPages } from './sync';
 /** Set by makeSpte(): the page is write-protected although the access asked for more. */
 export let wrprot: bool = false;
 
+/** The spte for `pfn` and the rights `access` but that to write. */
+function readableSpte(access: u32, pfn: Pfn, hostWritable: bool): Spte {
+  let spte = SPTE_MMU_PRESENT | PT_PRESENT | ((<u64>pfn) << 12);
+  spte |= (<u64>((access >> ACC_PKEY_SHIFT) & 15)) << (<u64>PT64_PKEY_BIT);
+  if ((access & ACC_EXEC_MASK) == 0) spte |= PT64_NX;
+  if ((access & ACC_USER_MASK) != 0) spte |= PT_USER;
+  return hostWritable ? spte | SPTE_HOST_WRITABLE : spte;
+}
+
+/**
+ * makeSpte() with A/D bits for the first small mapping of a page that holds no shadowed table, at an access to it;
+ * the caller marks a writable page dirty.
+ */
+export function firstSpte(access: u32, pfn: Pfn, hostWritable: bool): Spte {
+  const spte = readableSpte(access, pfn, hostWritable) | PT_ACCESSED;
+  if (!hostWritable || (access & ACC_WRITE_MASK) == 0) return spte;
+  return spte | PT_WRITABLE | SPTE_MMU_WRITABLE | PT_DIRTY;
+}
+
 /**
  * The spte that maps `pfn` in a table of `sp` with the rights `access` (and the protection key above
  * them, which KVM has no use for: it hides PKU from guests on shadow tables), as far as the host
@@ -52,15 +71,11 @@ export function makeSpte(
 ): Spte {
   wrprot = false;
   const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
-  let spte = SPTE_MMU_PRESENT | PT_PRESENT | ((<u64>pfn) << 12);
-  spte |= (<u64>((access >> ACC_PKEY_SHIFT) & 15)) << (<u64>PT64_PKEY_BIT);
+  let spte = readableSpte(access, pfn, hostWritable);
   if (adDisabled) spte |= SPTE_AD_DISABLED;
   else if (!prefetch) spte |= PT_ACCESSED;
-  if ((access & ACC_EXEC_MASK) == 0) spte |= PT64_NX;
-  if ((access & ACC_USER_MASK) != 0) spte |= PT_USER;
   if (spLevel(sp) > 1) spte |= PT_PAGE_SIZE_MASK;
-  if (hostWritable) spte |= SPTE_HOST_WRITABLE;
-  else access &= ~ACC_WRITE_MASK;
+  if (!hostWritable) access &= ~ACC_WRITE_MASK;
   if ((access & ACC_WRITE_MASK) != 0) {
     spte |= PT_WRITABLE | SPTE_MMU_WRITABLE;
     // A leaf that was writable is no shadowed table's; its D bit is not set anew.

@@ -31,6 +31,7 @@ import { frameContentForWrite, frameContentPtr } from '../mm/frame';
 import { hpteGet, hpteOr, ptepsMoved } from '../mm/pte';
 import { Gfn, Hvn } from '../types';
 import { trackAlloc, trackClear } from './page_track';
+import { walkCacheOn } from './walk_cache';
 
 /** The slots, by id. */
 export const SLOTS: usize = memory.data(4096, 8);
@@ -47,6 +48,8 @@ let lastSlot: usize = 0;
 let hvnsShared: bool = false;
 /** Highest level at which a page ever had an spte: the rmap heads above it are empty. */
 export let rmapLevels: u32 = 1;
+/** Slot that the last search by hvn found, where no hvn is in two; 0: none was found since. */
+export let lastAlone: usize = 0;
 
 /** Pages that a mapping of `level` covers: 1, 512, 262144. */
 export function pagesPerHpage(level: u32): u32 {
@@ -115,6 +118,7 @@ export function memslotSet(
 ): void {
   const slot = slotPtr(id);
   lastSlot = 0;
+  lastAlone = 0;
   ptepsMoved();
   if (npages == 0) {
     store<u32>(slot, 0, SLOT_NPAGES);
@@ -172,6 +176,10 @@ export function memslotSetFlags(id: u32, flags: u32): void {
 export function gfnToMemslot(gfn: Gfn): usize {
   const last = lastSlot;
   if (last != 0 && gfn - load<u32>(last, SLOT_BASE_GFN) < load<u32>(last, SLOT_NPAGES)) return last;
+  return findMemslot(gfn);
+}
+
+function findMemslot(gfn: Gfn): usize {
   const end = slotsEnd();
   for (let slot = SLOTS; slot < end; slot += <usize>SLOT_SIZE) {
     if (gfn - load<u32>(slot, SLOT_BASE_GFN) < load<u32>(slot, SLOT_NPAGES)) {
@@ -201,11 +209,25 @@ export function nextSlotOfMm(from: usize, mm: u32): usize {
 
 /** Slot of `mm` that maps a page, when there is exactly one; 0: none or several. */
 export function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
+  return isLastAlone(mm, hvn) ? lastAlone : findOnlySlot(mm, hvn);
+}
+
+/** Whether that slot is `lastAlone`: who asks often looks there first. */
+export function isLastAlone(mm: u32, hvn: Hvn): bool {
+  const last = lastAlone;
+  if (last == 0 || load<u32>(last, SLOT_MM) != mm) return false;
+  return hvn - load<u32>(last, SLOT_HVN) < load<u32>(last, SLOT_NPAGES);
+}
+
+function findOnlySlot(mm: u32, hvn: Hvn): usize {
   let found: usize = 0;
   for (let slot = SLOTS, end = slotsEnd(); slot < end; slot += <usize>SLOT_SIZE) {
     if (hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)) continue;
     if (load<u32>(slot, SLOT_MM) != mm) continue;
-    if (!hvnsShared) return slot;
+    if (!hvnsShared) {
+      if (walkCacheOn()) lastAlone = slot;
+      return slot;
+    }
     if (found != 0) return 0;
     found = slot;
   }

@@ -73,7 +73,7 @@ export function faultTranslate(vcpu: usize): u32 {
 }
 
 /** Whether a page that was looked up at `seq` must not be mapped; `check` is FAULT_CHECK_*. */
-function isStale(check: u32, seq: u32, hvn: Hvn): bool {
+export function isStale(check: u32, seq: u32, hvn: Hvn): bool {
   if (check == FAULT_CHECK_NONE) return false;
   if (check == FAULT_CHECK_GIVEN) return seq != 0;
   if (check == FAULT_CHECK_RANGE) return invalidateRetry(seq, hvn);

@@ -4,9 +4,15 @@
 // as in a straight run. Any other fault is the host's, and so are all while events are traced.
 
 import {
+  ACCESS_KIND_MASK,
+  ACCESS_WRITE,
+  FAULT_CHECK_NONE,
   FOLL_WRITE,
   FOLLOW_NONE,
+  FRAME_REFCOUNT,
+  HPTE_PRESENT,
   HPTE_WRITE,
+  KVM_FEATURE_GUP_WRITE,
   KVM_INVALIDATE_SEQ,
   PFERR_RSVD_MASK,
   REQ_TLB_FLUSH,
@@ -15,8 +21,11 @@ import {
   RET_PF_RETRY,
   RET_PF_SPURIOUS,
   VCPU_FAULT_CODE,
+  SLOT_BASE_GFN,
+  SLOT_HVN,
   VCPU_FAULT_FLAGS,
   VCPU_FAULT_GPA,
+  VCPU_FAULT_GVA,
   VCPU_FAULT_HVN,
   VCPU_FAULT_READONLY,
   VCPU_FAULT_RESULT,
@@ -26,23 +35,31 @@ import {
   VCPU_REQUESTS,
   VCPU_ROOT,
   VCPU_TDP,
+  VCPU_WALK_AD_SET,
   VCPU_WALK_GFN,
   WALK_OK,
 } from '../abi';
-import { SHADOW_PAGE_FAULTS } from '../counters';
+import { GUEST_WALKS, SHADOW_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
+import { framePtr, putPage } from '../mm/frame';
 import { followAt } from '../mm/memory';
-import { hpteGet, leafPmdp, ptepAt } from '../mm/pte';
+import { hpteGet, leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
 import { bump } from '../stats';
 import { straightGup } from '../straight/gup';
 import { noTableTaken, tableTaken } from '../straight/reclaim';
 import { Hvn, Pfn } from '../types';
 import { setWalkFresh } from './fault';
 import { guestWalk } from './guest_walk';
-import { KVM } from './kvm';
-import { faultInstall, faultTranslate } from './page_fault';
+import { pagingRootLevel } from './guest_pte';
+import { hasFeature, KVM } from './kvm';
+import { gfnToMemslot, slotReadonly } from './memslot';
+import { faultInstall, faultTranslate, isStale } from './page_fault';
 import { walkCacheEnable } from './walk_cache';
-import { folioSetReferenced, hvaToPfnFast, ptepToPfnFast } from './pfn';
+import { folioSetReferenced, hvaToPfnFast, ptepToPfnFast, releasePfn } from './pfn';
+import { shadowMapSettled } from './settled_map';
+import { walkSettled } from './settled_walk';
+import { isAbsentReached } from './shadow_walk';
+import { spObsolete, tableToSp } from './shadow_page';
 
 let enabled: bool = false;
 let mmId: u32 = 0;
@@ -89,10 +106,71 @@ function lookUp(vcpu: usize, hvn: Hvn, pmdp: usize): Pfn {
   return followAt(mmId, hvn, pmdp, gupFlags | FOLL_WRITE);
 }
 
-/** Whether the host maps the page writable and its slot is not read-only. */
-function mapsWritable(vcpu: usize, hvn: Hvn): u32 {
-  if (load<u32>(vcpu, VCPU_FAULT_READONLY) != 0) return 0;
-  return (hpteGet(mmId, hvn) & HPTE_WRITE) != 0 ? 1 : 0;
+/** Whether the host maps the page writable and its slot is not read-only; `ptep` is its pte, or 0. */
+function mapsWritable(vcpu: usize, hvn: Hvn, ptep: usize): u32 {
+  const pte = ptep != 0 ? load<u32>(ptep) : hpteGet(mmId, hvn);
+  return (pte & HPTE_WRITE) != 0 && load<u32>(vcpu, VCPU_FAULT_READONLY) == 0 ? 1 : 0;
+}
+
+/**
+ * guestWalk() and faultTranslate() below shadow tables that the hardware's walk has just passed, where neither
+ * has anything to do but to translate; false: nothing is known.
+ */
+function translateSettled(vcpu: usize): bool {
+  if (!isAbsentReached() || pagingRootLevel(vcpu) != 4) return false;
+  const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);
+  if (!walkSettled(vcpu, 4, load<u64>(vcpu, VCPU_FAULT_GVA), flags)) return false;
+  const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
+  const slot = gfnToMemslot(gfn);
+  if (slot == 0 || slotReadonly(slot)) return false;
+  bump(GUEST_WALKS);
+  store<u32>(vcpu, 0, VCPU_WALK_AD_SET);
+  const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
+  const write = (flags & ACCESS_KIND_MASK) == ACCESS_WRITE || hasFeature(KVM_FEATURE_GUP_WRITE);
+  store<u32>(vcpu, hvn, VCPU_FAULT_HVN);
+  store<u32>(vcpu, write ? FOLL_WRITE : 0, VCPU_FAULT_WANT);
+  store<u32>(vcpu, 0, VCPU_FAULT_READONLY);
+  store<u32>(vcpu, RET_PF_CONTINUE, VCPU_FAULT_TRANSLATED);
+  store<u32>(vcpu, 2, VCPU_FAULT_WALKED);
+  return true;
+}
+
+/** The guest walk and the translation, as far as the fault is to be served here; false: it is not. */
+function translate(vcpu: usize): bool {
+  if (translateSettled(vcpu)) return true;
+  store<u32>(vcpu, 1, VCPU_FAULT_WALKED);
+  if (load<u32>(vcpu, VCPU_TDP) != 0) {
+    store<u32>(vcpu, <u32>(load<u64>(vcpu, VCPU_FAULT_GPA) >> 12), VCPU_WALK_GFN);
+  } else if (guestWalk(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS)) != WALK_OK) {
+    return false;
+  }
+  const early = faultTranslate(vcpu);
+  store<u32>(vcpu, early, VCPU_FAULT_TRANSLATED);
+  store<u32>(vcpu, 2, VCPU_FAULT_WALKED);
+  return early == RET_PF_CONTINUE;
+}
+
+/** Drops the lookup's reference on a page that has others. */
+function release(pfn: Pfn): void {
+  if (marksAccessed != 0) {
+    releasePfn(pfn, marksAccessed);
+    return;
+  }
+  const page = framePtr(pfn);
+  const refs = load<u32>(page, FRAME_REFCOUNT);
+  if (refs > 1) store<u32>(page, refs - 1, FRAME_REFCOUNT);
+  else putPage(pfn);
+}
+
+/** faultInstall() below tables that are all there; RET_PF_CONTINUE: it is to be called. */
+function installSettled(vcpu: usize, pfn: Pfn, writable: u32, seq: u32, hvn: Hvn): u32 {
+  if (tableTaken || load<u32>(vcpu, VCPU_TDP) != 0) return RET_PF_CONTINUE;
+  if (faultCheck != FAULT_CHECK_NONE && isStale(faultCheck, seq, hvn)) return RET_PF_CONTINUE;
+  if (spObsolete(tableToSp(<usize>load<u32>(vcpu, VCPU_ROOT)))) return RET_PF_CONTINUE;
+  const slot = gfnToMemslot(load<u32>(vcpu, VCPU_WALK_GFN));
+  const result = shadowMapSettled(vcpu, slot, pfn, writable);
+  if (result != RET_PF_CONTINUE) release(pfn);
+  return result;
 }
 
 /**
@@ -101,29 +179,24 @@ function mapsWritable(vcpu: usize, hvn: Hvn): u32 {
  */
 function serve(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
-  store<u32>(vcpu, 1, VCPU_FAULT_WALKED);
-  if (load<u32>(vcpu, VCPU_TDP) != 0) {
-    store<u32>(vcpu, <u32>(load<u64>(vcpu, VCPU_FAULT_GPA) >> 12), VCPU_WALK_GFN);
-  } else if (guestWalk(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS)) != WALK_OK) {
-    return RET_PF_CONTINUE;
-  }
-  const early = faultTranslate(vcpu);
-  store<u32>(vcpu, early, VCPU_FAULT_TRANSLATED);
-  store<u32>(vcpu, 2, VCPU_FAULT_WALKED);
-  if (early != RET_PF_CONTINUE) return RET_PF_CONTINUE;
+  if (!translate(vcpu)) return RET_PF_CONTINUE;
   noTableTaken();
   const hvn = load<u32>(vcpu, VCPU_FAULT_HVN);
   const pmdp = leafPmdp(mmId, hvn);
-  let pfn = lookUp(vcpu, hvn, pmdp);
+  const epoch = ptepEpoch;
+  const absent = pmdp != 0 && (load<u32>(ptepAt(pmdp, hvn)) & HPTE_PRESENT) == 0;
+  let pfn = absent ? FOLLOW_NONE : lookUp(vcpu, hvn, pmdp);
   let writable: u32 = 1;
   if (pfn == FOLLOW_NONE) {
     const want = load<u32>(vcpu, VCPU_FAULT_WANT);
     pfn = straightGup(hvn, pmdp, gupFlags | want, accesses, l2Hits);
     if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
-    writable = mapsWritable(vcpu, hvn);
+    writable = mapsWritable(vcpu, hvn, absent && epoch == ptepEpoch ? ptepAt(pmdp, hvn) : 0);
     // A read fault is mapped writable if that costs nothing: one more look, for writing.
     if (writable != 0 && want == 0 && touch != 0) folioSetReferenced(pfn);
   }
+  const settled = installSettled(vcpu, pfn, writable, seq, hvn);
+  if (settled != RET_PF_CONTINUE) return settled;
   // Reclaim may have taken a table that was walked.
   setWalkFresh(!tableTaken);
   const result = faultInstall(vcpu, pfn, writable, faultCheck, seq, marksAccessed);

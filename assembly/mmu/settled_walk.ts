@@ -11,6 +11,8 @@ import {
   ACC_USER_MASK,
   ACC_WRITE_MASK,
   CR4_PKE,
+  FRAME_CONTENT,
+  HPTE_PFN_SHIFT,
   PAGE_SHIFT,
   VCPU_CR3,
   VCPU_CR4,
@@ -24,6 +26,7 @@ import {
   VCPU_WALK_TABLE_GFN,
   WALK_OK,
 } from '../abi';
+import { framePtr } from '../mm/frame';
 import { ptepEpoch } from '../mm/pte';
 import {
   PT64_BASE_MASK,
@@ -33,7 +36,7 @@ import {
   PT_PRESENT,
   gpteAccess,
   gptePkey,
-  reservedGpteBits,
+  reservedLeafBits,
 } from './guest_pte';
 import { finish, frameToGfn, storeTranslation, translateLeaf } from './guest_walk';
 import { pteContent, tableContent, tablePtep } from './walk_cache';
@@ -81,18 +84,26 @@ function settleLeaf(vcpu: usize, root: u32, gva: u64, gpte: u64, access: u32, fl
   return true;
 }
 
-// The upper part of the last settled walk: the tables of level 4 and 3, which the next walk mostly
-// goes through, too. It is as it was when their host ptes, contents and entries are.
+// The upper part of the last settled walk of 4-level paging: the tables of level 4, 3 and 2, which the
+// next walk mostly goes through, too. It is as it was when their host ptes, contents and entries are.
+//
+//   a table, from level 2 on: ┌──────┬─────┬──────────────────────────────┬───────────┐
+//                             │ ptep │ pte │ address of its content word  │ that word │
+//                             └──────┴─────┴──────────────────────────────┴───────────┘
+const UPPER: usize = memory.data(48, 16);
+const UPPER_PTEP: usize = 0;
+const UPPER_PTE: usize = 4;
+const UPPER_CONTENTP: usize = 8;
+const UPPER_CONTENT: usize = 12;
 /** vCPU whose VCPU_WALK_* of these levels are this walk's; 0: none. */
 let upperVcpu: usize = 0;
 let upperEpoch: u32 = 0;
 let upperCr3: u64 = 0;
 let upperGva: u64 = 0;
-let upperPtep4: usize = 0;
-let upperPtep3: usize = 0;
-let upperTable4: usize = 0;
-let upperTable3: usize = 0;
-/** Bits 38:30 and above of a gva choose the entries of the upper part. */
+let upperRefuse: u64 = 0;
+let upperGptep4: usize = 0;
+let upperGptep3: usize = 0;
+/** Bits 38:30 and above of a gva choose the entries of levels 4 and 3, and so the table of level 2. */
 const UPPER_SHIFT: u64 = 30;
 
 /** VCPU_WALK_* will be another walk's. */
@@ -100,29 +111,55 @@ export function forgetUpper(): void {
   upperVcpu = 0;
 }
 
+/** Whether a table of the upper part lies where it lay. */
+function isTableKept(table: usize): bool {
+  const pte = load<u32>(<usize>load<u32>(table, UPPER_PTEP));
+  const content = load<u32>(<usize>load<u32>(table, UPPER_CONTENTP));
+  return pte == load<u32>(table, UPPER_PTE) && content == load<u32>(table, UPPER_CONTENT);
+}
+
 /** Whether the upper part is that of the last walk. */
-function isUpperKept(vcpu: usize, cr3: u64, gva: u64, refuse: u64): bool {
+function isUpperKept(vcpu: usize, gva: u64, refuse: u64): bool {
   if (upperVcpu != vcpu || upperGva != gva >> UPPER_SHIFT) return false;
-  if (upperCr3 != cr3 || upperEpoch != ptepEpoch) return false;
-  if (pteContent(load<u32>(upperPtep4)) != upperTable4) return false;
-  if (pteContent(load<u32>(upperPtep3)) != upperTable3) return false;
-  const gpte4 = load<u64>(upperTable4 + ((<usize>((gva >> 39) & 511)) << 3));
-  const gpte3 = load<u64>(upperTable3 + ((<usize>((gva >> 30) & 511)) << 3));
-  if (gpte4 != load<u64>(vcpu, VCPU_WALK_PTE + 32)) return false;
-  if (gpte3 != load<u64>(vcpu, VCPU_WALK_PTE + 24)) return false;
-  return ((gpte4 | gpte3) & refuse) == 0;
+  if (upperCr3 != load<u64>(vcpu, VCPU_CR3) || upperEpoch != ptepEpoch) return false;
+  if (!isTableKept(UPPER + 32) || !isTableKept(UPPER + 16) || !isTableKept(UPPER)) return false;
+  if (load<u64>(upperGptep4) != load<u64>(vcpu, VCPU_WALK_PTE + 32)) return false;
+  return load<u64>(upperGptep3) == load<u64>(vcpu, VCPU_WALK_PTE + 24) && upperRefuse == refuse;
+}
+
+/** Notes where the table of a level lies; the address of its entries. */
+function keepTable(vcpu: usize, level: usize): usize {
+  const table = UPPER + ((level - 2) << 4);
+  const ptep = tablePtep(load<u32>(vcpu + (level << 2), VCPU_WALK_TABLE_GFN));
+  const pte = load<u32>(ptep);
+  const contentp = framePtr(pte >> HPTE_PFN_SHIFT) + <usize>FRAME_CONTENT;
+  store<u32>(table, <u32>ptep, UPPER_PTEP);
+  store<u32>(table, pte, UPPER_PTE);
+  store<u32>(table, <u32>contentp, UPPER_CONTENTP);
+  store<u32>(table, load<u32>(contentp), UPPER_CONTENT);
+  return pteContent(pte);
 }
 
 /** Notes the upper part of a walk that settled. */
-function keepUpper(vcpu: usize, cr3: u64, gva: u64): void {
+function keepUpper(vcpu: usize, gva: u64, refuse: u64): void {
   upperVcpu = vcpu;
   upperEpoch = ptepEpoch;
-  upperCr3 = cr3;
+  upperCr3 = load<u64>(vcpu, VCPU_CR3);
   upperGva = gva >> UPPER_SHIFT;
-  upperPtep4 = tablePtep(load<u32>(vcpu, VCPU_WALK_TABLE_GFN + 16));
-  upperPtep3 = tablePtep(load<u32>(vcpu, VCPU_WALK_TABLE_GFN + 12));
-  upperTable4 = pteContent(load<u32>(upperPtep4));
-  upperTable3 = pteContent(load<u32>(upperPtep3));
+  upperRefuse = refuse;
+  upperGptep4 = keepTable(vcpu, 4) + ((<usize>((gva >> 39) & 511)) << 3);
+  upperGptep3 = keepTable(vcpu, 3) + ((<usize>((gva >> 30) & 511)) << 3);
+  keepTable(vcpu, 2);
+}
+
+/** Reads the entry of level 2 below a kept upper part; 0: the walk is none. */
+function keptGpte2(vcpu: usize, gva: u64, refuse: u64): u64 {
+  const index = (<u32>(gva >> 21)) & 511;
+  const table = (<usize>load<u32>(UPPER, UPPER_CONTENT)) << PAGE_SHIFT;
+  const gpte = load<u64>(table + ((<usize>index) << 3));
+  store<u32>(vcpu, index, VCPU_WALK_INDEX + 8);
+  store<u64>(vcpu, gpte, VCPU_WALK_PTE + 16);
+  return (gpte & (SETTLED | refuse)) == SETTLED ? gpte : 0;
 }
 
 /**
@@ -131,25 +168,25 @@ function keepUpper(vcpu: usize, cr3: u64, gva: u64): void {
  */
 export function walkSettled(vcpu: usize, root: u32, gva: u64, flags: u32): bool {
   // No entry of an upper level is large or reserved, every entry is present and accessed.
-  const reserved = reservedGpteBits(vcpu, root, 1, 0);
+  const reserved = reservedLeafBits(vcpu);
   const refuse = reserved | PT_PAGE_SIZE;
-  const cr3 = load<u64>(vcpu, VCPU_CR3);
-  let next = cr3;
+  let next: u64 = 0;
   let access: u32 = ACC_ALL;
-  let level = root;
-  const kept = root == 4 && isUpperKept(vcpu, cr3, gva, refuse);
-  if (kept) {
-    next = load<u64>(vcpu, VCPU_WALK_PTE + 24);
-    access = load<u32>(vcpu, VCPU_WALK_LEVEL_ACCESS + 12) & gpteAccess(next);
-    level = 2;
-  }
-  for (; level > 1; level--) {
-    const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
-    next = settledGpte(vcpu, level, gva, gfn, access, refuse);
+  if (root == 4 && isUpperKept(vcpu, gva, refuse)) {
+    access = load<u32>(vcpu, VCPU_WALK_LEVEL_ACCESS + 8);
+    next = keptGpte2(vcpu, gva, refuse);
     if (next == 0) return false;
     access &= gpteAccess(next);
+  } else {
+    next = load<u64>(vcpu, VCPU_CR3);
+    for (let level = root; level > 1; level--) {
+      const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
+      next = settledGpte(vcpu, level, gva, gfn, access, refuse);
+      if (next == 0) return false;
+      access &= gpteAccess(next);
+    }
+    if (root == 4) keepUpper(vcpu, gva, refuse);
   }
-  if (!kept && root == 4) keepUpper(vcpu, cr3, gva);
   const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
   const gpte = settledGpte(vcpu, 1, gva, gfn, access, reserved);
   return gpte != 0 && settleLeaf(vcpu, root, gva, gpte, access, flags);

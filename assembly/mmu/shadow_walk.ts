@@ -37,6 +37,8 @@ import {
   VCPU_ROOT_LEVEL,
 } from '../abi';
 import { Sptep } from '../types';
+import { linkEpoch } from './flush';
+import { walkCacheOn } from './walk_cache';
 
 const PRESENT: u64 = (<u64>1) << (<u64>PT_PRESENT_BIT);
 const WRITABLE: u64 = (<u64>1) << (<u64>PT_WRITABLE_BIT);
@@ -119,6 +121,78 @@ function entryOf(table: u64, gva: u64, level: u64): Sptep {
   return <usize>(table & BASE) + (((<usize>(gva >> (3 + 9 * level))) & 511) << 3);
 }
 
+/** The empty leaf entry at which the last walk ended; 0: it ended elsewhere. Only where walkCacheOn(). */
+export let absentSptep: Sptep = 0;
+/** Its tables of level 3 and 2. */
+export let absentTable3: usize = 0;
+export let absentTable2: usize = 0;
+/** linkEpoch of that walk, and the bits that all and any of the entries above have. */
+let absentLinks: u32 = 0;
+let absentEvery: u64 = 0;
+let absentAny: u64 = 0;
+
+/** The walk ended at an entry that is not present. */
+function endAbsent(
+  vcpu: usize,
+  sptep: Sptep,
+  e1: u64,
+  e2: u64,
+  e3: u64,
+  e4: u64,
+  flags: u32,
+): Sptep {
+  if (walkCacheOn()) {
+    absentSptep = e1 == 0 ? sptep : 0;
+    absentTable3 = <usize>(e4 & BASE);
+    absentTable2 = <usize>(e3 & BASE);
+    absentLinks = linkEpoch;
+    absentEvery = e4 & e3 & e2;
+    absentAny = e4 | e3 | e2;
+  }
+  return fault(vcpu, absentCode(e1), flags);
+}
+
+/** Whether the entries above absentSptep are still those of the walk that found it. */
+export function isAbsentReached(): bool {
+  return absentSptep != 0 && absentLinks == linkEpoch;
+}
+
+/**
+ * The walk after a fault was served: it ends at the entry at which the last one ended, if that was the common
+ * walk's. ANOTHER as for commonWalk().
+ */
+function walkAgain(flags: u32): Sptep {
+  const sptep = absentSptep;
+  const spte = load<u64>(sptep);
+  if ((spte & PRESENT) == 0) return ANOTHER;
+  walkSteps = 4;
+  return commonEnd(sptep, spte, absentEvery, absentAny, flags);
+}
+
+/** shadowWalk() of the access whose last walk ended at absentSptep, unless links changed since. */
+export function shadowWalkAgain(vcpu: usize, gva: u64, flags: u32): Sptep {
+  const found = isAbsentReached() ? walkAgain(flags) : ANOTHER;
+  return found != ANOTHER ? found : shadowWalk(vcpu, gva, flags);
+}
+
+/** The end of the common walk at the present leaf entry `e1`, below entries with the bits `every` and `any`. */
+function commonEnd(sptep: Sptep, e1: u64, every: u64, any: u64, flags: u32): Sptep {
+  every &= e1;
+  any |= e1;
+  let want = COMMON_SET;
+  if (flags == ACCESS_WRITE) {
+    if ((e1 & DIRTY) == 0) return ANOTHER;
+    want |= WRITABLE;
+  }
+  const refuse = flags == ACCESS_FETCH ? NX | AD_DISABLED : AD_DISABLED;
+  if ((every & want) != want || (any & refuse) != 0) return ANOTHER;
+  walkBits = (every & (WRITABLE | USER)) | (any & NX) | (e1 & (DIRTY | GLOBAL));
+  walkLevel = 1;
+  walkPkey = (<u32>(e1 >> (<u64>PT64_PKEY_BIT))) & 15;
+  walkPfn = <u32>((e1 & BASE) >> 12);
+  return sptep;
+}
+
 /**
  * The walk that most misses make: a user access through four tables that were walked before to a
  * 4 KiB page whose A, and for a write D, are set, or that is not present. It changes nothing but its
@@ -138,21 +212,8 @@ function commonWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
   const sptep = entryOf(e2, gva, 1);
   const e1 = load<u64>(sptep);
   walkSteps = 4;
-  if ((e1 & PRESENT) == 0) return fault(vcpu, absentCode(e1), flags);
-  const every = e4 & e3 & e2 & e1;
-  const any = e4 | e3 | e2 | e1;
-  let want = COMMON_SET;
-  if (flags == ACCESS_WRITE) {
-    if ((e1 & DIRTY) == 0) return ANOTHER;
-    want |= WRITABLE;
-  }
-  const refuse = flags == ACCESS_FETCH ? NX | AD_DISABLED : AD_DISABLED;
-  if ((every & want) != want || (any & refuse) != 0) return ANOTHER;
-  walkBits = (every & (WRITABLE | USER)) | (any & NX) | (e1 & (DIRTY | GLOBAL));
-  walkLevel = 1;
-  walkPkey = (<u32>(e1 >> (<u64>PT64_PKEY_BIT))) & 15;
-  walkPfn = <u32>((e1 & BASE) >> 12);
-  return sptep;
+  if ((e1 & PRESENT) == 0) return endAbsent(vcpu, sptep, e1, e2, e3, e4, flags);
+  return commonEnd(sptep, e1, e4 & e3 & e2, e4 | e3 | e2, flags);
 }
 
 /** Address of the leaf entry of a 4 KiB page in four tables that were walked before, or 0. */
@@ -173,7 +234,9 @@ export function commonLeaf(vcpu: usize, gva: u64): Sptep {
  */
 export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
   const found = commonWalk(vcpu, gva, flags);
-  return found != ANOTHER ? found : anyWalk(vcpu, gva, flags);
+  if (found != ANOTHER) return found;
+  if (walkCacheOn()) absentSptep = 0;
+  return anyWalk(vcpu, gva, flags);
 }
 
 /** The walk in all its cases. */

@@ -12,7 +12,8 @@ import {
   GUP_OUT_PLACE,
   GUP_OUT_READ,
   GUP_READ_FILE,
-  MAP_ROOM_MADE,
+  HPTE_PRESENT,
+  MAP_CHARGED,
   STRAIGHT_AREA_FILE,
   STRAIGHT_AREA_OFFSET,
   STRAIGHT_AREA_READ,
@@ -25,11 +26,12 @@ import {
 import { lockstepRefault } from '../lockstep';
 import { clockAdvance, deviceRead } from '../mm/device';
 import { framesCharged, tableCharge } from '../mm/frame';
-import { gupAbsent } from '../mm/gup';
+import { gupAbsent, gupRoomMade } from '../mm/gup';
 import { followAt, outRead, outWord } from '../mm/memory';
-import { leafPmdp, ptepEpoch } from '../mm/pte';
+import { leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
 import { Hvn, Pfn } from '../types';
 import { STRAIGHT, straightArea, yardstickGfn } from './config';
+import { plainRead, readPlain } from './file_fault';
 import { makeRoom, mayReclaim, straightLimit } from './shrink';
 
 /** The device was read: the clock and the yardstick hear of the fault, and the reader waits. */
@@ -62,11 +64,21 @@ export function straightGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2H
   const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
   const limit = straightLimit();
   outWord(GUP_OUT_NO_MEMORY, 0);
-  const present = followAt(mm, hvn, pmdp, foll);
-  if (present != FOLLOW_NONE) return present;
+  if (pmdp == 0 || (load<u32>(ptepAt(pmdp, hvn)) & HPTE_PRESENT) != 0) {
+    const present = followAt(mm, hvn, pmdp, foll);
+    if (present != FOLLOW_NONE) return present;
+  }
   // No time passes in a fault but that for which a device is waited.
   const clock = load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0;
-  let got = gupAbsent(mm, hvn, pmdp, foll, args, file, offset, limit);
+  const cache = plainRead(pmdp, hvn, args, file, offset);
+  let got: u32 = GUP_CHARGE;
+  if (cache == 0) {
+    got = gupAbsent(mm, hvn, pmdp, foll, args, file, offset, limit);
+  } else if ((args & MAP_CHARGED) == 0 || framesCharged() < limit) {
+    got = readPlain(mm, hvn, pmdp, foll, args, file, offset, cache);
+  } else {
+    outWord(GUP_OUT_READ, GUP_NO_READ);
+  }
   const waits = got == GUP_CHARGE || outRead(GUP_OUT_READ) != GUP_NO_READ;
   if (clock && waits) clockAdvance(accesses, l2Hits);
   if (got == GUP_CHARGE) {
@@ -77,7 +89,10 @@ export function straightGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2H
       return FOLLOW_NONE;
     }
     if (epoch != ptepEpoch) pmdp = leafPmdp(mm, hvn);
-    got = gupAbsent(mm, hvn, pmdp, foll, args | MAP_ROOM_MADE, file, offset, limit);
+    got =
+      cache != 0 && epoch == ptepEpoch
+        ? readPlain(mm, hvn, pmdp, foll, args, file, offset, cache)
+        : gupRoomMade(mm, hvn, pmdp, foll, args, file, offset);
   }
   if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(mm, hvn);
   // GUP_SLOW is FOLLOW_NONE.

@@ -50,6 +50,11 @@ export function noTableTaken(): void {
   tableTaken = false;
 }
 
+/** A page with bytes is evicted. */
+export function noteTableTaken(): void {
+  tableTaken = true;
+}
+
 function flagsOf(pfn: Pfn): u32 {
   return load<u32>(framePtr(pfn), FRAME_FLAGS);
 }
@@ -90,7 +95,7 @@ function writeAndFree(pfn: Pfn, gfn: Gfn): u32 {
 
 /** Reclaims an isolated page: FREED, or the VERDICT_* to put it back with. */
 export function reclaimPage(pfn: Pfn): u32 {
-  if ((frameContent(pfn) & CONTENT_PAGE) != 0) tableTaken = true;
+  if ((frameContent(pfn) & CONTENT_PAGE) != 0) noteTableTaken();
   let gfn = NO_GFN;
   let unmapped = UNMAP_MORE;
   while (unmapped == UNMAP_MORE) {

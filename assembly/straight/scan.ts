@@ -10,10 +10,13 @@ import {
   STRAIGHT_SCAN_TWO_LIST,
   VERDICT_RECLAIM,
 } from '../abi';
-import { lruIsolate, lruRotate, lruSize, lruTail, lruVerdict } from '../mm/lru';
+import { framePtr } from '../mm/frame';
+import { lruIsolate, lruRotate, lruRotateOldest, lruSize, lruTail, lruVerdict } from '../mm/lru';
 import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } from '../mm/two_list';
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
+import { evictSeen, isEvictable } from './evict';
+import { isSeenReferenced, seePlain } from './plain';
 import { pageReferenced } from './referenced';
 
 /** Pages that FIFO and CLOCK may still look at in this run. */
@@ -39,6 +42,28 @@ export function scanMayStop(): bool {
  * The same for FIFO and CLOCK, by which the page is to be reclaimed: CLOCK's young pages went round. They
  * are asked on their list, which neither the pte nor the ageing in KVM looks at.
  */
+/**
+ * Evicts FIFO's or CLOCK's next page while pages are plain (mayBePlain()): exactNext() and what follows it. False:
+ * the oldest page is to go that way.
+ */
+export function evictPlain(): bool {
+  const asks = load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK;
+  for (; left != 0; left--) {
+    const pfn = lruTail(LRU_POLICY_FIRST);
+    if (pfn == 0) return false;
+    const page = framePtr(pfn);
+    if (!seePlain(page) || !isEvictable(page)) return false;
+    if (asks && isSeenReferenced()) {
+      lruRotateOldest(pfn, page);
+      continue;
+    }
+    left--;
+    evictSeen(pfn, page);
+    return true;
+  }
+  return false;
+}
+
 function exactNext(): Pfn {
   const asks = load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK;
   for (; left != 0; left--) {

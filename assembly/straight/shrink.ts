@@ -14,7 +14,16 @@ import { memcgDrainStock } from '../mm/memcg';
 import { bump, bumpBy, counterOf } from '../stats';
 import { STRAIGHT } from './config';
 import { FREED, reclaimPage } from './reclaim';
-import { scanBegin, scanJudge, scanKeep, scanMayStop, scanNext } from './scan';
+import { mayBePlain } from './plain';
+import {
+  evictPlain,
+  isTwoList,
+  scanBegin,
+  scanJudge,
+  scanKeep,
+  scanMayStop,
+  scanNext,
+} from './scan';
 
 /** Whether the core may reclaim, now. */
 export function mayReclaim(): bool {
@@ -30,7 +39,12 @@ export function straightLimit(): u32 {
 export function straightShrink(target: u32): u32 {
   let freed: u32 = 0;
   scanBegin(target);
+  const plain = !isTwoList() && mayBePlain();
   while (freed < target || !scanMayStop()) {
+    if (plain && evictPlain()) {
+      freed++;
+      continue;
+    }
     const pfn = scanNext();
     if (pfn == 0) break;
     let verdict = scanJudge(pfn);

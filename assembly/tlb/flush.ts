@@ -62,9 +62,21 @@ function isPage(key: u64, want: u64): bool {
   return key != 0;
 }
 
+/** Whether a way of an ordered set of four may hold a page, in whatever space. */
+function mayHold(set: usize, page: u64): bool {
+  // Of two keys of a page only the bits below it differ.
+  const below = ~TLB_PAGE_MASK;
+  const nearest = min<u64>(
+    min<u64>(load<u64>(set) ^ page, load<u64>(set, 16) ^ page),
+    min<u64>(load<u64>(set, 32) ^ page, load<u64>(set, 48) ^ page),
+  );
+  return nearest <= below;
+}
+
 function removePageOrdered(array: usize, page: u64, want: u64): void {
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
+  if (ways == 4 && !mayHold(set, want & TLB_PAGE_MASK)) return;
   for (let way: u32 = 0; way < ways;) {
     if (isPage(load<u64>(set + ((<usize>way) << 4)), want)) removeOrdered(set, ways, way);
     else way++;
