@@ -3,7 +3,7 @@
 // VCPU_FAULT_* and the record in VCPU_RECORD; the host handles it and runs the rest.
 //
 // Three loops do the same. On sets of four ways, runFirstWay() expects hits in way 0, which cost one
-// load and one masked compare, and is best where nine in ten are there (unfiltered traces);
+// load and one masked compare, and is best where three in four are there (unfiltered traces);
 // runAnyWay() has no branch on the way and is best where the way is hard to predict. Each chunk of
 // records chooses the loop of the next one, and whether its leaf sptes are loaded ahead. runAnySet() is for other geometries. The choice changes
 // no counter: the L1 is exact LRU in all of them.
@@ -56,7 +56,7 @@ import { tlbValue } from './tlb/sets';
 /** Bytes of a chunk: 1,024 records. */
 const CHUNK: usize = 8192;
 /** runAnyWay() does the next chunk when more than one in 2^this was not served by way 0. */
-const ANY_WAY_SHIFT: u32 = 3;
+const ANY_WAY_SHIFT: u32 = 2;
 /** What promote…() return when no way allows the access; no entry has such a value. */
 const NO_VALUE: u64 = 0xffff_ffff_ffff_ffff;
 
