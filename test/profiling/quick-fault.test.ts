@@ -52,7 +52,7 @@ function run(
     u32[at++] = page % 2;
   }
   vm.runRecords(records, REFERENCES);
-  return vm.stats.read();
+  return { ...vm.stats.read(), time: vm.deviceTime() };
 }
 
 const cases = PROTOCOLS.flatMap((protocol) => GENERATIONS.map((g) => [protocol, g] as const));
@@ -69,6 +69,14 @@ test.each(cases)('%s, %s: pages of a file, first in first out', (protocol, gener
   const host = run(protocol, generation, false, 'fifo', 1, 'file');
   expect(run(protocol, generation, true, 'fifo', 1, 'file')).toEqual(host);
   expect(host.major_faults).toBeGreaterThan(PAGES - 1);
+});
+
+test.each(cases)('%s, %s: pages of a file with a second chance', (protocol, generation) => {
+  const host = run(protocol, generation, false, 'clock', 2, 'file');
+  expect(run(protocol, generation, true, 'clock', 2, 'file')).toEqual(host);
+  if (protocol === 'pinned' || protocol === 'none') return;
+  expect(host.pages_rotated).toBeGreaterThan(0);
+  expect(host.file_writebacks).toBeGreaterThan(0);
 });
 
 /** Uniform references over more pages than fit, on a machine whose tables are looked at ahead. */
@@ -95,7 +103,7 @@ function runLarge(quickFaults: boolean, backing: 'anon' | 'file', core: CoreBuil
     vm.core.mem.store32(records + 8 * i, (page << 12) | (seed >>> 31));
   }
   vm.runRecords(records, count);
-  return vm.stats.read();
+  return { ...vm.stats.read(), time: vm.deviceTime() };
 }
 
 test.each(['anon', 'file'] as const)('%s: looking ahead changes no count', (backing) => {
