@@ -14,6 +14,9 @@ import {
   FRAME_MAPCOUNT,
   FRAME_PRIVATE,
   FRAME_RMAP,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_SWAP,
   KVM_N_USED_MMU_PAGES,
   LRU_POLICY_FIRST,
   PG_HUGE,
@@ -35,8 +38,9 @@ import { PAGES_SCANNED } from './counters';
 import { framePtr } from './mm/frame';
 import { lruTail } from './mm/lru';
 import { ptepNear } from './mm/pte';
+import { slotNear } from './mm/swap';
 import { KVM } from './mmu/kvm';
-import { gfnToMemslot } from './mmu/memslot';
+import { gfnToMemslot, onlySlotOfHvn } from './mmu/memslot';
 import { spteIndex, sptepToSp } from './mmu/shadow_page';
 import { commonLeaf } from './mmu/shadow_walk';
 import { tableContent } from './mmu/walk_cache';
@@ -128,24 +132,34 @@ function seeGuest(): u32 {
   return <u32>((to - LEAVES) >> 2);
 }
 
-/** What a fault at a gfn looks up: the host pte, the rmap head, the page cache. */
-function seeHost(slot: usize, gfn: Gfn): void {
+/** What a fault at a gfn looks up: the host pte, whose address is returned, the rmap head, the page cache. */
+function seeHost(slot: usize, gfn: Gfn): usize {
   const index = gfn - load<u32>(slot, SLOT_BASE_GFN);
   const hvn: Hvn = load<u32>(slot, SLOT_HVN) + index;
+  const ptep = ptepNear(load<u32>(STRAIGHT, STRAIGHT_MM), hvn);
   push(<usize>load<u32>(slot, SLOT_RMAP) + ((<usize>index) << 2));
-  push(ptepNear(load<u32>(STRAIGHT, STRAIGHT_MM), hvn));
+  push(ptep);
   const area = straightArea(hvn);
-  if (area == 0) return;
+  if (area == 0) return ptep;
   const file = load<u32>(area, STRAIGHT_AREA_FILE);
   if (file != 0) push(ptepNear(file, hvn + load<u32>(area, STRAIGHT_AREA_OFFSET)));
+  return ptep;
 }
 
-/** The same for the guest's entries that were found. */
+/** The same for the guest's entries that were found, in whose place the host ptes stand then. */
 function seeHosts(): void {
   for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
     const gfn = <u32>(load<u64>(<usize>load<u32>(leaf)) >> 12);
     const slot = gfnToMemslot(gfn);
-    if (slot != 0) seeHost(slot, gfn);
+    store<u32>(leaf, <u32>(slot == 0 ? SINK : seeHost(slot, gfn)));
+  }
+}
+
+/** The swap slots that these ptes name. */
+function seeSwap(): void {
+  for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
+    const pte = load<u32>(<usize>load<u32>(leaf));
+    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP) push(slotNear(pte >> HPTE_PFN_SHIFT));
   }
 }
 
@@ -191,6 +205,23 @@ function seeSptes(): void {
   headsEnd = HEADS;
 }
 
+/** Before a run of reclaim takes the oldest pages of a list: what it looks up of them. */
+export function lookAtOldest(list: u32, pages: u32): void {
+  if (load<u32>(STRAIGHT, STRAIGHT_LIMIT) < LIMIT_MIN) return;
+  let slot: usize = 0;
+  let pfn = lruTail(list);
+  for (let i = min<u32>(pages, PAGES_MAX); i != 0 && pfn != 0; i--) {
+    const page = framePtr(pfn);
+    if (slot == 0)
+      slot = onlySlotOfHvn(load<u32>(STRAIGHT, STRAIGHT_MM), load<u32>(page, FRAME_RMAP));
+    if (slot != 0) seePage(page, slot);
+    pfn = load<u32>(page, FRAME_LRU_PREV);
+  }
+  loadQueue();
+  seeSptes();
+  loadQueue();
+}
+
 /** Whether to look ahead is worth it for a vCPU: its tables are shadow tables, and many. */
 export function worthAhead(vcpu: usize): bool {
   return load<u32>(KVM, KVM_N_USED_MMU_PAGES) > TABLES_MIN && load<u32>(vcpu, VCPU_TDP) == 0;
@@ -208,5 +239,7 @@ export function lookAhead(vcpu: usize, records: usize, end: usize): void {
   loadQueue();
   seeHosts();
   seeSptes();
+  loadQueue();
+  seeSwap();
   loadQueue();
 }

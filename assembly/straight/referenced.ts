@@ -9,15 +9,18 @@ import {
   STRAIGHT_ANSWER_COUNTS,
   STRAIGHT_ASK_ONLY_YOUNG,
 } from '../abi';
+import { isTracing } from '../events';
 import { lockstepTested } from '../lockstep';
 import { framePtr } from '../mm/frame';
 import { outRead } from '../mm/memory';
 import { hptep } from '../mm/pte';
 import { isMappedOnce } from '../mm/rmap';
 import { pageReferencedOne, pteReferenced } from '../mm/vmscan';
+import { walkCacheOn } from '../mmu/walk_cache';
 import { Hvn, Pfn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 import { callAge } from './notifier';
+import { isSeenReferenced, seePlain } from './plain';
 
 /** pageReferencedOne()'s young bit, and the hvn beside it. */
 const YOUNG_SHIFT: u32 = 31;
@@ -48,6 +51,7 @@ function ask(mm: u32, hvn: Hvn, young: u32): u32 {
 /** Counts the mappings of a page that were young, and makes all of them old. */
 export function pageReferenced(pfn: Pfn): u32 {
   const page = framePtr(pfn);
+  if (!isTracing() && walkCacheOn() && seePlain(page)) return isSeenReferenced() ? 1 : 0;
   if (isMappedOnce(page)) {
     const mm = load<u32>(page, FRAME_FLAGS) >> PG_MM_SHIFT;
     const hvn = load<u32>(page, FRAME_RMAP);

@@ -3,6 +3,8 @@
 // lists are those of the host's policy (assembly/mm/two_list.ts).
 
 import {
+  LRU_ACTIVE_FILE,
+  LRU_INACTIVE_ANON,
   LRU_POLICY_FIRST,
   SCAN_SHRINK_SLAB,
   STRAIGHT_SCAN,
@@ -10,6 +12,7 @@ import {
   STRAIGHT_SCAN_TWO_LIST,
   VERDICT_RECLAIM,
 } from '../abi';
+import { lookAtOldest } from '../ahead';
 import { framePtr } from '../mm/frame';
 import { lruIsolate, lruRotate, lruRotateOldest, lruSize, lruTail, lruVerdict } from '../mm/lru';
 import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } from '../mm/two_list';
@@ -29,8 +32,12 @@ export function isTwoList(): bool {
 
 /** A run begins that is to free `target` pages. */
 export function scanBegin(target: u32): void {
-  if (isTwoList()) twoListBegin(target);
-  else left = 2 * lruSize(LRU_POLICY_FIRST) + 1;
+  if (isTwoList()) {
+    for (let list = LRU_INACTIVE_ANON; list <= LRU_ACTIVE_FILE; list++) lookAtOldest(list, target);
+    twoListBegin(target);
+  } else {
+    left = 2 * lruSize(LRU_POLICY_FIRST) + 1;
+  }
 }
 
 /** Whether the run may end here. */
