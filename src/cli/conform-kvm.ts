@@ -6,8 +6,8 @@ import { parseArgs } from 'node:util';
 import { checkRecording } from '../conform/kvm/check.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
 import type { Level } from '../conform/kvm/compare.ts';
-import { fuzz, fuzzOnRig, fuzzScripts } from '../conform/kvm/fuzz.ts';
-import type { FuzzFailure, Rig } from '../conform/kvm/fuzz.ts';
+import { fuzz, fuzzScripts, type FuzzFailure } from '../conform/kvm/fuzz.ts';
+import { fuzzOnRig, type Rig } from '../conform/kvm/fuzz-rig.ts';
 import { FAMILY_NAMES, type FamilyName } from '../conform/kvm/generate.ts';
 import { RecordedMachine } from '../conform/kvm/recorded-machine.ts';
 import { readRecording } from '../conform/kvm/recording.ts';
@@ -106,11 +106,13 @@ function runFuzz({ count, first, families, rig }: FuzzPlan, io: Io): number {
     `${count} passed, 0 failed (${families.join(', ')}; ${loads} loads found what they must)\n`,
   );
   if (rig === null) return EXIT_STATUS.ok;
-  io.progress(`${count} scripts on real KVM`);
-  const failures = fuzzOnRig(rig, first, count, families);
+  const { failures, unusable } = fuzzOnRig(rig, first, count, families, (text) =>
+    io.progress(text),
+  );
   io.progress('');
   for (const failure of failures) io.out(failureText(failure));
-  io.out(`real KVM: ${count - failures.length} passed, ${failures.length} failed\n`);
+  const skipped = unusable === 0 ? '' : `, ${unusable} not recorded in both modes`;
+  io.out(`real KVM: ${count - failures.length} passed, ${failures.length} failed${skipped}\n`);
   return failures.length === 0 ? EXIT_STATUS.ok : EXIT_STATUS.violated;
 }
 
