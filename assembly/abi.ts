@@ -1059,6 +1059,8 @@ export const KVM_FEATURE_USER_UNSHADOWS: u32 = 0x800;
 export const KVM_FEATURE_WP0_KEEPS_USER: u32 = 0x1000;
 /** Every change of a memslot takes write access from what it maps (until 2.6.35). */
 export const KVM_FEATURE_SLOT_PROTECTS: u32 = 0x2000;
+/** An invalidation outside all memslots makes no fault stale (since 5.13: mmu_lock is not even taken). */
+export const KVM_FEATURE_INVALIDATE_IN_SLOTS: u32 = 0x4000;
 
 // ---- results of the fault path (arch/x86/kvm/mmu/mmu_internal.h) -----------------------------
 export const RET_PF_CONTINUE: u32 = 0;

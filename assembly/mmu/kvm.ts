@@ -2,6 +2,7 @@
 // that the host sees through kvmPtr().
 
 import {
+  KVM_FEATURE_INVALIDATE_IN_SLOTS,
   KVM_FEATURES,
   KVM_INVALIDATE_IN_PROGRESS,
   KVM_INVALIDATE_RANGE_END,
@@ -10,6 +11,7 @@ import {
   KVM_N_MAX_MMU_PAGES,
 } from '../abi';
 import { Hvn } from '../types';
+import { meetsSlot } from './memslot';
 
 /** Address of the block. */
 export const KVM: usize = memory.data(64, 8);
@@ -30,8 +32,14 @@ export function hasFeature(feature: u32): bool {
   return (load<u32>(KVM, KVM_FEATURES) & feature) != 0;
 }
 
+/** Whether an invalidation concerns the VM at all. */
+function concerns(mm: u32, start: Hvn, end: Hvn): bool {
+  return !hasFeature(KVM_FEATURE_INVALIDATE_IN_SLOTS) || meetsSlot(mm, start, end);
+}
+
 /** kvm_mmu_invalidate_begin: faults that are under way for the range become stale. */
-export function invalidateBegin(start: Hvn, end: Hvn): void {
+export function invalidateBegin(mm: u32, start: Hvn, end: Hvn): void {
+  if (!concerns(mm, start, end)) return;
   const count = load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) + 1;
   store<u32>(KVM, count, KVM_INVALIDATE_IN_PROGRESS);
   if (count == 1) {
@@ -50,7 +58,8 @@ export function invalidateBegin(start: Hvn, end: Hvn): void {
 
 /** kvm_mmu_invalidate_end: the sequence is bumped before the count falls, so that a fault that
  *  began inside the window sees one or the other. */
-export function invalidateEnd(): void {
+export function invalidateEnd(mm: u32, start: Hvn, end: Hvn): void {
+  if (!concerns(mm, start, end)) return;
   store<u32>(KVM, load<u32>(KVM, KVM_INVALIDATE_SEQ) + 1, KVM_INVALIDATE_SEQ);
   const count = load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS);
   assert(count > 0, 'an invalidation that ends has begun');

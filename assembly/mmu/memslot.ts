@@ -207,6 +207,16 @@ export function nextSlotOfMm(from: usize, mm: u32): usize {
   return best;
 }
 
+/** Whether any slot maps pages of [start, end) of `mm`. */
+export function meetsSlot(mm: u32, start: Hvn, end: Hvn): bool {
+  for (let slot = SLOTS, last = slotsEnd(); slot < last; slot += <usize>SLOT_SIZE) {
+    if (load<u32>(slot, SLOT_MM) != mm) continue;
+    const hvn = load<u32>(slot, SLOT_HVN);
+    if (start < hvn + load<u32>(slot, SLOT_NPAGES) && hvn < end) return true;
+  }
+  return false;
+}
+
 /** Slot of `mm` that maps a page, when there is exactly one; 0: none or several. */
 export function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
   return isLastAlone(mm, hvn) ? lastAlone : findOnlySlot(mm, hvn);

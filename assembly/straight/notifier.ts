@@ -41,7 +41,7 @@ export function callInvalidatePage(mm: u32, hvn: Hvn): void {
 export function callInvalidateRangeStart(mm: u32, hvn: Hvn): void {
   if (!isGuestMm(mm)) return;
   bump(INVALIDATE_RANGE_CALLS);
-  invalidateBegin(hvn, hvn + 1);
+  invalidateBegin(mm, hvn, hvn + 1);
   unmapAndFlush(mm, hvn, hvn + 1);
 }
 
@@ -51,6 +51,6 @@ export function callInvalidateRange(mm: u32): void {
 }
 
 /** invalidate_range_end. */
-export function callInvalidateRangeEnd(mm: u32): void {
-  if (isGuestMm(mm)) invalidateEnd();
+export function callInvalidateRangeEnd(mm: u32, hvn: Hvn): void {
+  if (isGuestMm(mm)) invalidateEnd(mm, hvn, hvn + 1);
 }

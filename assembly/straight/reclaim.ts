@@ -68,7 +68,7 @@ function unmapOne(pfn: Pfn, mm: u32, hvn: Hvn): u32 {
     const unmapped = tryToUnmapOne(pfn);
     // A page of a file can't be replaced before the range ends; an anonymous one is swapped by then.
     if ((flags & PG_ANON) != 0 && unmapped != UNMAP_DIRTY) callInvalidateRange(mm);
-    callInvalidateRangeEnd(mm);
+    callInvalidateRangeEnd(mm, hvn);
     return unmapped;
   }
   // A lazily freed page is dropped unless it is dirty, which the sptes alone may know.

@@ -98,7 +98,8 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         if (!t.lock(at, 0, LOCK_MMU)) return false;
         this.#emit(EVENT_KVM_INVALIDATE_RANGE_START, start, end - start, s[at + EVENT] as number);
         this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
-        if (kvm.protocol.bug !== 'seq-at-end-only') kvm.core.x.invalidateBegin(start, end);
+        if (kvm.protocol.bug !== 'seq-at-end-only')
+          kvm.core.x.invalidateBegin(kvm.mm.id, start, end);
         if (this.#atOnce(t)) {
           kvm.core.x.unmapAndFlush(kvm.mm.id, start, end);
           break;
@@ -117,10 +118,10 @@ class KvmNotifierSteps implements MmuNotifierSteps {
     const s = t.stack;
     if (!t.lock(at, 0, LOCK_MMU)) return false;
     const start = s[at + START] as number;
-    const pages = (s[at + END] as number) - start;
-    this.#emit(EVENT_KVM_INVALIDATE_RANGE_END, start, pages, s[at + EVENT] as number);
+    const end = s[at + END] as number;
+    this.#emit(EVENT_KVM_INVALIDATE_RANGE_END, start, end - start, s[at + EVENT] as number);
     if (this.#kvm.protocol.bug === 'seq-at-end-only') bumpSeq(this.#kvm);
-    else this.#kvm.core.x.invalidateEnd();
+    else this.#kvm.core.x.invalidateEnd(this.#kvm.mm.id, start, end);
     t.unlock(LOCK_MMU);
     return t.done(at, 0);
   }

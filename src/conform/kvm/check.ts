@@ -140,7 +140,7 @@ function checkRun(recording: Recording, start: () => StepRunner): RecordingResul
     error = thrown instanceof Error ? thrown.message : String(thrown);
   }
   const run = nameZeroPages(recording, steps);
-  const comparer = new StepComparer(recording, knownFrames(run));
+  const comparer = new StepComparer(recording, knownFrames(recording, run));
   for (const [i, ours] of run.entries()) {
     const step = recording.steps[i] as Step;
     const differences = comparer.compare(step, ours);
@@ -148,7 +148,8 @@ function checkRun(recording: Recording, start: () => StepRunner): RecordingResul
     // The driver's own setting up and clearing away are not of the script.
     if (step.i < 0 || step.op === 'teardown') continue;
     add(recorded, step.event_counts ?? countEvents(step.events ?? []));
-    add(emulated, countEvents(ours.events));
+    const counted = step.event_counts !== undefined;
+    add(emulated, counted ? comparer.counts(step, ours) : countEvents(ours.events));
   }
   const sums = pressure ? totals(recorded, emulated) : [];
   const levels = tallies.map((tally) => {

@@ -47,6 +47,14 @@ const L3_EVENTS = new Set(
   ).split(' '),
 );
 
+/** Events of pages on their way through the lists, which the recorder shows for frames that it knows. */
+const LIST_EVENTS = new Set(
+  (
+    'folio_mark_accessed folio_referenced swap_writepage swap_read workingset_refault ' +
+    'workingset_eviction folio_activate lru_insert lru_activate'
+  ).split(' '),
+);
+
 /** Level at which an event is compared. */
 export function eventLevel(t: string): Level {
   return L1_EVENTS.has(t) ? 1 : L3_EVENTS.has(t) ? 3 : 2;
@@ -192,6 +200,8 @@ export class StepComparer {
   readonly #unseen = new Set<number>();
   /** Our frames that ever back a slot page: the recorder knows them (strangers.ts). */
   readonly #known: ReadonlySet<string>;
+  /** Their numbers, under whatever name. */
+  readonly #knownNumbers: ReadonlySet<string>;
   /** Flushes of the step that a timer caused. */
   #yields = 0;
   /** Our frames that backed a slot page before the step. */
@@ -200,6 +210,7 @@ export class StepComparer {
   constructor(recording: Recording, known: ReadonlySet<string>) {
     this.#recording = recording;
     this.#known = known;
+    this.#knownNumbers = new Set([...known].map(numberOf));
     const { steps } = parseScript(recording.script, recording.file);
     steps.forEach((step, i) => {
       if (!step.snapshot) this.#unseen.add(i);
@@ -308,10 +319,31 @@ export class StepComparer {
     });
   }
 
+  /**
+   * Our counts of a quiet step. Of pages that go through the lists the recorder shows only those whose frame it
+   * knows. A frame that is the driver's at the time may be one of them or not, by what it is used for later: so
+   * many events as that leaves open are taken as recorded.
+   */
+  counts(step: Step, ours: OurStep): Record<string, number> {
+    const listed = ({ t, pfn }: KvmEvent): boolean => LIST_EVENTS.has(t) && typeof pfn === 'string';
+    const isKnown = ({ pfn }: KvmEvent): boolean => this.#known.has(String(pfn));
+    const isNumbered = ({ pfn }: KvmEvent): boolean =>
+      this.#knownNumbers.has(numberOf(String(pfn)));
+    const counts = countEvents(ours.events.filter((event) => !listed(event) || isNumbered(event)));
+    const surely = countEvents(ours.events.filter((event) => listed(event) && isKnown(event)));
+    const atMost = countEvents(ours.events.filter(listed));
+    for (const [key, most] of Object.entries(atMost)) {
+      const recorded = step.event_counts?.[key] ?? 0;
+      if (recorded >= (surely[key] ?? 0) && recorded <= most) counts[key] = recorded;
+      if (counts[key] === 0) delete counts[key];
+    }
+    return counts;
+  }
+
   /** Quiet steps: counts by kind of event. */
   #counts(step: Step, ours: OurStep, check: Check): void {
     if (step.event_counts === undefined || !this.#compared('event_counts', step)) return;
-    const mine = countEvents(ours.events);
+    const mine = this.counts(step, ours);
     for (const level of [1, 2, 3] as const) {
       const lines = (counts: Readonly<Record<string, number>>): string[] =>
         Object.entries(counts)
@@ -401,18 +433,26 @@ export class StepComparer {
 }
 
 /**
- * Our frames that the recorder would know: those that back a page in a snapshot, and those that KVM got
- * for a fault.
+ * Our frames that the recorder would know: those that back a page in a recorded snapshot, and those that KVM
+ * got for a fault.
  */
-export function knownFrames(steps: readonly OurStep[]): Set<string> {
+export function knownFrames(recording: Recording, run: readonly OurStep[]): Set<string> {
   const known = new Set<string>();
-  for (const step of steps) {
-    for (const name of mappedFrames(step)) known.add(name);
+  for (const [i, step] of run.entries()) {
+    const recorded = recording.steps[i];
+    if ((recorded?.pages_initial ?? recorded?.pages_changed) !== undefined) {
+      for (const name of mappedFrames(step)) known.add(name);
+    }
     for (const { t, ret } of step.events) {
       if (t === 'hva_to_pfn_ret' && typeof ret === 'string') known.add(ret);
     }
   }
   return known;
+}
+
+/** The frame behind a name, which says how often the frame was allocated too. */
+function numberOf(name: string): string {
+  return name.split('.')[0] as string;
 }
 
 /** Our names of the frames that back pages after a step. */

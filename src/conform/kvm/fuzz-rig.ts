@@ -33,8 +33,36 @@ const BOOT_LIMIT = '300';
 const MODES = [0, 1] as const;
 type Mode = (typeof MODES)[number];
 
-/** Runs scripts in one boot of the real KVM and compares each. */
+/** Whether children and their ends alternate: the driver would wait for ever for one that it forgot. */
+function isSound(script: readonly string[]): boolean {
+  let forked = false;
+  for (const line of script) {
+    if (line !== 'h fork' && line !== 'h reap') continue;
+    if (forked === (line === 'h fork')) return false;
+    forked = !forked;
+  }
+  return true;
+}
+
+/** Runs scripts on the real KVM and compares each; after a boot that fails, each half in a boot of its own. */
 function runOnRig(rig: Rig, mode: Mode, scripts: readonly (readonly string[])[]): Verdict[] {
+  try {
+    return boot(rig, mode, scripts);
+  } catch (error) {
+    if (!(error instanceof BootError)) throw error;
+    if (scripts.length === 1) return [{ kind: 'unusable', reason: error.message }];
+    const half = scripts.length >> 1;
+    return [scripts.slice(0, half), scripts.slice(half)].flatMap((part) =>
+      runOnRig(rig, mode, part),
+    );
+  }
+}
+
+/** A boot came to no recordings. */
+class BootError extends Error {}
+
+/** Runs scripts in one boot. */
+function boot(rig: Rig, mode: Mode, scripts: readonly (readonly string[])[]): Verdict[] {
   const at = mkdtempSync(join(tmpdir(), 'shadowmmu-rig-'));
   const scn = join(at, 'scn');
   const raw = join(at, 'raw');
@@ -49,8 +77,11 @@ function runOnRig(rig: Rig, mode: Mode, scripts: readonly (readonly string[])[])
     }
     const stdio = 'ignore' as const;
     const env = { ...process.env, LIMIT: process.env.LIMIT ?? BOOT_LIMIT };
-    const run = [rig.build, scn, raw, String(mode)];
-    execFileSync(join(rig.folder, 'run.sh'), run, { stdio, env });
+    try {
+      execFileSync(join(rig.folder, 'run.sh'), [rig.build, scn, raw, String(mode)], { stdio, env });
+    } catch {
+      throw new BootError(`the boot failed, or took more than ${env.LIMIT} s`);
+    }
     const convert = [join(rig.folder, 'convert.py'), raw, scn, json, 'rig'];
     execFileSync('python3', convert, { stdio });
     return scripts.map((_, i) => verdictOf(join(json, `${nameOf(i)}.rig.json`), mode));
@@ -135,11 +166,12 @@ function shrinkOnRig(
     progress(
       `shrinking: ${candidates.length} scripts of about ${candidates[0]?.length ?? 0} lines`,
     );
-    return runOnRig(rig, mode, candidates).map((verdict, i) => {
-      if (verdict.kind !== 'differs') return false;
-      reasons.set(String(candidates[i]), verdict.reason);
-      return true;
-    });
+    const sound = candidates.filter(isSound);
+    const verdicts = sound.length === 0 ? [] : runOnRig(rig, mode, sound);
+    for (const [i, verdict] of verdicts.entries()) {
+      if (verdict.kind === 'differs') reasons.set(String(sound[i]), verdict.reason);
+    }
+    return candidates.map((candidate) => reasons.has(String(candidate)));
   });
   return { script: short, reason: reasons.get(String(short)) ?? reason };
 }

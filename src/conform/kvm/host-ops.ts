@@ -100,15 +100,18 @@ export class RecordedHost {
 
   /**
    * The driver reads its statistics after a step, and what the kernel allocates for that is charged by the byte.
-   * At the second time after the stocks were drained, a page is charged for it and one given back, since what
-   * the group had left makes up a whole one (obj_cgroup_charge(), refill_obj_stock()).
+   * At the second time after the stocks were drained, a page is charged for it, for which the group may have to
+   * reclaim, and one given back, since what it had left makes up a whole one (obj_cgroup_charge(),
+   * refill_obj_stock()).
    */
   chargeObjects(): void {
     if (this.#sinceDrain === null) return;
     if (this.#sinceDrain++ === 0) return;
     this.#sinceDrain = null;
-    this.#host.core.x.memcgUpdated(1);
-    this.#host.core.x.memcgUpdated(1);
+    const host = this.#host;
+    if (host.charged() >= host.room) this.#mm.run((t, at) => host.tryCharge(t, at));
+    host.core.x.memcgUpdated(1);
+    host.core.x.memcgUpdated(1);
   }
 
   /** One operation: its words without the leading `h`. */

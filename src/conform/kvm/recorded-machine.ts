@@ -230,6 +230,7 @@ export class RecordedMachine implements StepRunner {
           result = [done.result];
           extra = done.extra;
         }
+        this.#ops.chargeObjects();
       }
     } finally {
       this.core.trace(null);
@@ -253,7 +254,6 @@ export class RecordedMachine implements StepRunner {
    */
   #readStatistics(seen: Seen): void {
     const { x } = this.core;
-    this.#ops.chargeObjects();
     x.memcgFlush(0);
     if (seen.lists === null) return;
     const [inactive, active] = seen.lists;
