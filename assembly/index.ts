@@ -227,8 +227,8 @@ export {
   kvmSetAdDisabled,
   kvmPtr,
   kvmInit,
-  invalidateBegin,
-  invalidateEnd,
+  invalidateRangeBegin,
+  invalidateRangeEnd,
   invalidateRetry,
 } from './mmu/kvm';
 export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './mmu/shadow_page';

@@ -32,14 +32,8 @@ export function hasFeature(feature: u32): bool {
   return (load<u32>(KVM, KVM_FEATURES) & feature) != 0;
 }
 
-/** Whether an invalidation concerns the VM at all. */
-function concerns(mm: u32, start: Hvn, end: Hvn): bool {
-  return !hasFeature(KVM_FEATURE_INVALIDATE_IN_SLOTS) || meetsSlot(mm, start, end);
-}
-
 /** kvm_mmu_invalidate_begin: faults that are under way for the range become stale. */
-export function invalidateBegin(mm: u32, start: Hvn, end: Hvn): void {
-  if (!concerns(mm, start, end)) return;
+export function invalidateBegin(start: Hvn, end: Hvn): void {
   const count = load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) + 1;
   store<u32>(KVM, count, KVM_INVALIDATE_IN_PROGRESS);
   if (count == 1) {
@@ -58,12 +52,26 @@ export function invalidateBegin(mm: u32, start: Hvn, end: Hvn): void {
 
 /** kvm_mmu_invalidate_end: the sequence is bumped before the count falls, so that a fault that
  *  began inside the window sees one or the other. */
-export function invalidateEnd(mm: u32, start: Hvn, end: Hvn): void {
-  if (!concerns(mm, start, end)) return;
+export function invalidateEnd(): void {
   store<u32>(KVM, load<u32>(KVM, KVM_INVALIDATE_SEQ) + 1, KVM_INVALIDATE_SEQ);
   const count = load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS);
   assert(count > 0, 'an invalidation that ends has begun');
   store<u32>(KVM, count - 1, KVM_INVALIDATE_IN_PROGRESS);
+}
+
+/** Whether an invalidation concerns the VM at all. */
+function concerns(mm: u32, start: Hvn, end: Hvn): bool {
+  return !hasFeature(KVM_FEATURE_INVALIDATE_IN_SLOTS) || meetsSlot(mm, start, end);
+}
+
+/** invalidateBegin() for a range that may lie outside all memslots. */
+export function invalidateRangeBegin(mm: u32, start: Hvn, end: Hvn): void {
+  if (concerns(mm, start, end)) invalidateBegin(start, end);
+}
+
+/** invalidateEnd() for such a range. */
+export function invalidateRangeEnd(mm: u32, start: Hvn, end: Hvn): void {
+  if (concerns(mm, start, end)) invalidateEnd();
 }
 
 /** mmu_invalidate_retry_hva: whether a fault that looked the page up at `seq` must be retried. */

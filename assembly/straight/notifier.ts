@@ -11,7 +11,7 @@ import {
 } from '../abi';
 import { AGE_PAGE_CALLS, INVALIDATE_PAGE_CALLS, INVALIDATE_RANGE_CALLS } from '../counters';
 import { ageAndFlush, ageHvaRange, unmapAndFlush } from '../mmu/age';
-import { invalidateBegin, invalidateEnd, KVM } from '../mmu/kvm';
+import { invalidateRangeBegin, invalidateRangeEnd, KVM } from '../mmu/kvm';
 import { bump } from '../stats';
 import { Hvn } from '../types';
 import { isGuestMm, STRAIGHT } from './config';
@@ -41,7 +41,7 @@ export function callInvalidatePage(mm: u32, hvn: Hvn): void {
 export function callInvalidateRangeStart(mm: u32, hvn: Hvn): void {
   if (!isGuestMm(mm)) return;
   bump(INVALIDATE_RANGE_CALLS);
-  invalidateBegin(mm, hvn, hvn + 1);
+  invalidateRangeBegin(mm, hvn, hvn + 1);
   unmapAndFlush(mm, hvn, hvn + 1);
 }
 
@@ -52,5 +52,5 @@ export function callInvalidateRange(mm: u32): void {
 
 /** invalidate_range_end. */
 export function callInvalidateRangeEnd(mm: u32, hvn: Hvn): void {
-  if (isGuestMm(mm)) invalidateEnd(mm, hvn, hvn + 1);
+  if (isGuestMm(mm)) invalidateRangeEnd(mm, hvn, hvn + 1);
 }

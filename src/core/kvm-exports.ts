@@ -110,9 +110,9 @@ export interface KvmExports {
   /** 1: sptes are made without A/D bits (access tracking). */
   kvmSetAdDisabled(disabled: number): void;
   /** kvm_mmu_invalidate_begin for a range of hvns. */
-  invalidateBegin(mm: number, start: number, end: number): void;
+  invalidateRangeBegin(mm: number, start: number, end: number): void;
   /** kvm_mmu_invalidate_end. */
-  invalidateEnd(mm: number, start: number, end: number): void;
+  invalidateRangeEnd(mm: number, start: number, end: number): void;
   /** Whether a fault that sampled `seq` is stale for a hvn. */
   invalidateRetry(seq: number, hvn: number): number;
 }

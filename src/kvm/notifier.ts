@@ -99,7 +99,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
         this.#emit(EVENT_KVM_INVALIDATE_RANGE_START, start, end - start, s[at + EVENT] as number);
         this.#emit(EVENT_TP_KVM_UNMAP_HVA_RANGE, start, end - start, 0);
         if (kvm.protocol.bug !== 'seq-at-end-only')
-          kvm.core.x.invalidateBegin(kvm.mm.id, start, end);
+          kvm.core.x.invalidateRangeBegin(kvm.mm.id, start, end);
         if (this.#atOnce(t)) {
           kvm.core.x.unmapAndFlush(kvm.mm.id, start, end);
           break;
@@ -121,7 +121,7 @@ class KvmNotifierSteps implements MmuNotifierSteps {
     const end = s[at + END] as number;
     this.#emit(EVENT_KVM_INVALIDATE_RANGE_END, start, end - start, s[at + EVENT] as number);
     if (this.#kvm.protocol.bug === 'seq-at-end-only') bumpSeq(this.#kvm);
-    else this.#kvm.core.x.invalidateEnd(this.#kvm.mm.id, start, end);
+    else this.#kvm.core.x.invalidateRangeEnd(this.#kvm.mm.id, start, end);
     t.unlock(LOCK_MMU);
     return t.done(at, 0);
   }

@@ -6,7 +6,7 @@
 //
 // Earlier generations did it in other ways or not at all: see fault-protocol.ts.
 //
-// The sample pairs with invalidateEnd() (assembly/mmu/kvm.ts), the check under mmu_lock with the
+// The sample pairs with invalidateRangeEnd() (assembly/mmu/kvm.ts), the check under mmu_lock with the
 // notifier, which zaps under the same lock after it has raised mmu_invalidate_in_progress.
 
 import {
