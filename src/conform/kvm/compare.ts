@@ -55,6 +55,11 @@ const LIST_EVENTS = new Set(
   ).split(' '),
 );
 
+/** Whether an event is of a page on its way through the lists. */
+function isListed({ t, pfn }: KvmEvent): boolean {
+  return LIST_EVENTS.has(t) && typeof pfn === 'string';
+}
+
 /** Level at which an event is compared. */
 export function eventLevel(t: string): Level {
   return L1_EVENTS.has(t) ? 1 : L3_EVENTS.has(t) ? 3 : 2;
@@ -325,13 +330,14 @@ export class StepComparer {
    * many events as that leaves open are taken as recorded.
    */
   counts(step: Step, ours: OurStep): Record<string, number> {
-    const listed = ({ t, pfn }: KvmEvent): boolean => LIST_EVENTS.has(t) && typeof pfn === 'string';
     const isKnown = ({ pfn }: KvmEvent): boolean => this.#known.has(String(pfn));
     const isNumbered = ({ pfn }: KvmEvent): boolean =>
       this.#knownNumbers.has(numberOf(String(pfn)));
-    const counts = countEvents(ours.events.filter((event) => !listed(event) || isNumbered(event)));
-    const surely = countEvents(ours.events.filter((event) => listed(event) && isKnown(event)));
-    const atMost = countEvents(ours.events.filter(listed));
+    const counts = countEvents(
+      ours.events.filter((event) => !isListed(event) || isNumbered(event)),
+    );
+    const surely = countEvents(ours.events.filter((event) => isListed(event) && isKnown(event)));
+    const atMost = countEvents(ours.events.filter(isListed));
     for (const [key, most] of Object.entries(atMost)) {
       const recorded = step.event_counts?.[key] ?? 0;
       if (recorded >= (surely[key] ?? 0) && recorded <= most) counts[key] = recorded;

@@ -58,6 +58,11 @@ function runOnRig(rig: Rig, mode: Mode, scripts: readonly (readonly string[])[])
   }
 }
 
+/** Name of a script in its boot. */
+function nameOf(i: number): string {
+  return `script_${String(i).padStart(4, '0')}`;
+}
+
 /** A boot came to no recordings. */
 class BootError extends Error {}
 
@@ -67,7 +72,6 @@ function boot(rig: Rig, mode: Mode, scripts: readonly (readonly string[])[]): Ve
   const scn = join(at, 'scn');
   const raw = join(at, 'raw');
   const json = join(at, 'json');
-  const nameOf = (i: number): string => `script_${String(i).padStart(4, '0')}`;
   try {
     mkdirSync(scn);
     mkdirSync(json);
