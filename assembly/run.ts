@@ -5,8 +5,8 @@
 // Three loops do the same. On sets of four ways, runFirstWay() expects hits in way 0, which cost one
 // load and one masked compare, and is best where three in four are there (unfiltered traces);
 // runAnyWay() has no branch on the way and is best where the way is hard to predict. Each chunk of
-// records chooses the loop of the next one, and whether its leaf sptes are loaded ahead. runAnySet() is for other geometries. The choice changes
-// no counter: the L1 is exact LRU in all of them.
+// records chooses the loop of the next one, and whether its leaf sptes are loaded ahead. runAnySet() is
+// for other geometries. The choice changes no counter: the L1 is exact LRU in all of them.
 //
 // Each loop is compiled twice: with the yardstick (lockstep.ts), which sees each reference, and
 // without.
