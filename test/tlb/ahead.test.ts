@@ -1,4 +1,4 @@
-// Leaf sptes loaded ahead of their walks (assembly/mmu/walk_ahead.ts) change no count: on tables that
+// Leaf sptes loaded ahead of their walks (assembly/ahead.ts) change no count: on tables that
 // are enough for it, a run counts what the plain model of the TLB says.
 import { expect, test } from 'vitest';
 import { createVm } from '../../src/machine.ts';
