@@ -65,8 +65,10 @@ import {
   TLB_L2_HIT,
   TLB_MISS,
   tlbFill,
+  tlbFillPage,
   tlbLookup,
   tlbLookupL2,
+  tlbValueOf,
 } from './tlb/lookup';
 import { ROW_KINDS, rowOf } from './tlb/rights';
 import { Gfn, Sptep } from './types';
@@ -135,6 +137,10 @@ function fillFrom(vcpu: usize, want: u64, sptep: Sptep): u32 {
   if (sptep == 0) return EXIT_PAGE_FAULT;
   const global = ((walkBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
   const gfn = walkGfn(sptep, want & TLB_PAGE_MASK);
+  if (walkLevel == 1 && !global) {
+    tlbFillPage(vcpu, want | denyBits(walkBits), tlbValueOf(walkPfn, gfn, walkPkey));
+    return EXIT_DONE;
+  }
   tlbFill(vcpu, want, denyBits(walkBits), walkLevel, walkPfn, gfn, walkPkey, global);
   return EXIT_DONE;
 }
@@ -150,6 +156,11 @@ export function slowAccess(vcpu: usize, tlb: usize, record: u64, l2: u32): u32 {
     if (found == TLB_L2_HIT) l2Hits++;
     if (found != TLB_MISS) return EXIT_DONE;
   }
+  return walkMissed(vcpu, want, flags);
+}
+
+/** The walk of an access that missed every level, and its count. */
+function walkMissed(vcpu: usize, want: u64, flags: u32): u32 {
   const exit = walkAndFill(vcpu, want, flags);
   if (exit == EXIT_DONE) misses++;
   return exit;
@@ -178,10 +189,12 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
   if (l2 == L2_HIT) return ACCESS_MADE;
   const record = load<u64>(at);
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
-  const exit = slowAccess(vcpu, tlb, record, l2);
+  const flags = <u32>(record & FLAGS_MASK);
+  const walks = l2 == L2_NONE && (flags & ACCESS_KIND_MASK) != ACCESS_CONTROL;
+  const exit = walks ? walkMissed(vcpu, want, flags) : slowAccess(vcpu, tlb, record, l2);
   if (exit == EXIT_DONE) return ACCESS_MADE;
   store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
-  store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
+  store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
   return faultAndFill(vcpu, at, record, exit);
 }
 

@@ -18,7 +18,16 @@ import {
   TLB_SPACE_TAG,
   largeWant,
 } from './block';
-import { AGED_KEYS, candidates, findAged, matches, removeAged, removeOrdered, setOf } from './sets';
+import {
+  AGED_KEYS,
+  candidates,
+  findAged,
+  matches,
+  mayHold,
+  removeAged,
+  removeOrdered,
+  setOf,
+} from './sets';
 import { retire, retireAll, selectSpace, sweep } from './tags';
 
 function removeFrom(tlb: usize, array: usize, page: u64, want: u64): void {
@@ -60,17 +69,6 @@ export function tlbFlushPage(vcpu: usize, space: u32, lo: u32, hi: u32): void {
 function isPage(key: u64, want: u64): bool {
   if (((key ^ want) & TLB_PAGE_MASK) != 0) return false;
   return key != 0;
-}
-
-/** Whether a way of an ordered set of four may hold a page, in whatever space. */
-function mayHold(set: usize, page: u64): bool {
-  // Of two keys of a page only the bits below it differ.
-  const below = ~TLB_PAGE_MASK;
-  const nearest = min<u64>(
-    min<u64>(load<u64>(set) ^ page, load<u64>(set, 16) ^ page),
-    min<u64>(load<u64>(set, 32) ^ page, load<u64>(set, 48) ^ page),
-  );
-  return nearest <= below;
 }
 
 function removePageOrdered(array: usize, page: u64, want: u64): void {

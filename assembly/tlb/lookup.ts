@@ -27,6 +27,7 @@ import {
   candidates,
   fillAged,
   fillOrdered,
+  mayHold,
   probeAged,
   probeOrdered,
   setOf,
@@ -53,7 +54,9 @@ export const L2_NONE: u32 = 2;
 /** Whether an ordered set holds a way with a page number, or an empty one when that is 0. */
 function holdsPage(array: usize, want: u64): bool {
   const set = setOf(array, want >> 12);
-  const end = set + ((<usize>load<u32>(array, ARRAY_WAYS)) << 4);
+  const ways = load<u32>(array, ARRAY_WAYS);
+  if (ways == 4) return mayHold(set, want & TLB_PAGE_MASK);
+  const end = set + ((<usize>ways) << 4);
   for (let at = set; at < end; at += 16) {
     if (((load<u64>(at) ^ want) & TLB_PAGE_MASK) == 0) return true;
   }
@@ -134,6 +137,22 @@ export function tlbLookup(vcpu: usize, tlb: usize, want: u64, flags: u32): i32 {
   return TLB_MISS;
 }
 
+/** Enters the translation of a 4 KiB page that is not global: the want of an access with deny bits, and its value. */
+export function tlbFillPage(vcpu: usize, key: u64, value: u64): void {
+  const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
+  const page = key >> 12;
+  setTlbValue(value);
+  fillAged(tlb, tlb + TLB_L2, page, key, value);
+  fillOrdered(tlb, tlb + TLB_L1, page, key, value);
+}
+
+/** Value of a translation that is not global. */
+export function tlbValueOf(pfn: u32, gfn: u32, pkey: u32): u64 {
+  assert(<u64>pfn <= FRAME_BITS, 'a pfn fits into a TLB entry');
+  const index = (<u64>lockstepIndex(gfn)) << INDEX_SHIFT;
+  return (<u64>pfn) | index | ((<u64>pkey) << PKEY_SHIFT);
+}
+
 /**
  * Enters a translation. `deny` are the TLB_* deny bits of the leaf's combined rights, `level` the
  * leaf's level, `pfn` and `gfn` the frames of the 4 KiB page.
@@ -149,9 +168,7 @@ export function tlbFill(
   global: bool,
 ): void {
   const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
-  assert(<u64>pfn <= FRAME_BITS, 'a pfn fits into a TLB entry');
-  let value = (<u64>pfn) | ((<u64>lockstepIndex(gfn)) << INDEX_SHIFT);
-  value |= (<u64>pkey) << PKEY_SHIFT;
+  let value = tlbValueOf(pfn, gfn, pkey);
   if (global) value |= (<u64>load<u32>(tlb + TLB_EPOCH)) << EPOCH_SHIFT;
   setTlbValue(value);
   if (level == 1) {

@@ -18,6 +18,17 @@ import {
 } from './block';
 import { entryAllows } from './rights';
 
+/** Whether a way of an ordered set of four may hold a page (bits 63:12), in whatever space. */
+export function mayHold(set: usize, page: u64): bool {
+  // Of two keys of a page only the bits below it differ.
+  const below = ~TLB_PAGE_MASK;
+  const nearest = min<u64>(
+    min<u64>(load<u64>(set) ^ page, load<u64>(set, 16) ^ page),
+    min<u64>(load<u64>(set, 32) ^ page, load<u64>(set, 48) ^ page),
+  );
+  return nearest <= below;
+}
+
 /** Address of the set of a page number. */
 export function setOf(array: usize, page: u64): usize {
   const set = (<usize>page) & (<usize>load<u32>(array, ARRAY_SETS));
@@ -71,7 +82,15 @@ export function fillOrdered(tlb: usize, array: usize, page: u64, key: u64, value
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
   if (needsPurge(tlb, array, page)) purgeOrdered(tlb, set, ways);
-  makeRoom(set, set + ((<usize>(ways - 1)) << 4));
+  if (ways == 4) {
+    const way0 = v128.load(set);
+    const way1 = v128.load(set, 16);
+    v128.store(set, v128.load(set, 32), 48);
+    v128.store(set, way1, 32);
+    v128.store(set, way0, 16);
+  } else {
+    makeRoom(set, set + ((<usize>(ways - 1)) << 4));
+  }
   store<u64>(set, key);
   store<u64>(set, value, 8);
 }
