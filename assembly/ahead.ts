@@ -27,6 +27,7 @@ import {
   SLOT_NPAGES,
   SLOT_RMAP,
   SP_GFN,
+  SP_TRANSLATIONS,
   STRAIGHT_AREA_FILE,
   STRAIGHT_AREA_OFFSET,
   STRAIGHT_LIMIT,
@@ -64,7 +65,7 @@ const SINK: usize = memory.data(8, 8);
 /** Addresses of what will be loaded, and their end. What stands behind that was loaded before. */
 const QUEUE: usize = memory.data(1536, 64);
 /** Of a group: what its leaves lead to, at most two addresses a record and three a page. */
-if (AHEAD_GROUP / 4 + PAGES_MAX * 12 > 1536 - 32) ERROR('ahead: QUEUE');
+if (AHEAD_GROUP / 2 + PAGES_MAX * 12 > 1536 - 32) ERROR('ahead: QUEUE');
 let queueEnd: usize = QUEUE;
 /** The leaf sptes of the group's records, then the guest's entries of those that are absent, and their end. */
 const LEAVES: usize = memory.data(128, 64);
@@ -121,12 +122,16 @@ function seeGuest(): u32 {
   for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
     const sptep = <usize>load<u32>(leaf);
     if (sptep == 0 || load<u64>(sptep) != 0) continue;
-    const table = tableContent(load<u32>(sptepToSp(sptep), SP_GFN));
+    const sp = sptepToSp(sptep);
+    const table = tableContent(load<u32>(sp, SP_GFN));
     if (table == 0) continue;
-    const gptep = table + ((<usize>spteIndex(sptep)) << 3);
+    const index = <usize>spteIndex(sptep);
+    const gptep = table + (index << 3);
     store<u32>(to, <u32>gptep);
     to += 4;
     push(gptep);
+    // What is only written holds the stores behind it up, all the same.
+    push(<usize>load<u32>(sp, SP_TRANSLATIONS) + (index << 2));
   }
   leavesEnd = to;
   return <u32>((to - LEAVES) >> 2);
