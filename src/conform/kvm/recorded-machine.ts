@@ -105,6 +105,9 @@ const PAGE_EVENTS = new Set<number>([
 /** Pages on the lists of the rest of the recorded machine: more than any script evicts. */
 const OUTSIDE_PAGES = 1 << 14;
 
+/** Bytes of kernel objects that are counted at once: more than a page. */
+const OBJECT_BYTES = 4104;
+
 /** SPTE_MMIO in an entry's high word. */
 const MMIO_HIGH = 1 << 19;
 
@@ -132,6 +135,7 @@ export class RecordedMachine implements StepRunner {
   readonly #writer: EventWriter;
   readonly #stamps: MemoryStamps | null = null;
   readonly #generation = new Map<number, number>();
+  readonly #objectsAt: number | null;
   #raw: RawEvent[] = [];
   #gauges: Record<string, number> = {};
   #step = -1;
@@ -140,6 +144,7 @@ export class RecordedMachine implements StepRunner {
     const history = options.history ?? USUAL;
     this.#script = script;
     this.#npt = options.npt;
+    this.#objectsAt = history.objectsAt;
     this.core = loadCore(options.build ?? 'release');
     this.#writer = new EventWriter(
       options.npt,
@@ -235,6 +240,7 @@ export class RecordedMachine implements StepRunner {
     } finally {
       this.core.trace(null);
     }
+    if (step === this.#objectsAt) this.core.x.memcgUpdated(OBJECT_BYTES);
     this.#readStatistics(seen);
     const last = step === steps.length;
     const events = this.#writer.write(this.#raw);
