@@ -255,10 +255,10 @@ export class Mm implements MmHandle {
     return madvise(this, hvn, hvn + npages, advice);
   }
 
-  /** Changes the rights of a range. */
-  mprotect(hvn: number, npages: number, prot: { read: boolean; write: boolean }): void {
+  /** Changes the rights of a range. Result: 0, or -ENOMEM at a hole, which ends it. */
+  mprotect(hvn: number, npages: number, prot: { read: boolean; write: boolean }): number {
     this.#checkRange(hvn, npages);
-    mprotect(this, hvn, hvn + npages, prot);
+    return mprotect(this, hvn, hvn + npages, prot);
   }
 
   /** Moves a mapping; returns its new first page. */

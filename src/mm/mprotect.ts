@@ -1,6 +1,7 @@
 // mprotect and mremap: the ptes change or move, and the notifiers hear of it.
 
 import * as abi from '../../assembly/abi.ts';
+import { ERRNO } from '../core/errors.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { cutAreas, splitHugePmd } from './huge-memory.ts';
@@ -185,7 +186,7 @@ function firstWithTable(mm: Mm, part: Vma): number {
   return mm.host.core.x.hpmdNextPopulated(mm.id, part.start, part.end) >>> 0;
 }
 
-/** mprotect of [s[at + 1], s[at + 2]) to s[at + 3] = VM_READ | VM_WRITE. */
+/** mprotect of [s[at + 1], s[at + 2]) to s[at + 3] = VM_READ | VM_WRITE. Result: 0, or -ENOMEM at a hole. */
 export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const end = s[at + END] as number;
@@ -200,7 +201,8 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         s[at] = 1;
       case 1: {
         const part = vmasWithin(mm.vmas, s[at + CURSOR] as number, end)[0];
-        if (part === undefined) {
+        // A hole ends it; what came before has its rights.
+        if (part === undefined || part.start !== s[at + CURSOR]) {
           notifyFlush(s, at, mm);
           s[at] = FLUSHING;
           continue;
@@ -227,7 +229,7 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
       case FLUSHING:
         if (gathers(mm, s, at) && !mm.notifiers.call(t, at + CALLEE)) return false;
         t.unlock(lockMmap(mm.id));
-        return t.done(at, 0);
+        return t.done(at, s[at + CURSOR] === end ? 0 : -ERRNO.ENOMEM);
     }
   }
 }
@@ -291,20 +293,28 @@ export function mremapRange(t: Task, at: number, mm: Mm): boolean {
   }
 }
 
-/** Changes the rights of [start, end). */
+/** The areas of [start, end) up to the first hole. */
+function untilHole(mm: Mm, start: number, end: number): Vma[] {
+  const parts = vmasWithin(mm.vmas, start, end);
+  const hole = parts.findIndex((part, i) => part.start !== (parts[i - 1]?.end ?? start));
+  return hole < 0 ? parts : parts.slice(0, hole);
+}
+
+/** Changes the rights of [start, end). Result: 0, or -ENOMEM at a hole, which ends it. */
 export function mprotect(
   mm: Mm,
   start: number,
   end: number,
   prot: { readonly read: boolean; readonly write: boolean },
-): void {
+): number {
   const rights = (prot.read ? VM_READ : 0) | (prot.write ? VM_WRITE : 0);
   const locked = prot.write
-    ? vmasWithin(mm.vmas, start, end).filter((vma) => (vma.flags & LOCKED_READONLY) === VM_LOCKED)
+    ? untilHole(mm, start, end).filter((vma) => (vma.flags & LOCKED_READONLY) === VM_LOCKED)
     : [];
-  mm.run((t, at) => mprotectRange(t, at, mm), start, end, rights);
+  const result = mm.run((t, at) => mprotectRange(t, at, mm), start, end, rights);
   // Locked private memory that becomes writable is copied now, so that no access faults for it.
   for (const part of locked) faultIn(mm, part, true, 0);
+  return result;
 }
 
 /** From the first present page of [start, end) to the end of the last. */

@@ -7,7 +7,7 @@ import { auditHost } from '../../src/mm/audit.ts';
 import { MM_GENERATIONS } from '../../src/mm/generation.ts';
 import { Host } from '../../src/mm/host.ts';
 import type { Mm } from '../../src/mm/mm.ts';
-import { VM_LOCKED } from '../../src/mm/vma.ts';
+import { VM_LOCKED, VM_WRITE } from '../../src/mm/vma.ts';
 
 const ENOMEM = -12;
 const PAGES = 16;
@@ -45,6 +45,18 @@ test('mprotect over several areas tells secondary TLBs of one range', () => {
   mm.mprotect(base, 3, { read: true, write: true });
   expect(pteOf(host, mm, base) & abi.HPTE_PROTNONE).toBe(0);
   expect(auditHost(host, 0).problems).toEqual([]);
+});
+
+// do_mprotect_pkey(): -ENOMEM at the first hole; what came before has its rights.
+test('mprotect stops at the first hole', () => {
+  const { mm, base } = setUp();
+  mm.munmap(base + 4, 1);
+  const writable = (hvn: number): boolean => ((mm.findVma(hvn)?.flags ?? 0) & VM_WRITE) !== 0;
+  const readOnly = { read: true, write: false };
+  expect(mm.mprotect(base + 4, 2, readOnly)).toBe(ENOMEM);
+  expect(mm.mprotect(base + 2, 6, readOnly)).toBe(ENOMEM);
+  expect([writable(base + 3), writable(base + 5)]).toEqual([false, true]);
+  expect(mm.mprotect(base + 2, 2, readOnly)).toBe(0);
 });
 
 // apply_vma_lock_flags(): -ENOMEM at the first hole; what came before stays locked.

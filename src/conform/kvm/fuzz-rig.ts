@@ -33,7 +33,10 @@ const BOOT_LIMIT = '300';
 const MODES = [0, 1] as const;
 type Mode = (typeof MODES)[number];
 
-/** Whether children and their ends alternate: the driver would wait for ever for one that it forgot. */
+/**
+ * Whether children and their ends alternate: the driver would wait for ever for one that it forgot, and one that is
+ * left keeps the VM.
+ */
 function isSound(script: readonly string[]): boolean {
   let forked = false;
   for (const line of script) {
@@ -41,7 +44,7 @@ function isSound(script: readonly string[]): boolean {
     if (forked === (line === 'h fork')) return false;
     forked = !forked;
   }
-  return true;
+  return !forked;
 }
 
 /** Runs scripts on the real KVM and compares each; after a boot that fails, each half in a boot of its own. */

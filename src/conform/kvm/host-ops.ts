@@ -161,11 +161,10 @@ export class RecordedHost {
         this.#host.core.x.lruAddDrain();
         return 0;
       case 'mprotect':
-        mm.mprotect(hvn, n, {
+        return mm.mprotect(hvn, n, {
           read: words[3] !== 'none',
           write: (words[3] ?? '').startsWith('rw'),
         });
-        return 0;
       case 'munmap':
         mm.munmap(hvn, n);
         return 0;
