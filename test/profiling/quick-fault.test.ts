@@ -164,3 +164,43 @@ test.each(['clear_flush_young', 'access-track'] as const)('nested tables, %s', (
   expect(host.swapped).toBeGreaterThan(0);
   expect(runNested(protocol, true)).toEqual(host);
 });
+
+/** Shadow paging where the guest maps each page at two addresses: a page may have two sptes. */
+function runAliased(protocol: keyof typeof AGING_PRESETS, quickFaults: boolean) {
+  const core = loadCore('release');
+  const aging = AGING_PRESETS[protocol];
+  const frames = PAGES >> 1;
+  const host = new Host(core, { frames, aging, policy: makePolicy('clock') });
+  const mm = host.createMm();
+  const hvn = mm.mmap({ npages: PAGES, file: host.createFile(), shared: true });
+  const kvm = new Kvm({ core, mm, aging, quickFaults, prefetch: false, flushScope: 'pages' });
+  kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn });
+  mm.mlock(hvn, 8, true);
+  const vcpu = kvm.vcpus[0];
+  vcpu?.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0xd00 });
+  for (let table = 0; table < 3; table++)
+    vcpu?.writeGuestPte(table, 0, ((table + 1) << 12) | 0x67, 0);
+  vcpu?.writeGuestPte(2, 1, (4 << 12) | 0x67, 0);
+  for (let page = 0; page < PAGES; page++) {
+    vcpu?.writeGuestPte(3, page, (page << 12) | 0x67, 0);
+    vcpu?.writeGuestPte(4, page, (page << 12) | 0x67, 0);
+  }
+  vcpu?.setGuestCr3(0);
+  const record = core.x.arenaAlloc(8) >>> 0;
+  let exits = 0;
+  for (const [page, kind] of references()) {
+    const vpn = Math.max(page, 8) + (kind === 2 ? 512 : 0);
+    core.mem.store32(record, (vpn << 12) | (kind & 1));
+    core.mem.store32(record + 4, 0);
+    exits += vcpu?.run(record, 1).kind === 'done' ? 0 : 1;
+  }
+  expect(exits).toBe(0);
+  return new Stats(core).read();
+}
+
+test.each(['v3', 'clear_young'] as const)('two sptes a page, %s', (protocol) => {
+  const host = runAliased(protocol, false);
+  expect(host.evictions).toBeGreaterThan(PAGES);
+  expect(host.sptes_installed).toBeGreaterThan(host.major_faults);
+  expect(runAliased(protocol, true)).toEqual(host);
+});
