@@ -43,13 +43,15 @@ function readableSpte(access: u32, pfn: Pfn, hostWritable: bool): Spte {
 }
 
 /**
- * makeSpte() with A/D bits for the first small mapping of a page that holds no shadowed table, at an access to it;
- * the caller marks a writable page dirty.
+ * makeSpte() for the first small mapping of a page that holds no shadowed table, at an access to it, in a table with
+ * A/D bits or (`adDisabled`) without; the caller marks a writable page dirty.
  */
-export function firstSpte(access: u32, pfn: Pfn, hostWritable: bool): Spte {
-  const spte = readableSpte(access, pfn, hostWritable) | PT_ACCESSED;
+export function firstSpte(access: u32, pfn: Pfn, hostWritable: bool, adDisabled: bool): Spte {
+  const spte =
+    readableSpte(access, pfn, hostWritable) | (adDisabled ? SPTE_AD_DISABLED : PT_ACCESSED);
   if (!hostWritable || (access & ACC_WRITE_MASK) == 0) return spte;
-  return spte | PT_WRITABLE | SPTE_MMU_WRITABLE | PT_DIRTY;
+  const writable = spte | PT_WRITABLE | SPTE_MMU_WRITABLE;
+  return adDisabled ? writable : writable | PT_DIRTY;
 }
 
 /**

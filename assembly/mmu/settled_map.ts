@@ -59,7 +59,8 @@ export function shadowMapSettled(vcpu: usize, slot: usize, pfn: Pfn, hostWritabl
   const limited = load<u32>(KVM, KVM_N_MAX_MMU_PAGES);
   if (special | limited | (load<u32>(vcpu, VCPU_WALK_LEVEL) ^ 1)) return RET_PF_CONTINUE;
   const sp = sptepToSp(sptep);
-  if (spteLruOn || (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0) return RET_PF_CONTINUE;
+  if (spteLruOn) return RET_PF_CONTINUE;
+  const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
   const head = gfnToRmap(slot, gfn, 1);
   if (load<u32>(head) != 0) return RET_PF_CONTINUE;
@@ -76,7 +77,7 @@ export function shadowMapSettled(vcpu: usize, slot: usize, pfn: Pfn, hostWritabl
   store<u32>(tableToSp(absentTable3), 0, SP_WRITE_FLOODING);
   store<u32>(tableToSp(absentTable2), 0, SP_WRITE_FLOODING);
   store<u32>(sp, 0, SP_WRITE_FLOODING);
-  store<u64>(sptep, firstSpte(access, pfn, hostWritable != 0));
+  store<u64>(sptep, firstSpte(access, pfn, hostWritable != 0, adDisabled));
   if (writable) markPageDirty(slot, gfn);
   const index = spteIndex(sptep);
   spSetTranslation(sp, index, gfn, access);

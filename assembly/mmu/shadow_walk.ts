@@ -113,8 +113,15 @@ function fault(vcpu: usize, code: u32, flags: u32): Sptep {
 /** No address of an entry. */
 const ANOTHER: Sptep = 1;
 
-/** What every entry of the common walk has set. */
+/** What every upper entry of the common walk has set, where there are A/D bits. */
 const COMMON_SET: u64 = PRESENT | ACCESSED | USER;
+
+/** Whether an entry leads a user access to a table and has no A to be set. */
+function leadsOn(entry: u64): bool {
+  if ((entry & (COMMON_SET | LARGE)) == COMMON_SET) return true;
+  const tracked = PRESENT | USER | AD_DISABLED;
+  return (entry & (tracked | LARGE)) == tracked;
+}
 
 /** Address of the entry for a gva in a table of level `level`. */
 function entryOf(table: u64, gva: u64, level: u64): Sptep {
@@ -177,15 +184,15 @@ export function shadowWalkAgain(vcpu: usize, gva: u64, flags: u32): Sptep {
 
 /** The end of the common walk at the present leaf entry `e1`, below entries with the bits `every` and `any`. */
 function commonEnd(sptep: Sptep, e1: u64, every: u64, any: u64, flags: u32): Sptep {
+  // Without A/D bits nothing has to be set, neither now nor before a write may hit in the TLB.
+  if ((e1 & AD_DISABLED) != 0) e1 |= ACCESSED | DIRTY;
   every &= e1;
   any |= e1;
-  let want = COMMON_SET;
-  if (flags == ACCESS_WRITE) {
-    if ((e1 & DIRTY) == 0) return ANOTHER;
-    want |= WRITABLE;
-  }
-  const refuse = flags == ACCESS_FETCH ? NX | AD_DISABLED : AD_DISABLED;
-  if ((every & want) != want || (any & refuse) != 0) return ANOTHER;
+  let want = USER;
+  if (flags == ACCESS_WRITE) want |= WRITABLE;
+  const set = flags == ACCESS_WRITE ? ACCESSED | DIRTY : ACCESSED;
+  if ((every & want) != want || (e1 & set) != set) return ANOTHER;
+  if (flags == ACCESS_FETCH && (any & NX) != 0) return ANOTHER;
   walkBits = (every & (WRITABLE | USER)) | (any & NX) | (e1 & (DIRTY | GLOBAL));
   walkLevel = 1;
   walkPkey = (<u32>(e1 >> (<u64>PT64_PKEY_BIT))) & 15;
@@ -204,11 +211,11 @@ function commonWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
   const root = <u64>load<u32>(vcpu, VCPU_ROOT);
   if (root == 0) return ANOTHER;
   const e4 = load<u64>(entryOf(root, gva, 4));
-  if ((e4 & COMMON_SET) != COMMON_SET) return ANOTHER;
+  if (!leadsOn(e4)) return ANOTHER;
   const e3 = load<u64>(entryOf(e4, gva, 3));
-  if ((e3 & (COMMON_SET | LARGE)) != COMMON_SET) return ANOTHER;
+  if (!leadsOn(e3)) return ANOTHER;
   const e2 = load<u64>(entryOf(e3, gva, 2));
-  if ((e2 & (COMMON_SET | LARGE)) != COMMON_SET) return ANOTHER;
+  if (!leadsOn(e2)) return ANOTHER;
   const sptep = entryOf(e2, gva, 1);
   const e1 = load<u64>(sptep);
   walkSteps = 4;
@@ -221,11 +228,11 @@ export function commonLeaf(vcpu: usize, gva: u64): Sptep {
   const root = <u64>load<u32>(vcpu, VCPU_ROOT);
   if (load<u32>(vcpu, VCPU_ROOT_LEVEL) != 4 || root == 0) return 0;
   const e4 = load<u64>(entryOf(root, gva, 4));
-  if ((e4 & COMMON_SET) != COMMON_SET) return 0;
+  if (!leadsOn(e4)) return 0;
   const e3 = load<u64>(entryOf(e4, gva, 3));
-  if ((e3 & (COMMON_SET | LARGE)) != COMMON_SET) return 0;
+  if (!leadsOn(e3)) return 0;
   const e2 = load<u64>(entryOf(e3, gva, 2));
-  return (e2 & (COMMON_SET | LARGE)) == COMMON_SET ? entryOf(e2, gva, 1) : 0;
+  return leadsOn(e2) ? entryOf(e2, gva, 1) : 0;
 }
 
 /**
