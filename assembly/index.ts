@@ -232,7 +232,8 @@ export {
   invalidateRetry,
 } from './mmu/kvm';
 export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './mmu/shadow_page';
-export { getRoot, rootRole, shadowMapMmio, guestTableWrite } from './mmu/fault';
+export { shadowMapMmio, guestTableWrite } from './mmu/fault';
+export { getRoot, rootRole } from './mmu/shadow_tables';
 export { folioSetReferenced, hvaToPfnFast } from './mmu/pfn';
 export {
   mmuUnprotectPage,
@@ -259,7 +260,7 @@ export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batc
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb/list';
 export { spteLruInit, spteLruReclaimed } from './mmu/spte_lru';
-export { updatePte } from './mmu/fault';
+export { updatePte } from './mmu/prefetch';
 export { zapCollapsibleSptes } from './mmu/collapse';
 export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
 export { workingsetEviction, workingsetSetOutside } from './mm/workingset';

@@ -17,7 +17,7 @@ import {
 } from '../abi';
 import { hpteGet } from '../mm/pte';
 import { Sptep } from '../types';
-import { setSpte } from './fault';
+import { setSpte } from './set_spte';
 import { gfnToMemslot, slotReadonly } from './memslot';
 import { folioSetReferenced } from './pfn';
 import { spDirectAccess, spGfnOf, spTable, spteIndex } from './shadow_page';

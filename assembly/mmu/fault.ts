@@ -3,71 +3,36 @@
 // tables (VCPU_WALK_*), looked the host page up and checked that no invalidation ran meanwhile.
 
 import {
-  ACCESS_KIND_MASK,
-  ACCESS_WRITE,
-  ACC_ALL,
   ACC_EXEC_MASK,
   ACC_PKEY_SHIFT,
   ACC_USER_MASK,
   ACC_WRITE_MASK,
+  ACCESS_KIND_MASK,
+  ACCESS_WRITE,
   CR0_WP,
   CR4_PKE,
   CR4_SMAP,
   CR4_SMEP,
-  EFER_NXE,
-  EVENT_HVA_TO_PFN,
-  EVENT_HVA_TO_PFN_RET,
   EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_REQUESTED,
-  EVENT_SPTE_SET,
-  EVENT_SP_GET,
-  HPTE_PFN_SHIFT,
-  HPTE_PRESENT,
-  HPTE_SWAP,
-  HPTE_WRITE,
-  KVM_FEATURE_PREFETCH,
-  KVM_FEATURE_SPTE_PINS,
-  KVM_FEATURE_UPDATE_PTE,
   KVM_FEATURE_USER_UNSHADOWS,
   KVM_FEATURE_WP0_KEEPS_USER,
-  KVM_INDIRECT_SHADOW_PAGES,
-  KVM_INVALIDATE_IN_PROGRESS,
   KVM_LAST_PT_WRITE_COUNT,
   KVM_MEM_LOG_DIRTY_PAGES,
-  KVM_MAX_RMAP,
   KVM_N_MAX_MMU_PAGES,
   KVM_N_USED_MMU_PAGES,
-  KVM_PFN_ERR_FAULT,
   RET_PF_EMULATE,
-  RET_PF_FIXED,
   RET_PF_REWALK,
   RET_PF_SPURIOUS,
-  ROLE_ACCESS_SHIFT,
-  ROLE_AD_DISABLED,
-  ROLE_CR0_WP,
-  ROLE_DIRECT,
-  ROLE_EFER_NX,
-  ROLE_LEVEL_MASK,
-  ROLE_PKEY_SHIFT,
-  ROLE_PKE_ANDNOT_WP,
-  ROLE_SMAP_ANDNOT_WP,
-  ROLE_SMEP_ANDNOT_WP,
   SLOT_BASE_GFN,
   SLOT_FLAGS,
   SLOT_HVN,
   SLOT_MM,
-  SPTE_BY_MMU_SET_SPTE,
-  SP_GFN,
-  SP_HASH_NEXT,
-  SP_PARENT_PTES,
-  SP_ROLE,
   SP_ROOT_COUNT,
-  SP_UNSYNC,
   SP_UNSYNC_CHILDREN,
   SP_WRITE_FLOODING,
   VCPU_CR0,
   VCPU_CR4,
-  VCPU_EFER,
   VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
   VCPU_PKRU,
@@ -81,70 +46,29 @@ import {
   VCPU_WALK_PTE_ACCESS,
   VCPU_WALK_TABLE_GFN,
 } from '../abi';
-import {
-  SHADOW_PAGES_CREATED,
-  SHADOW_PAGES_RECYCLED,
-  SHADOW_PAGES_UNSYNC,
-  SPTES_INSTALLED,
-  SPTES_PREFETCHED,
-  SPURIOUS_PAGE_FAULTS,
-} from '../counters';
+import { SHADOW_PAGES_RECYCLED, SHADOW_PAGES_UNSYNC } from '../counters';
 import { trace } from '../events';
-import { getPage } from '../mm/frame';
-import { folioMarkAccessed } from '../mm/mark_accessed';
-import { gfnTrack } from './page_track';
-import { folioSetReferenced } from './pfn';
-import { hpmdp, hpteGet } from '../mm/pte';
+import { hpmdp } from '../mm/pte';
 import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
-import { directPtePrefetch, PTE_PREFETCH_NUM } from './direct_prefetch';
-import { flushRemoteTlbs, linksChanged } from './flush';
-import { gpteToFrame, isUserAccess, pagingRootLevel } from './guest_pte';
-import { adDisabled, hasFeature, KVM } from './kvm';
-import { makeSpte, wrprot } from './make_spte';
-import {
-  disallowLpage,
-  gfnMapped,
-  gfnToMemslot,
-  gfnToRmap,
-  guestPagePtr,
-  guestTablePtr,
-  lpageInfo,
-  noteRmapLevel,
-  pagesPerHpage,
-  slotReadonly,
-} from './memslot';
-import { pteListAdd } from './rmap';
+import { flushRemoteTlbs } from './flush';
+import { isUserAccess, pagingRootLevel } from './guest_pte';
+import { hasFeature, KVM } from './kvm';
+import { gfnToMemslot, guestPagePtr, lpageInfo, pagesPerHpage } from './memslot';
+import { ptePrefetch } from './prefetch';
+import { setSpte } from './set_spte';
 import {
   activeLast,
   activePrev,
-  hashFirst,
-  nextValidSp,
-  spAlloc,
   spDirect,
   spDirectAccess,
-  spLevel,
-  spNotePresent,
-  spSetTranslation,
   spTable,
-  spteIndex,
   sptepToSp,
   tableToSp,
 } from './shadow_page';
-import { spteLruAdd, spteLruOn } from './spte_lru';
-import { isLargePte, isShadowPresentPte, makeMmioSpte, makeNonleafSpte, spteToPfn } from './spte';
-import {
-  gfnShadowed,
-  markUnsync,
-  mmuUnprotectPage,
-  prefetchInvalidGpte,
-  spteUpdate,
-  syncChildren,
-  syncedAccess,
-  syncPage,
-  tryToUnsyncPages,
-  writeProtectGfn,
-} from './sync';
+import { getChildSp, linkShadowPage } from './shadow_tables';
+import { isLargePte, isShadowPresentPte, makeMmioSpte } from './spte';
+import { gfnShadowed, mmuUnprotectPage, syncChildren, tryToUnsyncPages } from './sync';
 import { commitZapPage, dropParentPte, dropSpte, prepareZapPage, spteToChild } from './zap';
 
 /** KVM_MIN_FREE_MMU_PAGES and KVM_REFILL_PAGES. */
@@ -154,92 +78,6 @@ const REFILL_PAGES: u32 = 25;
 /** Entry of a table at `level` that translates `gva`. */
 function shadowIndex(gva: u64, level: u32): usize {
   return (<usize>(gva >> (<u64>(12 + (level - 1) * 9)))) & 511;
-}
-
-/** Role of the vCPU's root: what its tables depend on besides cr3. */
-export function rootRole(vcpu: usize): u32 {
-  const wp = (load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0;
-  const cr4 = load<u32>(vcpu, VCPU_CR4);
-  let role = pagingRootLevel(vcpu) | (ACC_ALL << ROLE_ACCESS_SHIFT);
-  if ((load<u32>(vcpu, VCPU_EFER) & EFER_NXE) != 0) role |= ROLE_EFER_NX;
-  if (wp) role |= ROLE_CR0_WP;
-  if (adDisabled) role |= ROLE_AD_DISABLED;
-  if (!wp && (cr4 & CR4_SMEP) != 0) role |= ROLE_SMEP_ANDNOT_WP;
-  if (!wp && (cr4 & CR4_SMAP) != 0) role |= ROLE_SMAP_ANDNOT_WP;
-  if (!wp && (cr4 & CR4_PKE) != 0) role |= ROLE_PKE_ANDNOT_WP;
-  return role;
-}
-
-/** account_shadowed: from now on writes to the guest table are seen. */
-function accountShadowed(gfn: Gfn, level: u32): void {
-  store<u32>(KVM, load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) + 1, KVM_INDIRECT_SHADOW_PAGES);
-  const slot = gfnToMemslot(gfn);
-  if (slot == 0) return;
-  if (level > 1) gfnTrack(slot, gfn, 1);
-  disallowLpage(slot, gfn, 1);
-  if (writeProtectGfn(slot, gfn, 1)) flushRemoteTlbs();
-}
-
-/** kvm_mmu_get_shadow_page: the table for (gfn, role), made if there is none. */
-export function getShadowPage(vcpu: usize, gfn: Gfn, role: u32): usize {
-  let sp = nextValidSp(hashFirst(gfn), gfn);
-  while (sp != 0) {
-    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
-    if (load<u32>(sp, SP_ROLE) == role) break;
-    // The guest makes an upper-level table of this page: unsync leaf tables of it are given up.
-    if ((role & ROLE_LEVEL_MASK) > 1 && load<u32>(sp, SP_UNSYNC) != 0) prepareZapPage(sp);
-    sp = nextValidSp(next, gfn);
-  }
-  let created: u32 = 0;
-  if (sp != 0) {
-    if ((role & ROLE_DIRECT) == 0) {
-      if (load<u32>(sp, SP_UNSYNC) != 0 && syncPage(vcpu, sp)) flushRemoteTlbs();
-      store<u32>(sp, 0, SP_WRITE_FLOODING);
-    }
-  } else {
-    sp = spAlloc(gfn, role);
-    bump(SHADOW_PAGES_CREATED);
-    created = 2;
-    if ((role & ROLE_DIRECT) == 0) accountShadowed(gfn, role & ROLE_LEVEL_MASK);
-  }
-  commitZapPage();
-  trace(EVENT_SP_GET, gfn, role & ROLE_LEVEL_MASK, role, created | load<u32>(sp, SP_UNSYNC));
-  return sp;
-}
-
-/** mmu_alloc_root: the root table for a cr3, with a reference. */
-export function getRoot(vcpu: usize, gfn: Gfn): usize {
-  const root = getShadowPage(vcpu, gfn, rootRole(vcpu));
-  store<u32>(root, load<u32>(root, SP_ROOT_COUNT) + 1, SP_ROOT_COUNT);
-  return root;
-}
-
-/** link_shadow_page. */
-function linkShadowPage(sptep: Sptep, sp: usize): void {
-  const parent = sptepToSp(sptep);
-  if (isShadowPresentPte(load<u64>(sptep))) {
-    // A large mapping gives way to a table.
-    dropSpte(sptep);
-    flushRemoteTlbs();
-  }
-  store<u64>(sptep, makeNonleafSpte(spTable(sp), adDisabled));
-  spNotePresent(parent, spteIndex(sptep));
-  pteListAdd(sp + <usize>SP_PARENT_PTES, sptep);
-  linksChanged();
-  if (load<u32>(sp, SP_UNSYNC) != 0 || load<u32>(sp, SP_UNSYNC_CHILDREN) != 0) markUnsync(sptep);
-}
-
-/** kvm_mmu_get_child_sp: 0 when the entry already points to a table. */
-function getChildSp(vcpu: usize, sptep: Sptep, gfn: Gfn, direct: bool, access: u32): usize {
-  const spte = load<u64>(sptep);
-  if (isShadowPresentPte(spte) && !isLargePte(spte)) return 0;
-  const mask =
-    ROLE_LEVEL_MASK | ROLE_DIRECT | (ACC_ALL << ROLE_ACCESS_SHIFT) | ((<u32>15) << ROLE_PKEY_SHIFT);
-  const parent = load<u32>(sptepToSp(sptep), SP_ROLE);
-  let role = (parent & ~mask) | ((parent & ROLE_LEVEL_MASK) - 1);
-  role |= (access & ACC_ALL) << ROLE_ACCESS_SHIFT;
-  if (direct) role |= ROLE_DIRECT | ((access >> ACC_PKEY_SHIFT) << ROLE_PKEY_SHIFT);
-  return getShadowPage(vcpu, gfn, role);
 }
 
 /** Nothing ran since the walk: the guest's entries are what it read. */
@@ -257,83 +95,6 @@ function gpteChanged(vcpu: usize, level: u32): bool {
   if (table == 0) return true;
   const index = <usize>load<u32>(vcpu + ((<usize>level) << 2), VCPU_WALK_INDEX);
   return load<u64>(table + (index << 3)) != load<u64>(vcpu + ((<usize>level) << 3), VCPU_WALK_PTE);
-}
-
-/** Keeps the high-water mark that KVM's statistics show. */
-function noteRmapSize(before: u32): void {
-  if (before > load<u32>(KVM, KVM_MAX_RMAP)) store<u32>(KVM, before, KVM_MAX_RMAP);
-}
-
-/** mmu_set_spte: writes a leaf spte. `sptep` is in a table of `sp`; RET_PF_*. */
-export function setSpte(
-  slot: usize,
-  sptep: Sptep,
-  access: u32,
-  gfn: Gfn,
-  pfn: Pfn,
-  prefetch: bool,
-  writeFault: bool,
-  hostWritable: bool,
-): u32 {
-  const sp = sptepToSp(sptep);
-  const level = spLevel(sp);
-  const index = spteIndex(sptep);
-  let flush = false;
-  let wasRmapped = false;
-  let old = load<u64>(sptep);
-  if (isShadowPresentPte(old)) {
-    if (level > 1 && !isLargePte(old)) {
-      dropParentPte(spteToChild(old), sptep);
-      flush = true;
-    } else if (pfn != spteToPfn(old)) {
-      dropSpte(sptep);
-      flush = true;
-    } else {
-      wasRmapped = true;
-    }
-    old = load<u64>(sptep);
-  }
-  const spte = makeSpte(sp, slot, access, gfn, pfn, old, prefetch, true, hostWritable);
-  const refused = wrprot;
-  let result = RET_PF_FIXED;
-  if (old == spte) {
-    result = RET_PF_SPURIOUS;
-    bump(SPURIOUS_PAGE_FAULTS);
-  } else {
-    if (wasRmapped) {
-      if (spteUpdate(sptep, spte, SPTE_BY_MMU_SET_SPTE, false)) flush = true;
-    } else {
-      store<u64>(sptep, spte);
-    }
-    trace(EVENT_SPTE_SET, gfn, <u32>spte, <u32>(spte >> 32), level);
-  }
-  if (refused && writeFault) result = RET_PF_EMULATE;
-  if (flush) flushRemoteTlbs();
-  if (wasRmapped) spSetTranslation(sp, index, gfn, access);
-  else noteInstalled(slot, sp, sptep, level, access, gfn, pfn);
-  if (prefetch && !wasRmapped) bump(SPTES_PREFETCHED);
-  return result;
-}
-
-/** An spte was written where none was: its translation, rmap, notes and reference. */
-function noteInstalled(
-  slot: usize,
-  sp: usize,
-  sptep: Sptep,
-  level: u32,
-  access: u32,
-  gfn: Gfn,
-  pfn: Pfn,
-): void {
-  const index = spteIndex(sptep);
-  spSetTranslation(sp, index, gfn, access);
-  noteRmapLevel(level);
-  noteRmapSize(pteListAdd(gfnToRmap(slot, gfn, level), sptep));
-  if (spteLruOn) spteLruAdd(slot, gfn);
-  store<u8>(gfnMapped(slot, gfn), 1);
-  spNotePresent(sp, index);
-  bump(SPTES_INSTALLED);
-  if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
 }
 
 /** A fault that is no write to a shadowed table starts the count of such writes over (until 2.6.38). */
@@ -465,66 +226,6 @@ function fetchDirect(vcpu: usize, gva: u64, sptep: Sptep, gfn: Gfn, goal: u32, a
   return sptep;
 }
 
-/** prefetch_gpte: maps one neighbour if that is free of cost (`noDirtyLog`: not writable where dirty
- *  pages are logged); false: stop looking. */
-function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64, noDirtyLog: bool): bool {
-  if (prefetchInvalidGpte(vcpu, sptep, gpte)) return false;
-  const gfn = <u32>gpteToFrame(pagingRootLevel(vcpu), 1, gpte, true);
-  const access = syncedAccess(sp, gpte);
-  const slot = gfnToMemslot(gfn);
-  if (slot == 0) return false;
-  if (
-    noDirtyLog &&
-    (access & ACC_WRITE_MASK) != 0 &&
-    (load<u32>(slot, SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) != 0
-  ) {
-    return false;
-  }
-  if (slotReadonly(slot)) return false;
-  const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
-  trace(EVENT_HVA_TO_PFN, hvn);
-  const hpte = hpteGet(load<u32>(slot, SLOT_MM), hvn);
-  const pfn = hpte >> HPTE_PFN_SHIFT;
-  // get_user_page_fast_only() with FOLL_WRITE.
-  if ((hpte & (HPTE_PRESENT | HPTE_WRITE | HPTE_SWAP)) != (HPTE_PRESENT | HPTE_WRITE)) {
-    trace(EVENT_HVA_TO_PFN_RET, hvn, pfn, KVM_PFN_ERR_FAULT);
-    return false;
-  }
-  trace(EVENT_HVA_TO_PFN_RET, hvn, pfn, 0);
-  folioSetReferenced(pfn);
-  setSpte(slot, sptep, access, gfn, pfn, true, false, true);
-  folioMarkAccessed(pfn);
-  return true;
-}
-
-/** pte_prefetch: the group of eight around the entry that was mapped. */
-export function ptePrefetch(vcpu: usize, sptep: Sptep): void {
-  if (!hasFeature(KVM_FEATURE_PREFETCH)) return;
-  if (load<u32>(KVM, KVM_INVALIDATE_IN_PROGRESS) != 0) return;
-  const sp = sptepToSp(sptep);
-  if (spLevel(sp) > 1) return;
-  if (spDirect(sp)) {
-    directPtePrefetch(sp, sptep);
-    return;
-  }
-  const first = spteIndex(sptep) & ~(PTE_PREFETCH_NUM - 1);
-  const gptes = guestPagePtr(load<u32>(sp, SP_GFN));
-  if (gptes == 0) return;
-  for (let i = first; i < first + PTE_PREFETCH_NUM; i++) {
-    const at = spTable(sp) + ((<usize>i) << 3);
-    if (at == sptep || isShadowPresentPte(load<u64>(at))) continue;
-    if (!prefetchGpte(vcpu, sp, at, load<u64>(gptes + ((<usize>i) << 3)), true)) break;
-  }
-}
-
-/** invlpg's and a guest fault's second look at one entry. */
-export function prefetchOne(vcpu: usize, sptep: Sptep): void {
-  const sp = sptepToSp(sptep);
-  const gptes = guestTablePtr(load<u32>(sp, SP_GFN));
-  if (gptes == 0) return;
-  prefetchGpte(vcpu, sp, sptep, load<u64>(gptes + ((<usize>spteIndex(sptep)) << 3)), false);
-}
-
 /**
  * mmu_unshadow: what a user process writes is no page table any more. A table of the very walk is one: its
  * shadow would be made anew at once, so that write is emulated.
@@ -608,15 +309,4 @@ export function guestTableWrite(gfn: Gfn): u32 {
   const unsync = load<u64>(STATS + ((<usize>SHADOW_PAGES_UNSYNC) << 3));
   if (tryToUnsyncPages(slot, gfn, true, false)) return 1;
   return load<u64>(STATS + ((<usize>SHADOW_PAGES_UNSYNC) << 3)) != unsync ? 2 : 0;
-}
-
-/** mmu_pte_write_new_pte: after an emulated write, leaf tables map the new entry ahead of its use. */
-export function updatePte(vcpu: usize, gfn: Gfn, index: u32): void {
-  if (!hasFeature(KVM_FEATURE_UPDATE_PTE)) return;
-  let sp = nextValidSp(hashFirst(gfn), gfn);
-  while (sp != 0) {
-    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
-    if (!spDirect(sp) && spLevel(sp) == 1) prefetchOne(vcpu, spTable(sp) + ((<usize>index) << 3));
-    sp = nextValidSp(next, gfn);
-  }
 }

@@ -2,7 +2,7 @@
 
 import { SP_UNSYNC, SP_UNSYNC_CHILDREN, SP_WRITE_FLOODING, VCPU_FAULT_GVA } from '../abi';
 import { Sptep } from '../types';
-import { prefetchOne } from './fault';
+import { prefetchOne } from './prefetch';
 import { flushRemoteTlbs } from './flush';
 import { spLevel, spTable, sptepToSp } from './shadow_page';
 import { isLastSpte, isShadowPresentPte } from './spte';

@@ -30,7 +30,7 @@ import { SPTES_INSTALLED } from '../counters';
 import { getPage } from '../mm/frame';
 import { bump } from '../stats';
 import { Pfn } from '../types';
-import { ptePrefetch } from './fault';
+import { ptePrefetch } from './prefetch';
 import { hasFeature, KVM } from './kvm';
 import { firstSpte } from './make_spte';
 import { gfnMapped, gfnToRmap, markPageDirty } from './memslot';
