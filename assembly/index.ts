@@ -83,31 +83,30 @@ export {
 export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapRemove } from './mm/rmap';
 export {
   holdIsolated,
+  lruIsolate,
+  lruIsolateTail,
+  lruPutbackBatched,
+  lruPutback,
+  lruVerdict,
+} from './mm/isolate';
+export {
   lruAdd,
-  lruAddDrain,
   lruAddTail,
-  lruBatchSize,
-  lruCacheAdd,
   lruDel,
   lruHead,
   lruHeads,
-  lruIsolate,
-  lruIsolateTail,
   lruListOf,
   lruMove,
-  lruPutbackBatched,
   lruNewer,
-  lruPutback,
-  lruSetBatch,
   lruSetFlags,
   lruSetMap,
   lruSize,
   lruTail,
   lruTarget,
-  lruVerdict,
   markPageAccessed,
   pageFlags,
 } from './mm/lru';
+export { lruAddDrain, lruBatchSize, lruCacheAdd, lruSetBatch } from './mm/lru_add';
 export { vcpuInit, vcpuPtr } from './vcpu';
 export { tlbInit } from './tlb/block';
 export { tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbFlushSpace } from './tlb/flush';
@@ -142,25 +141,19 @@ export {
 } from './verify';
 export { guestWalk, guestWalkLost, loadPdptrs } from './mmu/guest_walk';
 export { accessRow, accessRowOutcome, accessRowPfn, accessRowsWalk } from './conform/access';
+export { ptepClear, wpCopyBegin, wpCopyInstall, wpReuse } from './mm/cow';
+export { followPage } from './mm/follow';
 export {
   doAnonymousPage,
   faultClassify,
   faultPresent,
-  followPage,
   mapZeroPage,
   mmOut,
-  ptepClear,
-  readFailed,
   setPageDirty,
-  swapinAbort,
-  swapinBegin,
-  swapinMap,
   tryToFreeSwap,
   tryToFreeSwapUnmapped,
-  wpCopyBegin,
-  wpCopyInstall,
-  wpReuse,
 } from './mm/memory';
+export { readFailed, swapinAbort, swapinBegin, swapinMap } from './mm/swapin';
 export {
   swapAlloc,
   swapCacheDel,

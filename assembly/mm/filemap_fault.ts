@@ -18,7 +18,7 @@ import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import { fileRead, filemapAddAt, filemapGetAt } from './filemap';
 import { getPage, putPage } from './frame';
-import { lruCacheAdd } from './lru';
+import { lruCacheAdd } from './lru_add';
 import { allocFor } from './memory';
 import { hpteGet, hpteSetAt, leafPmdp } from './pte';
 import { rmapAdd } from './rmap';

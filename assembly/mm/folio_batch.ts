@@ -25,7 +25,8 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { framePtr, putPage } from './frame';
 import { memcgUpdated } from './memcg';
-import { lruBatchSize, lruAdd, lruDel, lruListOf, lruSetFlags, lruTarget } from './lru';
+import { lruAdd, lruDel, lruListOf, lruSetFlags, lruTarget } from './lru';
+import { lruBatchSize } from './lru_add';
 import { lruGenEnabled } from './lru_gen';
 
 /** Batches, in the order in which lru_add_drain() empties them. */

@@ -27,20 +27,18 @@ import { Hpte, Hvn, Pfn } from '../types';
 import { filemapGetAt } from './filemap';
 import { filemapMapAt, filemapReadAt } from './filemap_fault';
 import { framesCharged, tableCharge } from './frame';
+import { wpReuse, wpSurelyReuses } from './cow';
+import { followAt } from './follow';
 import {
   doAnonymousPageAt,
   faultBegin,
   faultClassify,
   faultPresent,
-  followAt,
   mapZeroPage,
   outRead,
   outWord,
-  swapinBegin,
-  swapinMapAt,
-  wpReuse,
-  wpSurelyReuses,
 } from './memory';
+import { swapinBegin, swapinMapAt } from './swapin';
 import { hpteGet, leafPmdp, ptepAt } from './pte';
 import { swapCacheLookup } from './swap';
 

@@ -43,7 +43,9 @@ import {
   hugeFrameAlloc,
   putPage,
 } from './frame';
-import { lruAddNewer, lruCacheAdd, lruListOf, lruPutbackBatched, lruShrinkToHead } from './lru';
+import { lruPutbackBatched } from './isolate';
+import { lruAddNewer, lruListOf, lruShrinkToHead } from './lru';
+import { lruCacheAdd } from './lru_add';
 import { tryToFreeSwapUnmapped } from './memory';
 import { hpmdGet, hpmdp, hpmdSet, hpmdSplit, hptep, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';

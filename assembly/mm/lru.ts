@@ -7,15 +7,13 @@
 //         └──────────┴──────────┴───────┴───────┘
 
 import {
-  EVENT_LRU_INSERT,
   FRAME_FLAGS,
   FRAME_LRU_NEXT,
   FRAME_LRU_PREV,
-  FRAME_REFCOUNT,
   LRU_ACTIVE_ANON,
   LRU_ACTIVE_FILE,
-  LRU_HEAD_PAGES,
   LRU_GEN_FIRST,
+  LRU_HEAD_PAGES,
   LRU_HEAD_SIZE,
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
@@ -24,34 +22,22 @@ import {
   LRU_UNEVICTABLE,
   PG_ACTIVE,
   PG_HUGE,
-  PG_ISOLATED,
   PG_LIST_MASK,
   PG_LIST_SHIFT,
   PG_LRU,
-  PG_LRU_PENDING,
   PG_REFERENCED,
   PG_SWAPBACKED,
   PG_UNEVICTABLE,
-  VERDICT_ACTIVATE,
-  VERDICT_DEACTIVATE,
   VERDICT_ROTATE,
 } from '../abi';
-import {
-  LRU_MOVES,
-  PAGES_ACTIVATED,
-  PAGES_DEACTIVATED,
-  PAGES_ROTATED,
-  PAGES_SCANNED,
-} from '../counters';
-import { trace } from '../events';
+import { LRU_MOVES, PAGES_ROTATED, PAGES_SCANNED } from '../counters';
 import { bump } from '../stats';
 import { Pfn } from '../types';
-import { folioBatchDrain, mlockNewPage } from './folio_batch';
-import { folioOf, folioPages, framePtr, putPage } from './frame';
+import { folioOf, folioPages, framePtr } from './frame';
+import { lruIsolate, lruVerdict } from './isolate';
 import { genAdd, genDel, lruGenEnabled } from './lru_gen';
 import { folioMarkAccessed } from './mark_accessed';
 import { memcgEnabled, memcgUpdated } from './memcg';
-import { workingsetAge } from './workingset';
 
 const HEADS: usize = memory.data(512, 16);
 const HEAD_FIRST: usize = 0;
@@ -263,13 +249,7 @@ let activeAnon: u32 = LRU_ACTIVE_ANON;
 let inactiveFile: u32 = LRU_INACTIVE_FILE;
 let activeFile: u32 = LRU_ACTIVE_FILE;
 /** New anonymous pages start on the active list (before Linux 5.9). */
-let anonStartsActive: u32 = 0;
-/** Pages that wait in the per-CPU batch before they reach a list (0: none wait). */
-let batchSize: u32 = 0;
-let batchFill: u32 = 0;
-const BATCH: usize = memory.data(128, 4);
-const BATCH_MAX: u32 = 31;
-
+export let anonStartsActive: u32 = 0;
 /** Says which list stands for which kind of page, and whether new anonymous pages are active. */
 export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u32): void {
   inactiveAnon = ia;
@@ -279,13 +259,6 @@ export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u3
   anonStartsActive = startActive;
 }
 
-/** Sets the size of the per-CPU batch of new pages (15 in Linux 6.1; 0 here: none). */
-export function lruSetBatch(pages: u32): void {
-  lruAddDrain();
-  assert(pages <= BATCH_MAX, 'a batch has at most 31 pages');
-  batchSize = pages;
-}
-
 /** The list on which a page with these flags belongs. */
 export function lruTarget(flags: u32): u32 {
   if (flags & PG_UNEVICTABLE) return LRU_UNEVICTABLE;
@@ -293,144 +266,6 @@ export function lruTarget(flags: u32): u32 {
   // A lazily freeable anonymous page is kept with the file pages.
   if (flags & PG_SWAPBACKED) return active ? activeAnon : inactiveAnon;
   return active ? activeFile : inactiveFile;
-}
-
-/** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
-export function lruCacheAdd(pfn: Pfn): void {
-  lruInFault(pfn);
-  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0 && batchSize != 0)
-    mlockNewPage(pfn);
-  else folioAddLru(pfn);
-}
-
-/** A page that a fault brings starts in the youngest generation (lru_gen_in_fault). */
-export function lruInFault(pfn: Pfn): void {
-  if (!lruGenEnabled()) return;
-  const page = framePtr(pfn);
-  const flags = load<u32>(page, FRAME_FLAGS);
-  if ((flags & PG_UNEVICTABLE) == 0) store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
-}
-
-/** The same for a page that is not new, and no locked area's (folio_add_lru). */
-export function folioAddLru(pfn: Pfn): void {
-  const page = framePtr(pfn);
-  let flags = load<u32>(page, FRAME_FLAGS);
-  if (flags & PG_SWAPBACKED && anonStartsActive) {
-    flags |= PG_ACTIVE;
-    store<u32>(page, flags, FRAME_FLAGS);
-  }
-  if (batchSize == 0) {
-    lruAdd(pfn, lruTarget(flags));
-    return;
-  }
-  store<u32>(page, flags | PG_LRU_PENDING, FRAME_FLAGS);
-  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
-  store<u32>(BATCH + ((<usize>batchFill) << 2), pfn);
-  batchFill++;
-  if (batchFill == batchSize || flags & PG_HUGE) drainNew();
-}
-
-/** Pages that a per-CPU batch holds; 0: there are none. */
-export function lruBatchSize(): u32 {
-  return batchSize;
-}
-
-/** Empties all batches of the CPU (lru_add_drain); returns how many new pages waited. */
-export function lruAddDrain(): u32 {
-  const n = drainNew();
-  folioBatchDrain();
-  return n;
-}
-
-/** Empties the batch of new pages onto the lists. */
-function drainNew(): u32 {
-  const n = batchFill;
-  batchFill = 0;
-  for (let i: u32 = 0; i < n; i++) {
-    const pfn = load<u32>(BATCH + ((<usize>i) << 2));
-    const page = framePtr(pfn);
-    let flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
-    if (flags & PG_UNEVICTABLE) flags &= ~PG_ACTIVE;
-    store<u32>(page, flags, FRAME_FLAGS);
-    lruAdd(pfn, lruTarget(flags));
-    trace(EVENT_LRU_INSERT, pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
-    // The last reference may be the batch's: the page was unmapped meanwhile.
-    putPage(pfn);
-  }
-  return n;
-}
-
-/** Puts a page that reclaim isolated back where its flags say, and drops reclaim's reference. */
-export function lruPutback(pfn: Pfn): void {
-  const page = framePtr(pfn);
-  const flags = load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED;
-  store<u32>(page, flags, FRAME_FLAGS);
-  if (load<u32>(page, FRAME_REFCOUNT) != 1) lruAdd(pfn, lruTarget(flags));
-  putPage(pfn);
-  bump(LRU_MOVES);
-}
-
-/** folio_putback_lru: the same by way of the batch of new pages, even if nobody else has the page any more. */
-export function lruPutbackBatched(pfn: Pfn): void {
-  const page = framePtr(pfn);
-  store<u32>(page, load<u32>(page, FRAME_FLAGS) & ~PG_ISOLATED, FRAME_FLAGS);
-  folioAddLru(pfn);
-  putPage(pfn);
-}
-
-/** Pages that lruIsolateBatch() took. */
-const ISOLATED: usize = memory.data(128, 4);
-const ISOLATED_MAX: u32 = 32;
-
-/** Where lruIsolateBatch() leaves its pages. */
-export function lruIsolated(): usize {
-  return ISOLATED;
-}
-
-/**
- * Takes up to `n` (at most 32) of the oldest pages off a list for reclaim, each with a reference
- * (isolate_lru_folios); returns how many. They are counted as scanned.
- */
-export function lruIsolateBatch(list: u32, n: u32): u32 {
-  assert(n <= ISOLATED_MAX, 'a batch has at most SWAP_CLUSTER_MAX pages');
-  let taken: u32 = 0;
-  for (; taken < n; taken++) {
-    const pfn = load<u32>(headOf(list), HEAD_LAST);
-    if (pfn == 0) break;
-    lruUnlink(pfn);
-    hold(pfn);
-    store<u32>(ISOLATED + ((<usize>taken) << 2), pfn);
-  }
-  memcgUpdated(taken);
-  memcgUpdated(taken);
-  return taken;
-}
-
-/** Takes the oldest page off a list for reclaim, with a reference; 0 when the list is empty. */
-export function lruIsolateTail(list: u32): Pfn {
-  const pfn = load<u32>(headOf(list), HEAD_LAST);
-  if (pfn != 0) lruIsolate(pfn);
-  return pfn;
-}
-
-/** Takes a page off its list for reclaim, with a reference. */
-export function lruIsolate(pfn: Pfn): void {
-  lruDel(pfn);
-  hold(pfn);
-}
-
-function hold(pfn: Pfn): void {
-  const page = framePtr(pfn);
-  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ISOLATED, FRAME_FLAGS);
-  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
-  bump(PAGES_SCANNED);
-}
-
-/** Takes a page that is on no list for reclaim, with a reference. */
-export function holdIsolated(pfn: Pfn): void {
-  const page = framePtr(pfn);
-  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ISOLATED, FRAME_FLAGS);
-  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) + 1, FRAME_REFCOUNT);
 }
 
 /** Changes flags of a page and moves it to the list that they call for, if that is another one. */
@@ -459,25 +294,6 @@ export function markPageAccessed(pfn: Pfn): u32 {
   const was = load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE;
   folioMarkAccessed(pfn);
   return was == 0 && (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_ACTIVE) != 0 ? 1 : 0;
-}
-
-/** Puts an isolated page back as VERDICT_* says, and drops reclaim's reference. */
-export function lruVerdict(pfn: Pfn, verdict: u32): void {
-  const page = framePtr(pfn);
-  let flags = load<u32>(page, FRAME_FLAGS);
-  if (verdict == VERDICT_ACTIVATE) {
-    flags |= PG_ACTIVE;
-    bump(PAGES_ACTIVATED);
-  } else if (verdict == VERDICT_DEACTIVATE) {
-    flags &= ~PG_ACTIVE;
-    bump(PAGES_DEACTIVATED);
-  } else if (verdict == VERDICT_ROTATE) {
-    bump(PAGES_ROTATED);
-  }
-  store<u32>(page, flags, FRAME_FLAGS);
-  lruPutback(pfn);
-  // move_folios_to_lru() ages what is not resident with each page that is active.
-  if (flags & PG_ACTIVE && memcgEnabled()) workingsetAge(1);
 }
 
 /** Clears PG_REFERENCED; 1 when it was set (TestClearPageReferenced). */

@@ -20,7 +20,8 @@ import { FILE_WRITEBACKS, SWAP_OUTS } from '../counters';
 import { trace } from '../events';
 import { counterOf } from '../stats';
 import { Pfn } from '../types';
-import { lruAddDrain, lruIsolateBatch, lruIsolated, lruVerdict } from './lru';
+import { lruIsolateBatch, lruIsolated, lruVerdict } from './isolate';
+import { lruAddDrain } from './lru_add';
 import { lruNoteCost, memcgGather, memcgUpdated } from './memcg';
 import {
   balanceRest,

@@ -32,7 +32,7 @@ import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import { filemapAdd, filemapDel, filemapGet, pageFile } from './filemap';
 import { framePtr, getPage, putPage } from './frame';
-import { lruAddDrain, lruCacheAdd } from './lru';
+import { lruAddDrain, lruCacheAdd } from './lru_add';
 import { allocFor, setPageDirty } from './memory';
 import { hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { rmapAdd } from './rmap';

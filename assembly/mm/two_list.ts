@@ -13,7 +13,8 @@ import {
   VERDICT_ROTATE,
 } from '../abi';
 import { Pfn } from '../types';
-import { lruSetFlags, lruVerdict, testClearReferenced } from './lru';
+import { lruVerdict } from './isolate';
+import { lruSetFlags, testClearReferenced } from './lru';
 import {
   lruvecActive,
   lruvecBegin,

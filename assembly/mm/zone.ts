@@ -5,7 +5,8 @@
 
 import { LRU_ACTIVE_ANON, LRU_INACTIVE_ANON } from '../abi';
 import { Pfn } from '../types';
-import { lruIsolateTail, lruSize } from './lru';
+import { lruIsolateTail } from './isolate';
+import { lruSize } from './lru';
 
 const DEF_PRIORITY: u32 = 12;
 

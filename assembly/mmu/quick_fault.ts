@@ -42,7 +42,7 @@ import {
 import { GUEST_WALKS, SHADOW_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
 import { framePtr, putPage } from '../mm/frame';
-import { followAt } from '../mm/memory';
+import { followAt } from '../mm/follow';
 import { hpteGet, leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
 import { bump } from '../stats';
 import { straightGup } from '../straight/gup';

@@ -14,7 +14,8 @@ import {
 } from '../abi';
 import { lookAtOldest } from '../ahead';
 import { framePtr } from '../mm/frame';
-import { lruIsolate, lruRotate, lruRotateOldest, lruSize, lruTail, lruVerdict } from '../mm/lru';
+import { lruIsolate, lruVerdict } from '../mm/isolate';
+import { lruRotate, lruRotateOldest, lruSize, lruTail } from '../mm/lru';
 import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } from '../mm/two_list';
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
