@@ -204,3 +204,23 @@ test.each(['v3', 'clear_young'] as const)('two sptes a page, %s', (protocol) => 
   expect(host.sptes_installed).toBeGreaterThan(host.major_faults);
   expect(runAliased(protocol, true)).toEqual(host);
 });
+
+test('what the core reads from a file is what was written', () => {
+  const vm = createVm({
+    memoryPages: 120,
+    guestPages: PAGES + 8,
+    backing: 'file',
+    policy: makePolicy('clock'),
+    guestTables: 'resident',
+    verify: true,
+  });
+  const records = vm.core.x.arenaAlloc(REFERENCES * 8) >>> 0;
+  let at = records;
+  for (const [page, kind] of references()) {
+    vm.core.mem.store32(at, (page << 12) | (kind & 1));
+    at += 8;
+  }
+  vm.runRecords(records, REFERENCES);
+  expect(vm.stats.read().file_writebacks).toBeGreaterThan(PAGES);
+  expect(vm.verified?.reads).toBeGreaterThan(REFERENCES / 2);
+});
