@@ -193,8 +193,6 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
   const walks = l2 == L2_NONE && (flags & ACCESS_KIND_MASK) != ACCESS_CONTROL;
   const exit = walks ? walkMissed(vcpu, want, flags) : slowAccess(vcpu, tlb, record, l2);
   if (exit == EXIT_DONE) return ACCESS_MADE;
-  store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
-  store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
   return faultAndFill(vcpu, at, record, exit);
 }
 
@@ -202,8 +200,10 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
  * A vmexit; when it is a fault that can be served here, the walk and the fill that follow. No TLB holds
  * the page by then: the lookup found none, or removed one that denied the access.
  */
-function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
+export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
   const flags = <u32>(record & FLAGS_MASK);
+  store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
+  store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
   while (true) {
     // What the guest kernel does on a control record counts its own exits; its own #PF is none.
     if (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT) bump(VMEXITS);

@@ -9,14 +9,11 @@ import {
   ACCESS_KIND_MASK,
   ACCESS_WRITE,
   CONTENT_PAGE,
-  EXIT_CONTROL,
   EXIT_DONE,
-  EXIT_GUEST_FAULT,
   EXIT_VERIFY,
   FRAME_CONTENT,
   PAGE_SHIFT,
   VCPU_EXIT_REASON,
-  VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
   VCPU_RECORD,
   VERIFY_CHECKS,
@@ -28,13 +25,19 @@ import {
   VERIFY_WRITES,
   ZERO_PFN,
 } from './abi';
-import { VMEXITS } from './counters';
 import { arenaAlloc } from './layout';
 import { guestMapGet } from './guest_map';
 import { lockstepTouch } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
-import { account, beginBatch, kindOf, slowAccess } from './access_path';
-import { bump } from './stats';
+import {
+  ACCESS_SERVED,
+  account,
+  accessExit,
+  beginBatch,
+  faultAndFill,
+  kindOf,
+  slowAccess,
+} from './access_path';
 import { FRAME_BITS, TLB_PAGE_MASK } from './tlb/block';
 import { L2_UNSURE } from './tlb/lookup';
 import { tlbEnter } from './tlb/rights';
@@ -44,7 +47,6 @@ import { Gfn, Pfn } from './types';
 /** What a page must hold may also be zero: MADV_FREE was called and it was not written since. */
 const LAZY_FREE: u32 = 0x80000000;
 const STAMP_MASK: u32 = 0x7fffffff;
-const FLAGS_MASK: u64 = 15;
 
 const STATE: usize = memory.data(32, 8);
 if (VERIFY_STATE_SIZE > 32) ERROR('verify: the state block has 32 bytes');
@@ -123,19 +125,21 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
     const record = load<u64>(at);
     store<u32>(vcpu, <u32>at, VCPU_RECORD);
     exit = slowAccess(vcpu, tlb, record, L2_UNSURE);
-    if (exit == EXIT_DONE) {
-      const vpn = record >> (<u64>PAGE_SHIFT);
-      const gfn = guestMapGet(space, (<u32>(vpn >> 32)) & 15, <u32>vpn);
-      const write = ((<u32>record) & ACCESS_KIND_MASK) == ACCESS_WRITE;
-      const pfn = <u32>(tlbValue & FRAME_BITS);
-      lockstepTouch(gfn, write ? 1 : 0);
-      // The access that shows the violation counts as executed.
-      if ((write ? verifyWrite(gfn, pfn) : verifyRead(gfn, pfn)) == 0) exit = EXIT_VERIFY;
-    }
     if (exit != EXIT_DONE) {
+      if (faultAndFill(vcpu, at, record, exit) != ACCESS_SERVED) {
+        exit = accessExit;
+        break;
+      }
+      exit = EXIT_DONE;
+    }
+    const vpn = record >> (<u64>PAGE_SHIFT);
+    const gfn = guestMapGet(space, (<u32>(vpn >> 32)) & 15, <u32>vpn);
+    const write = ((<u32>record) & ACCESS_KIND_MASK) == ACCESS_WRITE;
+    const pfn = <u32>(tlbValue & FRAME_BITS);
+    lockstepTouch(gfn, write ? 1 : 0);
+    if ((write ? verifyWrite(gfn, pfn) : verifyRead(gfn, pfn)) == 0) {
       store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
-      store<u32>(vcpu, <u32>(record & FLAGS_MASK), VCPU_FAULT_FLAGS);
-      if (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT) bump(VMEXITS);
+      exit = EXIT_VERIFY;
       break;
     }
     kinds += kindOf(record);
