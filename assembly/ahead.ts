@@ -39,7 +39,7 @@ import { PAGES_SCANNED } from './counters';
 import { framePtr } from './mm/frame';
 import { lruTail } from './mm/lru';
 import { ptepNear } from './mm/pte';
-import { slotNear } from './mm/swap';
+import { slotPtr } from './mm/swap';
 import { KVM } from './mmu/kvm';
 import { gfnToMemslot, onlySlotOfHvn } from './mmu/memslot';
 import { spteIndex, sptepToSp } from './mmu/shadow_page';
@@ -164,7 +164,7 @@ function seeHosts(): void {
 function seeSwap(): void {
   for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
     const pte = load<u32>(<usize>load<u32>(leaf));
-    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP) push(slotNear(pte >> HPTE_PFN_SHIFT));
+    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP) push(slotPtr(pte >> HPTE_PFN_SHIFT));
   }
 }
 

@@ -70,12 +70,8 @@ export function swapUsed(): u32 {
   return used;
 }
 
-/** Address of what is known of a slot, for who only wants it in the cache. */
-export function slotNear(slot: u32): usize {
-  return slotPtr(slot);
-}
-
-function slotPtr(slot: u32): usize {
+/** Address of the record of a slot. */
+export function slotPtr(slot: u32): usize {
   assert(slot < slotTop, 'a slot was allocated');
   return slots + <usize>slot * SLOT_BYTES;
 }
