@@ -9,7 +9,6 @@ import {
   FAULT_CHECK_NONE,
   FOLL_WRITE,
   FOLLOW_NONE,
-  FRAME_REFCOUNT,
   HPTE_PRESENT,
   HPTE_WRITE,
   KVM_FEATURE_GUP_WRITE,
@@ -41,7 +40,6 @@ import {
 } from '../abi';
 import { GUEST_WALKS, SHADOW_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
-import { framePtr, putPage } from '../mm/frame';
 import { followAt } from '../mm/follow';
 import { hpteGet, leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
 import { bump } from '../stats';
@@ -150,18 +148,6 @@ function translate(vcpu: usize): bool {
   return early == RET_PF_CONTINUE;
 }
 
-/** Drops the lookup's reference on a page that has others. */
-function release(pfn: Pfn): void {
-  if (marksAccessed != 0) {
-    releasePfn(pfn, marksAccessed);
-    return;
-  }
-  const page = framePtr(pfn);
-  const refs = load<u32>(page, FRAME_REFCOUNT);
-  if (refs > 1) store<u32>(page, refs - 1, FRAME_REFCOUNT);
-  else putPage(pfn);
-}
-
 /** faultInstall() below tables that are all there; RET_PF_CONTINUE: it is to be called. */
 function installSettled(vcpu: usize, pfn: Pfn, writable: u32, seq: u32, hvn: Hvn): u32 {
   if (tableTaken || load<u32>(vcpu, VCPU_TDP) != 0) return RET_PF_CONTINUE;
@@ -169,7 +155,7 @@ function installSettled(vcpu: usize, pfn: Pfn, writable: u32, seq: u32, hvn: Hvn
   if (spObsolete(tableToSp(<usize>load<u32>(vcpu, VCPU_ROOT)))) return RET_PF_CONTINUE;
   const slot = gfnToMemslot(load<u32>(vcpu, VCPU_WALK_GFN));
   const result = shadowMapSettled(vcpu, slot, pfn, writable);
-  if (result != RET_PF_CONTINUE) release(pfn);
+  if (result != RET_PF_CONTINUE) releasePfn(pfn, marksAccessed);
   return result;
 }
 

@@ -80,7 +80,7 @@ function accountShadowed(gfn: Gfn, level: u32): void {
 }
 
 /** kvm_mmu_get_shadow_page: the table for (gfn, role), made if there is none. */
-export function getShadowPage(vcpu: usize, gfn: Gfn, role: u32): usize {
+function getShadowPage(vcpu: usize, gfn: Gfn, role: u32): usize {
   let sp = nextValidSp(hashFirst(gfn), gfn);
   while (sp != 0) {
     const next = <usize>load<u32>(sp, SP_HASH_NEXT);

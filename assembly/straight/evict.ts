@@ -5,32 +5,23 @@ import {
   CONTENT_PAGE,
   DEVICE_DISK,
   FRAME_CONTENT,
-  FRAME_FILE_SHIFT,
   FRAME_FLAGS,
   FRAME_MAPCOUNT,
+  FRAME_MAPCOUNT_MASK,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
   HPTE_DIRTY,
   KVM_FEATURE_SPTE_PINS,
-  KVM_INVALIDATE_SEQ,
   PG_ANON,
   PG_DIRTY,
   PG_SWAPCACHE,
-  STRAIGHT_BUMPS_SEQ,
   STRAIGHT_HOOKS,
   STRAIGHT_HOOKS_NONE,
   STRAIGHT_HOOKS_PAGE,
   STRAIGHT_MM,
   STRAIGHT_RECHECKS,
 } from '../abi';
-import {
-  CLEAN_DROPS,
-  EVICTIONS,
-  FILE_WRITEBACKS,
-  INVALIDATE_PAGE_CALLS,
-  INVALIDATE_RANGE_CALLS,
-  PAGES_SCANNED,
-} from '../counters';
+import { CLEAN_DROPS, EVICTIONS, FILE_WRITEBACKS, PAGES_SCANNED } from '../counters';
 import { lockstepEvicted, lockstepWords } from '../lockstep';
 import { deviceWrite } from '../mm/device';
 import { filemapDel, fileWrite } from '../mm/filemap';
@@ -38,10 +29,11 @@ import { frameRelease } from '../mm/frame';
 import { lruUnlink } from '../mm/lru';
 import { ptepClearAt } from '../mm/pte';
 import { flushOne } from '../mmu/flush';
-import { hasFeature, invalidateBegin, invalidateEnd, KVM } from '../mmu/kvm';
+import { hasFeature } from '../mmu/kvm';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
+import { callInvalidateRangeEnd, invalidatePageBegin, invalidateStartBegin } from './notifier';
 import { dropSeen, seenHead, seenHvn, seenPmdp, seenPtep } from './plain';
 import { noteTableTaken } from './reclaim';
 
@@ -54,21 +46,17 @@ function zapSeen(): void {
 }
 
 /** The notifier calls around the unmapping of the page that was seen, of a file's. */
-function notifySeen(): void {
+function notifySeen(mm: u32): void {
   const hooks = load<u32>(STRAIGHT, STRAIGHT_HOOKS);
   if (hooks == STRAIGHT_HOOKS_NONE) return;
   if (hooks == STRAIGHT_HOOKS_PAGE) {
-    bump(INVALIDATE_PAGE_CALLS);
-    if (load<u32>(STRAIGHT, STRAIGHT_BUMPS_SEQ) != 0) {
-      store<u32>(KVM, load<u32>(KVM, KVM_INVALIDATE_SEQ) + 1, KVM_INVALIDATE_SEQ);
-    }
+    invalidatePageBegin();
     zapSeen();
     return;
   }
-  bump(INVALIDATE_RANGE_CALLS);
-  invalidateBegin(seenHvn, seenHvn + 1);
+  invalidateStartBegin(mm, seenHvn);
   zapSeen();
-  invalidateEnd();
+  callInvalidateRangeEnd(mm, seenHvn);
 }
 
 /** Whether a plain page, if it is old, is one for evictSeen(). */
@@ -91,7 +79,7 @@ export function evictSeen(pfn: Pfn, page: usize): void {
   if ((load<u32>(page, FRAME_CONTENT) & CONTENT_PAGE) != 0) noteTableTaken();
   bump(PAGES_SCANNED);
   lruUnlink(pfn);
-  notifySeen();
+  notifySeen(mm);
   const dirty =
     ((load<u32>(seenPtep) & HPTE_DIRTY) | (load<u32>(page, FRAME_FLAGS) & PG_DIRTY)) != 0;
   ptepClearAt(mm, seenHvn, seenPmdp, seenPtep);
@@ -103,11 +91,7 @@ export function evictSeen(pfn: Pfn, page: usize): void {
     bump(CLEAN_DROPS);
   }
   // Mapped nowhere.
-  store<u32>(
-    page,
-    (load<u32>(page, FRAME_MAPCOUNT) >> FRAME_FILE_SHIFT) << FRAME_FILE_SHIFT,
-    FRAME_MAPCOUNT,
-  );
+  store<u32>(page, load<u32>(page, FRAME_MAPCOUNT) & ~FRAME_MAPCOUNT_MASK, FRAME_MAPCOUNT);
   filemapDel(pfn, 0);
   frameRelease(pfn, page);
   bump(EVICTIONS);

@@ -27,21 +27,31 @@ export function callAge(mm: u32, hvn: Hvn): u32 {
     : ageHvaRange(mm, hvn, hvn + 1, action);
 }
 
-/** invalidate_page. */
-export function callInvalidatePage(mm: u32, hvn: Hvn): void {
-  if (!isGuestMm(mm)) return;
+/** What invalidate_page of the guest's mm begins with, before the sptes go. */
+export function invalidatePageBegin(): void {
   bump(INVALIDATE_PAGE_CALLS);
   if (load<u32>(STRAIGHT, STRAIGHT_BUMPS_SEQ) != 0) {
     store<u32>(KVM, load<u32>(KVM, KVM_INVALIDATE_SEQ) + 1, KVM_INVALIDATE_SEQ);
   }
+}
+
+/** invalidate_page. */
+export function callInvalidatePage(mm: u32, hvn: Hvn): void {
+  if (!isGuestMm(mm)) return;
+  invalidatePageBegin();
   unmapAndFlush(mm, hvn, hvn + 1);
+}
+
+/** What invalidate_range_start of one page of the guest's mm begins with. */
+export function invalidateStartBegin(mm: u32, hvn: Hvn): void {
+  bump(INVALIDATE_RANGE_CALLS);
+  invalidateRangeBegin(mm, hvn, hvn + 1);
 }
 
 /** invalidate_range_start. */
 export function callInvalidateRangeStart(mm: u32, hvn: Hvn): void {
   if (!isGuestMm(mm)) return;
-  bump(INVALIDATE_RANGE_CALLS);
-  invalidateRangeBegin(mm, hvn, hvn + 1);
+  invalidateStartBegin(mm, hvn);
   unmapAndFlush(mm, hvn, hvn + 1);
 }
 
