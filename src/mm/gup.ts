@@ -3,7 +3,8 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { EFAULT, EINTR, ENOMEM, handleMmFault, mapArgs } from './fault.ts';
+import { EFAULT, EINTR, ENOMEM } from './fault-frame.ts';
+import { handleMmFault, mapArgs } from './fault.ts';
 import type { Mm } from './mm.ts';
 import { VM_SHARED } from './vma.ts';
 
