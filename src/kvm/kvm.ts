@@ -190,7 +190,7 @@ export class Kvm {
 
   /** Everything of the VM that a snapshot must hold besides linear memory. */
   stateObjects(): object[] {
-    return [this, ...this.vcpus, ...this.vcpus.map((vcpu) => vcpu.roots)];
+    return [this, ...this.vcpus.flatMap((vcpu) => [vcpu, vcpu.roots, vcpu.mmio])];
   }
 
   /** Each spte holds a reference on its page. */

@@ -240,11 +240,11 @@ function nested(vcpu: Vcpu): number {
  *  holds unless the slots changed meanwhile (check_mmio_spte). */
 function rsvdMeansMmio(vcpu: Vcpu): boolean {
   const { core } = vcpu.kvm;
-  vcpu.mmioKnown = false;
+  vcpu.mmio.known = false;
   if ((core.mem.load32(vcpu.ptr + VCPU_FAULT_CODE) & PFERR_RSVD_MASK) === 0) return false;
   if (vcpu.kvm.tdp) nested(vcpu);
-  vcpu.mmioKnown = vcpu.mmioStillThere();
-  return vcpu.mmioKnown;
+  vcpu.mmio.known = vcpu.mmio.stillThere();
+  return vcpu.mmio.known;
 }
 
 /**
@@ -272,7 +272,7 @@ function translate(vcpu: Vcpu): number {
     early = mem.load32(vcpu.ptr + VCPU_FAULT_TRANSLATED);
   } else early = x.faultTranslate(vcpu.ptr);
   if (early !== FAULT_NO_SLOT) return early;
-  vcpu.cacheMmio(mem.load32(vcpu.ptr + VCPU_WALK_GFN));
+  vcpu.mmio.note(mem.load32(vcpu.ptr + VCPU_WALK_GFN));
   if (tdp) x.tdpMapMmio(vcpu.ptr, mem.load32(vcpu.ptr + VCPU_WALK_GFN), memslotGeneration);
   else x.shadowMapMmio(vcpu.ptr, memslotGeneration);
   return FAULT_MMIO;

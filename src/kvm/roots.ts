@@ -75,7 +75,7 @@ export class Roots {
     const { current } = this;
     if (current.cr3 !== cr3 || current.pcid !== pcid) {
       this.#emit(EVENT_NEW_CR3, cr3);
-      this.#kvm.vcpuAt(this.#vcpu).clearMmio();
+      this.#kvm.vcpuAt(this.#vcpu).mmio.forget();
       this.#rotate(cr3, pcid, core.x.rootRole(this.#vcpu) >>> 0);
       if (this.current.sp !== 0) {
         this.request(REQ_LOAD_MMU_PGD);
@@ -225,7 +225,7 @@ export class Roots {
     const { core } = this.#kvm;
     if (core.tracing) core.emit(EVENT_SYNC_ROOTS, 0, 0, 0, 0);
     if (this.current.sp === 0 || this.#kvm.tdp) return;
-    this.#kvm.vcpuAt(this.#vcpu).clearMmio();
+    this.#kvm.vcpuAt(this.#vcpu).mmio.forget();
     core.x.syncRoot(this.#vcpu, this.current.sp);
   }
 

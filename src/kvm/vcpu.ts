@@ -2,12 +2,6 @@
 // instructions that it needs (cf. struct kvm_vcpu, vcpu_enter_guest, handle_exception_nmi).
 
 import {
-  ACC_USER_MASK,
-  CR0_WP,
-  CR4_SMAP,
-  ACC_WRITE_MASK,
-  EVENT_CHECK_MMIO_SPTE,
-  EVENT_HANDLE_MMIO_PAGE_FAULT,
   EVENT_FLUSH_TLB_GVA,
   EVENT_GUEST_WALK,
   EVENT_INJECT,
@@ -27,7 +21,6 @@ import {
   PFERR_RSVD_MASK,
   RET_PF_CONTINUE,
   RET_PF_EMULATE,
-  RFLAGS_AC,
   VCPU_CR0,
   VCPU_CR2,
   VCPU_CR3,
@@ -37,12 +30,10 @@ import {
   VCPU_FAULT_RESULT,
   VCPU_FAULT_WALKED,
   VCPU_PKRU,
-  VCPU_CR4,
   VCPU_RFLAGS,
   VCPU_ROOT,
   VCPU_WALK_ERROR,
   VCPU_WALK_GFN,
-  VCPU_WALK_PTE_ACCESS,
   VMEXIT_NPF,
   VMEXIT_PF_EXCP,
   EXIT_NPF,
@@ -53,6 +44,7 @@ import type { CounterName } from '../stats/counters.ts';
 import { COUNTER_SLOTS } from '../stats/stats.ts';
 import type { MutableVmExit, VmExit, VmExitKind } from './exit.ts';
 import type { Kvm } from './kvm.ts';
+import { MmioCache } from './mmio-cache.ts';
 import {
   FAULT_INJECT,
   FAULT_MMIO,
@@ -68,15 +60,6 @@ import { Roots } from './roots.ts';
  * of a single access (its guest tables and its data) at once: it is out of memory.
  */
 const RETRY_LIMIT = 64;
-
-/** An MMIO spte (make_mmio_spte): bit 51, the gfn in bits 50:12, the generation from bit 3 on. */
-const SPTE_MMIO_HIGH = 1 << 19;
-const MMIO_GFN_HIGH = 0xfff;
-const MMIO_GENERATION_SHIFT = 3;
-const MMIO_GENERATION_MASK = 0xff;
-
-/** vcpu->arch.mmio_* of no access. */
-const NO_MMIO = { gva: -1, gfn: 0, access: 0, generation: -1 } as const;
 
 /** Registers that the guest can change between accesses. */
 export interface VcpuRegisters {
@@ -101,16 +84,9 @@ export class Vcpu {
   ownEmulator = false;
   /** Runs batches with version stamps checked. */
   verify = false;
-  /** The last access outside all slots (struct kvm_vcpu_arch, mmio_gva and friends). */
-  mmioCache: {
-    readonly gva: number;
-    readonly gfn: number;
-    readonly access: number;
-    readonly generation: number;
-  } = NO_MMIO;
-  /** The last fault was known to be of an MMIO page before the page-fault handler proper. */
-  mmioKnown = false;
-  readonly stateFields = ['space', 'mmioCache'] as const;
+  /** The last access outside all slots. */
+  readonly mmio: MmioCache;
+  readonly stateFields = ['space'] as const;
   readonly #exit: MutableVmExit = {
     kind: 'done',
     consumed: 0,
@@ -127,6 +103,7 @@ export class Vcpu {
     this.ptr = kvm.core.x.vcpuPtr(id) >>> 0;
     this.task = new Task(id);
     this.roots = new Roots(kvm, this.ptr);
+    this.mmio = new MmioCache(this);
   }
 
   /** gfn of the current top-level guest table. */
@@ -209,13 +186,13 @@ export class Vcpu {
     const { core } = this.kvm;
     const { tdp } = this.kvm;
     const code = core.mem.load32(this.ptr + VCPU_FAULT_CODE);
-    const page = tdp ? core.mem.load32(this.ptr + VCPU_WALK_GFN) : this.#gvaPage();
+    const page = tdp ? core.mem.load32(this.ptr + VCPU_WALK_GFN) : this.faultPage;
     core.emit(EVENT_VMEXIT, tdp ? VMEXIT_NPF : VMEXIT_PF_EXCP, page, 0, code);
     core.emit(EVENT_KVM_PAGE_FAULT, page, 0, code, 0);
   }
 
   /** Page number of the faulting gva, bits 31:0. */
-  #gvaPage(): number {
+  get faultPage(): number {
     const { mem } = this.kvm.core;
     const lo = mem.load32(this.ptr + VCPU_FAULT_GVA);
     const hi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
@@ -227,53 +204,7 @@ export class Vcpu {
     const { core, tdp } = this.kvm;
     if (!core.tracing || tdp) return;
     const code = core.mem.load32(this.ptr + VCPU_FAULT_CODE) & ~PFERR_RSVD_MASK;
-    core.emit(EVENT_GUEST_WALK, this.#gvaPage(), 0, code, 0);
-  }
-
-  /** vcpu_cache_mmio_info: the access to `gfn` was found to be outside all slots. */
-  cacheMmio(gfn: number): void {
-    const { kvm } = this;
-    const gva = kvm.tdp ? -1 : this.#gvaPage();
-    const access = kvm.core.mem.load32(this.ptr + VCPU_WALK_PTE_ACCESS);
-    this.mmioCache = { gva, gfn, access, generation: kvm.memslotGeneration };
-  }
-
-  /** vcpu_clear_mmio_info(MMIO_GVA_ANY): what a gva was about may have changed. */
-  clearMmio(): void {
-    this.mmioCache = NO_MMIO;
-  }
-
-  /** mmio_info_in_cache, then check_mmio_spte: whether a fault with RSVD is still an MMIO access. */
-  mmioStillThere(): boolean {
-    const { core, tdp, memslotGeneration } = this.kvm;
-    const { gva, gfn, generation } = this.mmioCache;
-    const current = generation === memslotGeneration;
-    const hit = tdp ? gfn === core.mem.load32(this.ptr + VCPU_WALK_GFN) : gva === this.#gvaPage();
-    if (hit && current) {
-      core.mem.store32(this.ptr + VCPU_WALK_GFN, gfn);
-      return true;
-    }
-    return this.#checkMmioSpte();
-  }
-
-  /** The entry itself says which gfn it is about, with which rights, and since when (get_mmio_spte). */
-  #checkMmioSpte(): boolean {
-    const { core, tdp, memslotGeneration } = this.kvm;
-    const page = tdp ? core.mem.load32(this.ptr + VCPU_WALK_GFN) : this.#gvaPage();
-    const at = this.roots.leafAt(page);
-    if (at === 0 || (core.mem.load32(at + 4) & SPTE_MMIO_HIGH) === 0) return false;
-    const lo = core.mem.load32(at);
-    const gfn = ((lo >>> 12) | ((core.mem.load32(at + 4) & MMIO_GFN_HIGH) << 20)) >>> 0;
-    const access = lo & (ACC_WRITE_MASK | ACC_USER_MASK);
-    const made = (lo >>> MMIO_GENERATION_SHIFT) & MMIO_GENERATION_MASK;
-    const generation = memslotGeneration & MMIO_GENERATION_MASK;
-    if (core.tracing) core.emit(EVENT_CHECK_MMIO_SPTE, generation, made, gfn, access);
-    if (made !== generation) return false;
-    if (core.tracing) core.emit(EVENT_HANDLE_MMIO_PAGE_FAULT, tdp ? 0 : page, 0, gfn, access);
-    const gva = tdp ? -1 : page;
-    this.mmioCache = { gva, gfn, access, generation: memslotGeneration };
-    core.mem.store32(this.ptr + VCPU_WALK_GFN, gfn);
-    return true;
+    core.emit(EVENT_GUEST_WALK, this.faultPage, 0, code, 0);
   }
 
   /** The emulated write completes the record: its value does not matter to the MMU, but a shadowed
@@ -329,14 +260,14 @@ export class Vcpu {
   /** kvm_mmu_invalidate_gva's flush: drops the TLB's translations of the gva in VCPU_FAULT_GVA, in a
    *  space and global ones. */
   flushGva(space: number): void {
-    if (this.mmioCache.gva === this.#gvaPage()) this.clearMmio();
+    if (this.mmio.last.gva === this.faultPage) this.mmio.forget();
     const { x, mem, tracing, emit } = this.kvm.core;
     if (tracing) {
-      emit(EVENT_MMU_INVALIDATE_GVA, this.#gvaPage(), 0, 0, 0);
-      emit(EVENT_FLUSH_TLB_GVA, this.#gvaPage(), 0, 0, 0);
+      emit(EVENT_MMU_INVALIDATE_GVA, this.faultPage, 0, 0, 0);
+      emit(EVENT_FLUSH_TLB_GVA, this.faultPage, 0, 0, 0);
     }
     const hi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
-    x.tlbFlushPage(this.ptr, space, this.#gvaPage(), hi >>> 12);
+    x.tlbFlushPage(this.ptr, space, this.faultPage, hi >>> 12);
   }
 
   #leave(kind: VmExitKind, consumed: number, code: number): VmExit {
@@ -373,24 +304,6 @@ export class Vcpu {
   /** Value of CR0. */
   get cr0(): number {
     return this.kvm.core.mem.load32(this.ptr + VCPU_CR0);
-  }
-
-  /** Whether the emulator knows that an access to `vpn` is outside all slots and permitted, so that it
-   *  need not walk the guest's tables (vcpu_mmio_gva_to_gpa). */
-  mmioCached(vpn: number, write: boolean, user: boolean): boolean {
-    const { gva, access, generation } = this.mmioCache;
-    if (user && (access & ACC_USER_MASK) === 0) return false;
-    if (!user && (access & ACC_USER_MASK) !== 0 && this.#smapForbids()) return false;
-    const readonly = user || (this.cr0 & CR0_WP) !== 0;
-    if (write && readonly && (access & ACC_WRITE_MASK) === 0) return false;
-    return gva === vpn && generation === this.kvm.memslotGeneration;
-  }
-
-  /** Whether the supervisor may not touch the user's pages now. */
-  #smapForbids(): boolean {
-    const { mem } = this.kvm.core;
-    const smap = (mem.load32(this.ptr + VCPU_CR4) & CR4_SMAP) !== 0;
-    return smap && (mem.load32(this.ptr + VCPU_RFLAGS) & RFLAGS_AC) === 0;
   }
 
   /** MOV to CR3 without an exit, as under TDP. */

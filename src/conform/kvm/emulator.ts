@@ -155,9 +155,8 @@ export class Emulator {
 
   /** mmio_info_in_cache: there is nothing to be gained by trying again. */
   #mmioKnown(op: Operand, gpa: number | null): boolean {
-    const { mmioCache, kvm } = this.#vcpu;
-    if (mmioCache.generation !== kvm.memslotGeneration) return false;
-    return gpa === null ? mmioCache.gva === op.vpn : mmioCache.gfn === Math.floor(gpa / 4096);
+    const { mmio } = this.#vcpu;
+    return gpa === null ? mmio.isGva(op.vpn) : mmio.isGfn(Math.floor(gpa / 4096));
   }
 
   /**
@@ -186,8 +185,8 @@ export class Emulator {
     if (gpa !== null && gpa % 4096 === offset) return this.#place(Math.floor(gpa / 4096), offset);
     const write = (flags & ACCESS_KIND_MASK) === ACCESS_WRITE;
     const user = (flags & ACCESS_SUPERVISOR) === 0;
-    if (gpa === null && this.#vcpu.mmioCached(op.vpn, write, user)) {
-      return { gfn: this.#vcpu.mmioCache.gfn, offset, mmio: true };
+    if (gpa === null && this.#vcpu.mmio.permits(op.vpn, write, user)) {
+      return { gfn: this.#vcpu.mmio.last.gfn, offset, mmio: true };
     }
     if (!this.walk(op.vpn, offset, flags)) return null;
     return this.#place(this.#core.mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN), offset);
@@ -195,9 +194,7 @@ export class Emulator {
 
   /** vcpu_is_mmio_gpa. */
   #place(gfn: number, offset: number): Place {
-    const { mmioCache, kvm } = this.#vcpu;
-    const current = mmioCache.generation === kvm.memslotGeneration;
-    return { gfn, offset, mmio: current && mmioCache.gfn === gfn };
+    return { gfn, offset, mmio: this.#vcpu.mmio.isGfn(gfn) };
   }
 
   #load(op: Operand, gpa: number | null): AccessOutcome {

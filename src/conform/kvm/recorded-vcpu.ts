@@ -169,7 +169,7 @@ export class RecordedVcpu implements GuestPort {
   /** kvm_mmu_do_page_fault's statistics; a fault on a known MMIO page never gets there. */
   #count(result: number): void {
     const { stats } = this;
-    if (this.#vcpu.mmioKnown) return;
+    if (this.#vcpu.mmio.known) return;
     stats.pf_taken++;
     if (result === RET_PF_FIXED) stats.pf_fixed++;
     if (result === FAULT_MMIO) stats.pf_mmio_spte_created++;
