@@ -1,8 +1,6 @@
-// The whole machine: host, mm, KVM, vCPUs and the guest kernel, made from one options object, and the
-// loop that feeds it references.
-//
-// Guest memory is two memslots: data pages and the guest's page-table pages, each backed by a vma of
-// the VMM's address space. The references of the workload are one stream, dealt to the vCPUs in turns.
+// The whole machine: host, mm, KVM, vCPUs and the guest kernel (machine-parts.ts), made from one options
+// object, and the loop that feeds it references. The references of the workload are one stream, dealt
+// to the vCPUs in turns.
 
 import {
   CONTROL_EXIT,
@@ -14,37 +12,36 @@ import {
   CONTROL_PROTECT_RW,
   CONTROL_SWITCH,
   CONTROL_UNMAP,
-  VERIFY_CHECKS,
-  VERIFY_EXPECTED,
-  VERIFY_FOUND,
-  VERIFY_GFN,
-  VERIFY_PFN,
-  VERIFY_WRITES,
 } from '../assembly/abi.ts';
 import { readControlRecord } from './control-record.ts';
 import { CoreBugError, DataError, ERRNO, KvmError } from './core/errors.ts';
 import { type Core, loadCore } from './core/load.ts';
 import { restoreCore, saveCore } from './core/snapshot.ts';
-import { GuestKernel } from './guest/kernel.ts';
-import { GuestPages, gfnOfHvn, hvnOfGfn } from './guest-pages.ts';
+import type { GuestKernel } from './guest/kernel.ts';
+import { hvnOfGfn } from './guest-pages.ts';
 import { HostOps } from './host-ops.ts';
 import type { VmExit } from './kvm/exit.ts';
-import { Kvm } from './kvm/kvm.ts';
+import type { Kvm } from './kvm/kvm.ts';
 import type { Vcpu } from './kvm/vcpu.ts';
-import { Host } from './mm/host.ts';
+import { makeGuest, makeHost, makeKvm, makeMemory } from './machine-parts.ts';
+import type { Host } from './mm/host.ts';
 import type { Mm } from './mm/mm.ts';
-import { BlockDevice, DEVICES, type DeviceName } from './mm/swap-device.ts';
+import type { DeviceName } from './mm/swap-device.ts';
 import type { Phase, RunOutcome } from './result.ts';
-import { type DeviceTime, PROFILES, type ProfileName } from './stats/profiles.ts';
+import type { DeviceTime, ProfileName } from './stats/profiles.ts';
 import { type CounterValues, Stats, counterDelta } from './stats/stats.ts';
 import { Turns } from './turns.ts';
-import { DEFAULT_TLB } from './units.ts';
-import { type GfnRange, type MachinePlan, type VmOptions, planMachine } from './vm-options.ts';
+import { type GfnRange, type VmOptions, planMachine } from './vm-options.ts';
 import { type VmSnapshot, saveFields } from './vm-snapshot.ts';
 import type { HostOperation } from './workload/host-op.ts';
 import { type AccessSource, BATCH_RECORDS } from './workload/source.ts';
-
-const NO_GFN = 0xffffffff;
+import {
+  beginVerify,
+  beginYardstick,
+  verifiedSoFar,
+  violationOf,
+  withoutYardstick,
+} from './yardstick.ts';
 
 /** Told now and then how far a run is; may be awaited. */
 export type RunProgress = (part: number | undefined) => void | Promise<void>;
@@ -100,102 +97,18 @@ export class Vm {
     this.mmGeneration = plan.mm.name;
     this.host = makeHost(core, options, plan);
     this.mm = this.host.createMm();
-    this.kvm = this.#makeKvm(options, plan);
-    this.#makeMemory(plan);
-    this.guest = this.#makeGuest(options);
+    this.kvm = makeKvm(core, this.mm, options, plan);
+    makeMemory(this, plan);
+    this.guest = makeGuest(this, options.pcid);
     this.ops = new HostOps(this);
     this.#turns = new Turns(this.kvm.vcpus.length, options.seed ?? 1);
     // Version stamps are kept by gfn, which the yardstick's map of the guest gives.
-    if (options.yardstick !== false || this.verify) this.#makeYardstick(options.memoryPages);
-    else {
-      this.host.hooks = {
-        evicted: () => this.kvm.shrink(1),
-        majorFault: () => core.x.clockAdvance(0, 0),
-      };
-      this.kvm.straight.known = { hooks: this.host.hooks, yardstick: null };
-    }
+    if (options.yardstick !== false || this.verify) beginYardstick(this, options.memoryPages);
+    else withoutYardstick(this);
+    if (this.verify) beginVerify(this);
     for (const vcpu of this.kvm.vcpus) this.guest.switchTo(vcpu, 0);
     this.#single = core.x.arenaAlloc(8) >>> 0;
     this.#markCounters = this.stats.read();
-  }
-
-  #makeKvm(options: VmOptions, { aging, generation, prefetch }: MachinePlan): Kvm {
-    const { core, mm } = this;
-    const { vcpus = 1, tlb = DEFAULT_TLB, flushScope = 'all', quickFaults = true } = options;
-    const { tdp = false, adBits } = options;
-    return new Kvm({
-      core,
-      mm,
-      aging,
-      generation,
-      vcpus,
-      tlb,
-      flushScope,
-      prefetch,
-      quickFaults,
-      tdp,
-      ...(adBits === undefined ? {} : { adBits }),
-    });
-  }
-
-  /** Maps the two slots' memory and hands it to KVM. */
-  #makeMemory({ backing, data, tables, tablesResident }: MachinePlan): void {
-    const slots = [
-      { slot: 0, ...data, resident: false },
-      { slot: 1, ...tables, resident: tablesResident },
-    ];
-    for (const { slot, base, count, resident } of slots) {
-      const hvn = hvnOfGfn(base);
-      const file = backing === 'file' && !resident ? { file: this.host.createFile() } : {};
-      this.mm.mmap({ hvn, npages: count, resident, ...file });
-      this.kvm.setUserMemoryRegion({ slot, gfn: base, npages: count, hvn });
-    }
-  }
-
-  #makeGuest(options: VmOptions): GuestKernel {
-    const pages = new GuestPages(this.core, this.mm, this.verify);
-    return new GuestKernel({
-      core: this.core,
-      stats: this.stats,
-      cpus: this.kvm.vcpus,
-      memory: {
-        copyPage: (from, to) => pages.copy(from, to),
-        // A file holds the guest's content already.
-        ...(this.backing === 'anon' ? { clearPage: (gfn) => pages.clear(gfn) } : {}),
-      },
-      data: this.data,
-      tables: this.tables,
-      pcid: options.pcid ?? true,
-    });
-  }
-
-  #makeYardstick(frames: number): void {
-    const { x } = this.core;
-    const gfns = this.data.base + this.data.count;
-    x.lockstepInit(gfns, frames);
-    const ours = (mm: number, hvn: number): number => {
-      const gfn = gfnOfHvn(hvn);
-      if (mm !== this.mm.id || gfn < this.data.base || gfn >= gfns) return NO_GFN;
-      return gfn;
-    };
-    this.host.hooks = {
-      youngTest: (mm, hvn, young) => x.lockstepTested(ours(mm, hvn), young ? 1 : 0),
-      evicted: (mm, hvn) => {
-        x.lockstepEvicted(ours(mm, hvn));
-        this.kvm.shrink(1);
-      },
-      majorFault: (mm, hvn) => {
-        x.clockAdvance(0, 0);
-        x.lockstepRefault(ours(mm, hvn));
-      },
-    };
-    const yardstick = { base: hvnOfGfn(0), first: this.data.base, end: gfns };
-    this.kvm.straight.known = { hooks: this.host.hooks, yardstick };
-    if (!this.verify) return;
-    x.verifyInit(gfns);
-    x.guestMapInit();
-    this.kvm.verifySpaceOf = (vcpu) => this.guest.space(this.kvm.vcpus[vcpu] as Vcpu);
-    for (const vcpu of this.kvm.vcpus) vcpu.verify = true;
   }
 
   /** What the devices did so far. */
@@ -302,7 +215,7 @@ export class Vm {
         this.#control(vcpu, at);
         return false;
       case 'verify':
-        throw new CoreBugError(this.#violation(exit));
+        throw new CoreBugError(violationOf(this.core, exit));
       case 'mmio':
         this.stats.bump('mmio_exits');
         return false;
@@ -411,41 +324,8 @@ export class Vm {
 
   /** Reads and writes checked so far; undefined without `verify`. */
   get verified(): { reads: number; writes: number } | undefined {
-    if (!this.verify) return undefined;
-    const state = this.core.x.verifyState() >>> 0;
-    const { mem } = this.core;
-    return { reads: mem.load64(state + VERIFY_CHECKS), writes: mem.load64(state + VERIFY_WRITES) };
+    return this.verify ? verifiedSoFar(this.core) : undefined;
   }
-
-  #violation(exit: VmExit): string {
-    const state = this.core.x.verifyState() >>> 0;
-    const word = (at: number): number => this.core.mem.load32(state + at);
-    const gva = `0x${(exit.gvaHi * 2 ** 32 + exit.gvaLo).toString(16)}`;
-    return (
-      `verify: access to ${gva} (gfn ${word(VERIFY_GFN)}) reached frame ${word(VERIFY_PFN)} with ` +
-      `stamp ${word(VERIFY_FOUND)}, expected ${word(VERIFY_EXPECTED)}`
-    );
-  }
-}
-
-function makeHost(core: Core, options: VmOptions, plan: MachinePlan): Host {
-  const { policy, minFreeKbytes, swapPages } = options;
-  const device = DEVICES[plan.device];
-  const host = new Host(core, {
-    frames: options.memoryPages,
-    residentFrames: plan.tablesResident ? plan.tables.count : 0,
-    aging: plan.aging,
-    generation: plan.mm,
-    swap: new BlockDevice(device, options.deviceErrors),
-    disk: new BlockDevice(device, options.deviceErrors),
-    reclaim: options.reclaim ?? 'memcg',
-    ...(policy === undefined ? {} : { policy }),
-    ...(minFreeKbytes === undefined ? {} : { minFreeKbytes }),
-    ...(swapPages === undefined ? {} : { swapPages }),
-  });
-  const { costs } = PROFILES[plan.profile];
-  host.setReferenceCosts(costs.accesses.ns, costs.tlb_l2_hits.ns, costs.walk_steps.ns);
-  return host;
 }
 
 /** Makes a machine. */
