@@ -33,7 +33,6 @@ import type { Vcpu } from '../kvm/vcpu.ts';
 import { MM_GENERATIONS } from '../mm/generation.ts';
 import { Host } from '../mm/host.ts';
 import type { Mm } from '../mm/mm.ts';
-import { NotifierEntry } from '../mm/mmu-notifier.ts';
 import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { BlockDevice, DEVICES } from '../mm/swap-device.ts';
 import type { ReclaimPolicy } from '../mm/vmscan/policy.ts';
@@ -198,7 +197,7 @@ export class ExploredMachine {
     if (preset.secondary === 'kvm') {
       this.kvm = this.#makeKvm(options);
       this.mirror = null;
-      this.registration = this.mm.notifiers.head;
+      this.registration = this.mm.notifiers.list.head;
     } else {
       this.kvm = null;
       const checks = options.bug !== 'no-retry';
@@ -379,10 +378,8 @@ export class ExploredMachine {
 
   /** Replaces the ops of the registered notifier. */
   replaceOps(by: (ops: MmuNotifierOps) => MmuNotifierOps): void {
-    const { notifiers } = this.mm;
-    const { ops, next, listed, freed } = notifiers.entry(this.registration);
-    const entry = new NotifierEntry(by(ops), next, listed, freed);
-    notifiers.entries = notifiers.entries.with(this.registration, entry);
+    const { list } = this.mm.notifiers;
+    list.change(this.registration, { ops: by(list.entry(this.registration).ops) });
   }
 
   /** The secondary MMU drops all that it maps: its user closes it. */

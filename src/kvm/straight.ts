@@ -77,11 +77,12 @@ export class StraightRuns {
 
   /** Whether something that the words depend on was replaced since they were written. */
   #changed({ host, vmas, notifiers }: Mm): boolean {
+    const { list } = notifiers;
     const { core, regions } = this.#kvm;
     let fresh =
       this.#isNew(0, vmas) +
-      this.#isNew(1, notifiers.entries) +
-      this.#isNew(2, notifiers.head) +
+      this.#isNew(1, list.entries) +
+      this.#isNew(2, list.head) +
       this.#isNew(3, host.limit) +
       this.#isNew(4, host.hooks) +
       this.#isNew(5, host.shmemFiles) +
@@ -92,7 +93,7 @@ export class StraightRuns {
       this.#isNew(10, this.known) +
       this.#isNew(11, regions);
     host.mms.forEach((mm, i) => {
-      if (mm !== null) fresh += this.#isNew(12 + i, mm.notifiers.head);
+      if (mm !== null) fresh += this.#isNew(12 + i, mm.notifiers.list.head);
     });
     return fresh > 0;
   }
@@ -128,11 +129,11 @@ export class StraightRuns {
     const { host } = mm;
     const scan = scanOf(host.policy);
     if (scan === undefined || host.slabPages > 0) return false;
-    const { head } = mm.notifiers;
+    const { head } = mm.notifiers.list;
     if (head !== 0 && !this.#isAlone(mm, head)) return false;
     // Another address space may map the same pages, but nobody may want to hear of them.
     const others = host.mms.filter((other) => other !== mm && other !== null);
-    if (others.some((other) => other?.notifiers.head !== 0)) return false;
+    if (others.some((other) => other?.notifiers.list.head !== 0)) return false;
     const rechecks = host.generation.recheckYoung && host.policy.rechecks === true;
     this.#set(abi.STRAIGHT_SCAN, scan);
     this.#set(abi.STRAIGHT_CLUSTER, host.policy.cluster);
@@ -144,7 +145,7 @@ export class StraightRuns {
 
   /** KVM is the only notifier of the mm. */
   #isAlone(mm: Mm, head: number): boolean {
-    const { ops, next } = mm.notifiers.entry(head);
+    const { ops, next } = mm.notifiers.list.entry(head);
     return next === 0 && ops === this.#kvm.notifier && mm.notifiers.onMisuse === null;
   }
 

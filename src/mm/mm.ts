@@ -97,7 +97,7 @@ export class Mm implements MmHandle {
 
   /** This mm and what hangs on it, for the explorer. */
   stateObjects(): object[] {
-    return [this, this.notifiers, ...this.notifiers.entries];
+    return [this, this.notifiers.list];
   }
 
   // ---- areas ---------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// The notifier chain of an mm. The list is an hlist as in the kernel: entries carry their successor, a
-// removed entry keeps it (so that an RCU reader that stands on it goes on), the newest is called first.
+// The notifier chain of an mm: the protocols that change its list (notifier-list.ts) and that call the
+// ops of those on it.
 //
 // Three fields say which generation's chain it is:
 //  - `chainLock`: v2 had no lock of its own; v3 a rwlock, with calls under read_lock and changes under
@@ -24,6 +24,7 @@ import {
   srcuNotifier,
 } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
+import { type NotifierEntry, NotifierList } from './notifier-list.ts';
 import {
   callPlain,
   callStep,
@@ -61,24 +62,6 @@ export type ChainFreeing = 'at-once' | 'grace-period' | 'type-safe' | 'type-safe
 /** Order of an entry's release op and its deletion when the mm goes. */
 export type ReleaseOrder = 'call-delete' | 'delete-call' | 'call-all-delete-all';
 
-/** One registration; never changed, but replaced in `NotifierChain.entries`. */
-export class NotifierEntry {
-  readonly ops: MmuNotifierOps;
-  /** Id of the next entry of the list, 0 at its end; kept after removal. */
-  readonly next: number;
-  /** True while on the list. */
-  readonly listed: boolean;
-  /** True once its owner freed it: the memory may be anything by now, or another mm's notifier. */
-  readonly freed: boolean;
-
-  constructor(ops: MmuNotifierOps, next = 0, listed = true, freed = false) {
-    this.ops = ops;
-    this.next = next;
-    this.listed = listed;
-    this.freed = freed;
-  }
-}
-
 /** What a preempted call says; made once, since calls are frequent. */
 const CALL_NAMES = OP_NAMES.map((name) => `mmu_notifier: call ${name}`);
 
@@ -101,10 +84,8 @@ export const NOTIFIER_FRAME = CALLEE;
 export class NotifierChain {
   readonly #core: Core;
   readonly #mm: number;
-  /** Id of the first entry, 0 when nobody is registered. */
-  head = 0;
-  /** Every registration ever made; index = id. Replaced, never changed in place. */
-  entries: readonly NotifierEntry[] = [new NotifierEntry({})];
+  /** Who is registered. */
+  readonly list = new NotifierList();
   /** Protection of the list. */
   chainLock: ChainLock = 'rwlock';
   freeing: ChainFreeing = 'at-once';
@@ -113,23 +94,10 @@ export class NotifierChain {
   takeAllLocks = false;
   /** Told when a call reaches an entry that it must not; the explorer listens. */
   onMisuse: ((what: string) => void) | null = null;
-  readonly stateFields = ['head', 'entries'] as const;
 
   constructor(core: Core, mm: number) {
     this.#core = core;
     this.#mm = mm;
-  }
-
-  /** Notifiers that are registered now, newest first. */
-  registered(): MmuNotifierOps[] {
-    const list: MmuNotifierOps[] = [];
-    for (let id = this.head; id !== 0; id = this.entry(id).next) list.push(this.entry(id).ops);
-    return list;
-  }
-
-  /** The registration of an id. */
-  entry(id: number): NotifierEntry {
-    return this.entries[id] as NotifierEntry;
   }
 
   /**
@@ -138,7 +106,7 @@ export class NotifierChain {
    * of one.
    */
   register(t: Task, at: number, ops: MmuNotifierOps): boolean {
-    const list = this.chainLock !== 'none';
+    const locks = this.chainLock !== 'none';
     switch (t.stack[at]) {
       case 0:
         if (!t.fresh && t.preempt(at, 1, 'mmu_notifier_register: take the locks')) return false;
@@ -150,16 +118,15 @@ export class NotifierChain {
         if (this.takeAllLocks && !t.lock(at, 2, lockRmap(this.#mm))) return false;
         t.stack[at] = 3;
       case 3:
-        if (list && !t.lock(at, 3, lockNotifier(this.#mm))) return false;
+        if (locks && !t.lock(at, 3, lockNotifier(this.#mm))) return false;
     }
-    this.entries = [...this.entries, new NotifierEntry(ops, this.head)];
-    this.head = this.entries.length - 1;
-    if (list) t.unlock(lockNotifier(this.#mm));
+    this.list.add(ops);
+    if (locks) t.unlock(lockNotifier(this.#mm));
     if (this.takeAllLocks) {
       t.unlock(lockRmap(this.#mm));
       t.unlock(lockMmap(this.#mm));
     }
-    return t.done(at, this.head);
+    return t.done(at, this.list.head);
   }
 
   /**
@@ -179,9 +146,9 @@ export class NotifierChain {
           // Since 2.6.27 unregister also releases, unless the exit of the mm already does: before
           // the deletion or after it, as release() does.
           s[at] = 2;
-          if (!this.entry(id).listed || this.releaseOrder === 'call-delete') continue;
+          if (!this.list.entry(id).listed || this.releaseOrder === 'call-delete') continue;
           this.#readLock(t);
-          if (this.releaseOrder === 'delete-call') this.#unlink(id);
+          if (this.releaseOrder === 'delete-call') this.list.unlink(id);
           this.#unlockList(t);
           s[at + CALLEE] = 0;
           s[at] = 5;
@@ -190,7 +157,7 @@ export class NotifierChain {
         case 2:
           // Whoever locked the entry before finds it listed and calls it; we wait for that call.
           if (recheck && !t.lock(at, 2, lockEntry(id))) return false;
-          this.#unlink(id);
+          this.list.unlink(id);
           if (recheck) t.unlock(lockEntry(id));
           this.#unlockList(t);
           s[at] = 3;
@@ -217,43 +184,16 @@ export class NotifierChain {
   }
 
   #callRelease(t: Task, at: number, id: number): boolean {
-    const { ops } = this.entry(id);
+    const { ops } = this.list.entry(id);
     if (ops.steps?.release !== undefined) return ops.steps.release(t, at + CALLEE);
     ops.release?.();
     return true;
-  }
-
-  /** The owner frees a notifier that it unregistered. */
-  free(id: number): void {
-    const { ops, next, listed } = this.entry(id);
-    this.#replace(id, new NotifierEntry(ops, next, listed, true));
-  }
-
-  /** The memory of a freed notifier becomes another's, of another mm (type-safe slabs). */
-  reuse(id: number, ops: MmuNotifierOps): void {
-    this.#replace(id, new NotifierEntry(ops, 0, false, true));
   }
 
   /** Waits for the calls under way, as the generation's mmu_notifier_unregister does. */
   #synchronize(t: Task, at: number, pc: number): boolean {
     const srcu = this.chainLock === 'srcu';
     return t.synchronizeRcu(at, pc, srcu ? srcuNotifier(this.#mm) : LOCK_RCU);
-  }
-
-  #replace(id: number, entry: NotifierEntry): void {
-    this.entries = this.entries.with(id, entry);
-  }
-
-  #unlink(id: number): void {
-    const { ops, next, listed } = this.entry(id);
-    if (!listed) return;
-    if (this.head === id) this.head = next;
-    else {
-      const before = this.entries.findIndex((entry) => entry.listed && entry.next === id);
-      const entry = this.entry(before);
-      this.#replace(before, new NotifierEntry(entry.ops, next));
-    }
-    this.#replace(id, new NotifierEntry(ops, next, false));
   }
 
   /**
@@ -266,8 +206,8 @@ export class NotifierChain {
     for (;;) {
       switch (s[at]) {
         case 0:
-          if (this.head === 0) return t.done(at, 0);
-          s[at + CURRENT] = this.head;
+          if (this.list.head === 0) return t.done(at, 0);
+          s[at + CURRENT] = this.list.head;
           s[at] = 1;
         case 1:
           // v3 walks and deletes under the read lock: nobody else is left to change the list.
@@ -282,15 +222,15 @@ export class NotifierChain {
             s[at] = 5;
             continue;
           }
-          if (this.releaseOrder === 'delete-call') this.#unlink(current);
+          if (this.releaseOrder === 'delete-call') this.list.unlink(current);
           if (t.preempt(at, 3, 'mmu_notifier_release: call ops->release')) return false;
         }
         case 3: {
           const current = s[at + CURRENT] as number;
           if (recheck && !t.lock(at, 3, lockEntry(current))) return false;
-          if (recheck && !this.entry(current).listed) {
+          if (recheck && !this.list.entry(current).listed) {
             t.unlock(lockEntry(current));
-            s[at + CURRENT] = this.head;
+            s[at + CURRENT] = this.list.head;
             s[at] = 2;
             continue;
           }
@@ -300,8 +240,8 @@ export class NotifierChain {
         case 4: {
           const current = s[at + CURRENT] as number;
           if (!this.#callRelease(t, at, current)) return false;
-          s[at + CURRENT] = this.entry(current).next;
-          if (this.releaseOrder === 'call-delete') this.#unlink(current);
+          s[at + CURRENT] = this.list.entry(current).next;
+          if (this.releaseOrder === 'call-delete') this.list.unlink(current);
           if (recheck) t.unlock(lockEntry(current));
           s[at] = 2;
           continue;
@@ -309,7 +249,7 @@ export class NotifierChain {
         case 5:
           if (t.preempt(at, 6, 'mmu_notifier_release: all are called')) return false;
         case 6:
-          while (this.head !== 0) this.#unlink(this.head);
+          while (this.list.head !== 0) this.list.unlink(this.list.head);
           this.#readUnlock(t);
           s[at] = 7;
         case 7:
@@ -340,14 +280,14 @@ export class NotifierChain {
     for (;;) {
       switch (s[at]) {
         case 0:
-          if (this.head === 0) return t.done(at, 0);
+          if (this.list.head === 0) return t.done(at, 0);
           this.#began(s, at, s[at + OP] as number);
           s[at] = 1;
         case 1:
           if (this.chainLock === 'rwlock') {
             if (!t.lockShared(at, 1, lockNotifier(this.#mm))) return false;
           } else this.#readLock(t);
-          s[at + CURRENT] = this.head;
+          s[at + CURRENT] = this.list.head;
           s[at + RESULT] = 0;
           s[at] = 2;
         case 2:
@@ -356,14 +296,14 @@ export class NotifierChain {
         case 3: {
           const current = s[at + CURRENT] as number;
           if (recheck && !t.lock(at, 3, lockEntry(current))) return false;
-          if (recheck && !this.entry(current).listed) {
+          if (recheck && !this.list.entry(current).listed) {
             // It is no longer what the list led to: look from the start again.
             t.unlock(lockEntry(current));
-            s[at + CURRENT] = this.head;
+            s[at + CURRENT] = this.list.head;
             s[at] = 2;
             continue;
           }
-          if (this.onMisuse !== null) this.#inspect(this.entry(current));
+          if (this.onMisuse !== null) this.#inspect(this.list.entry(current));
           // The end of a range includes invalidate_range (mn_hlist_invalidate_end).
           s[at + SUB] = s[at + OP] as number;
           if (s[at + SUB] === MN_INVALIDATE_RANGE_END) s[at + SUB] = MN_INVALIDATE_RANGE;
@@ -372,16 +312,16 @@ export class NotifierChain {
         }
         case 4: {
           const current = s[at + CURRENT] as number;
-          if (!this.#callOne(t, at, this.entry(current).ops)) return false;
+          if (!this.#callOne(t, at, this.list.entry(current).ops)) return false;
           if (t.result !== 0) s[at + RESULT] = 1;
           if (s[at + SUB] === MN_INVALIDATE_RANGE && s[at + OP] === MN_INVALIDATE_RANGE_END) {
             s[at + SUB] = MN_INVALIDATE_RANGE_END;
             this.#prepare(s, at);
             continue;
           }
-          s[at + CURRENT] = this.entry(current).next;
+          s[at + CURRENT] = this.list.entry(current).next;
           if (recheck) t.unlock(lockEntry(current));
-          else if (this.onMisuse !== null) this.#inspect(this.entry(current));
+          else if (this.onMisuse !== null) this.#inspect(this.list.entry(current));
           s[at] = 2;
         }
       }

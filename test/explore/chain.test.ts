@@ -41,8 +41,8 @@ function scenario(chainLock: ChainLock, freeing: ChainFreeing): System {
         if (!chain.unregister(t, at + CALLEE)) return false;
         if (t.preempt(at, 2, 'kvm_destroy_vm: kfree')) return false;
     }
-    chain.free(id);
-    if (freeing.startsWith('type-safe')) chain.reuse(id, {});
+    chain.list.free(id);
+    if (freeing.startsWith('type-safe')) chain.list.reuse(id, {});
     return t.done(at, 0);
   };
   return new System({
@@ -52,7 +52,7 @@ function scenario(chainLock: ChainLock, freeing: ChainFreeing): System {
       { name: 'destroy', run: leave },
     ],
     properties: [],
-    records: [chain],
+    records: [chain.list],
     sink,
   });
 }

@@ -103,8 +103,8 @@ export function destroy(machine: ExploredMachine): Actor {
         t.unlock(LOCK_MMU);
         if (t.preempt(at, 3, 'kvm_destroy_vm: kfree(kvm)')) return false;
     }
-    notifiers.free(id);
-    if (notifiers.freeing.startsWith('type-safe')) notifiers.reuse(id, {});
+    notifiers.list.free(id);
+    if (notifiers.freeing.startsWith('type-safe')) notifiers.list.reuse(id, {});
     return t.done(at, 0);
   };
   return { name: 'destroy', begins: 'kvm_destroy_vm: mmu_notifier_unregister', run };
