@@ -239,16 +239,9 @@ export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap'
 export { testClearYoung, youngBitmapPtr } from './mmu/young_bitmap';
 export { ageAndFlush, unmapAndFlush, unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';
 export { invalidateGva } from './mmu/invlpg';
-export {
-  tdpAgeHvaRange,
-  tdpFind,
-  tdpGetRoot,
-  tdpMapMmio,
-  tdpPutRoot,
-  tdpUnmapHvaRange,
-  tdpWriteProtect,
-  tdpZapAll,
-} from './mmu/tdp';
+export { tdpMapMmio } from './mmu/tdp';
+export { tdpAgeHvaRange, tdpUnmapHvaRange, tdpWriteProtect } from './mmu/tdp_range';
+export { tdpFind, tdpGetRoot, tdpPutRoot, tdpZapAll } from './mmu/tdp_table';
 export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb/list';

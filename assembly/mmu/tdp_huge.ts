@@ -25,7 +25,7 @@ import { KVM } from './kvm';
 import { pagesPerHpage, slotPtr } from './memslot';
 import { spAlloc, spLevel, spNotePresent, spTable, sptepToSp } from './shadow_page';
 import { isLargePte, isLastSpte, isShadowPresentPte, makeNonleafSpte, SPTE_PFN_MASK } from './spte';
-import { changeTdpSpte, REMOVED_SPTE, ROOT_LEVEL } from './tdp';
+import { changeTdpSpte, REMOVED_SPTE, ROOT_LEVEL } from './tdp_table';
 
 const PT_PAGE_SIZE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
 

@@ -12,7 +12,7 @@ import { gatherMany } from './flush';
 import { KVM } from './kvm';
 import { gfnToRmap, onlySlotOfHvn, rmapLevels } from './memslot';
 import { PT_ACCESSED } from './spte';
-import { tdpAgeHvaRange } from './tdp';
+import { tdpAgeHvaRange } from './tdp_range';
 
 /** The answers: one bit a page, in words. */
 const BITMAP: usize = memory.data(4096, 8);

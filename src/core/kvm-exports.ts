@@ -204,7 +204,7 @@ export interface ShadowExports {
   invalidateGva(vcpu: number, rootTable: number): void;
 }
 
-/** Exports of mmu/tdp.ts: the two-dimensional backend. */
+/** Exports of the two-dimensional backend: mmu/{tdp,tdp_table,tdp_range,tdp_huge}.ts. */
 export interface TdpExports {
   /** The nested root's shadow page, made if there is none. */
   tdpGetRoot(vcpu: number): number;
