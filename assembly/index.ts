@@ -228,13 +228,9 @@ export { shadowPageInit, activeFirst, activeLast, activePrev, spTable } from './
 export { shadowMapMmio, guestTableWrite } from './mmu/fault';
 export { getRoot, rootRole } from './mmu/shadow_tables';
 export { folioSetReferenced, hvaToPfnFast } from './mmu/pfn';
-export {
-  mmuUnprotectPage,
-  mmuPteWrite,
-  syncRoot,
-  gfnShadowed,
-  writeProtectRange,
-} from './mmu/sync';
+export { syncRoot } from './mmu/sync';
+export { gfnShadowed, mmuPteWrite, mmuUnprotectPage } from './mmu/pte_write';
+export { writeProtectRange } from './mmu/write_protect';
 export { putRoot, zapAll, zapAllFast, commitZapPage, dropRoot } from './mmu/zap';
 export { testClearYoung, youngBitmapPtr } from './mmu/young_bitmap';
 export { ageAndFlush, unmapAndFlush, unmapHvaRange, ageHvaRange, flushTlbs } from './mmu/age';

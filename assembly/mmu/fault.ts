@@ -56,6 +56,7 @@ import { isUserAccess, pagingRootLevel } from './guest_pte';
 import { hasFeature, KVM } from './kvm';
 import { gfnToMemslot, guestPagePtr, lpageInfo, pagesPerHpage } from './memslot';
 import { ptePrefetch } from './prefetch';
+import { gfnShadowed, mmuUnprotectPage } from './pte_write';
 import { setSpte } from './set_spte';
 import {
   activeLast,
@@ -68,7 +69,7 @@ import {
 } from './shadow_page';
 import { getChildSp, linkShadowPage } from './shadow_tables';
 import { isLargePte, isShadowPresentPte, makeMmioSpte } from './spte';
-import { gfnShadowed, mmuUnprotectPage, syncChildren, tryToUnsyncPages } from './sync';
+import { syncChildren, tryToUnsyncPages } from './sync';
 import { commitZapPage, dropParentPte, dropSpte, prepareZapPage, spteToChild } from './zap';
 
 /** KVM_MIN_FREE_MMU_PAGES and KVM_REFILL_PAGES. */

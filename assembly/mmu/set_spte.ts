@@ -22,7 +22,7 @@ import { pteListAdd } from './rmap';
 import { spLevel, spNotePresent, spSetTranslation, spteIndex, sptepToSp } from './shadow_page';
 import { isLargePte, isShadowPresentPte, spteToPfn } from './spte';
 import { spteLruAdd, spteLruOn } from './spte_lru';
-import { spteUpdate } from './sync';
+import { spteUpdate } from './write_protect';
 import { dropParentPte, dropSpte, spteToChild } from './zap';
 
 /** Keeps the high-water mark that KVM's statistics show. */

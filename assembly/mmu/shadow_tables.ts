@@ -52,7 +52,8 @@ import {
   sptepToSp,
 } from './shadow_page';
 import { isLargePte, isShadowPresentPte, makeNonleafSpte } from './spte';
-import { markUnsync, syncPage, writeProtectGfn } from './sync';
+import { markUnsync, syncPage } from './sync';
+import { writeProtectGfn } from './write_protect';
 import { commitZapPage, dropSpte, prepareZapPage } from './zap';
 
 /** Role of the vCPU's root: what its tables depend on besides cr3. */

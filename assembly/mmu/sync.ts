@@ -10,23 +10,16 @@ import {
   ACC_ALL,
   ACC_PKEY_SHIFT,
   ACC_WRITE_MASK,
-  EVENT_KVM_MMU_PTE_WRITE,
   EVENT_MARK_MMIO_SPTE,
-  EVENT_SPTE_UPDATE,
   EVENT_SPTE_ZAP,
   EVENT_SP_UNSYNC,
-  KVM_FEATURE_FLOOD_PER_PAGE,
   KVM_FEATURE_UNSYNC,
-  KVM_INDIRECT_SHADOW_PAGES,
-  KVM_LAST_PT_WRITE_COUNT,
-  KVM_LAST_PT_WRITE_GFN,
   KVM_MEMSLOT_GENERATION,
   ROLE_ACCESS_SHIFT,
   ROLE_LEVEL_MASK,
   ROLE_QUADRANT_SHIFT,
   SPTE_BY_DROP_SPTE,
   SPTE_BY_PAGING64_SYNC_PAGE,
-  SPTE_BY_RMAP_WRITE_PROTECT,
   SP_GFN,
   SP_HASH_NEXT,
   SP_PARENT_PTES,
@@ -34,19 +27,13 @@ import {
   SP_UNSYNC,
   SP_UNSYNC_BITMAP,
   SP_UNSYNC_CHILDREN,
-  SP_WRITE_FLOODING,
   VCPU_ROOT,
 } from '../abi';
-import {
-  GUEST_PTE_WRITES,
-  PDES_ZAPPED,
-  SHADOW_PAGES_FLOODED,
-  SHADOW_PAGES_UNSYNC,
-} from '../counters';
+import { SHADOW_PAGES_UNSYNC } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Spte, Sptep } from '../types';
-import { flushRemoteTlbs, gatherMany } from './flush';
+import { flushRemoteTlbs } from './flush';
 import {
   gpteAccess,
   gptePkey,
@@ -56,10 +43,9 @@ import {
   reservedGpteBits,
 } from './guest_pte';
 import { hasFeature, KVM } from './kvm';
-import { gfnToMemslot, gfnToRmap, guestPagePtr, guestTablePtr, slotPages } from './memslot';
-import { gfnTracked } from './page_track';
 import { makeSpte } from './make_spte';
-import { rmapIterFirst, rmapIterNext } from './rmap';
+import { gfnToMemslot, guestPagePtr, guestTablePtr } from './memslot';
+import { gfnTracked } from './page_track';
 import {
   hashFirst,
   nextValidSpWithGptes,
@@ -73,78 +59,26 @@ import {
   tableToSp,
 } from './shadow_page';
 import {
-  isAccessedSpte,
-  isDirtySpte,
   isLastSpte,
   isMmioSpte,
   isShadowPresentPte,
-  isWritablePte,
   makeMmioSpte,
   PT_ACCESSED,
   PT_DIRTY,
   PT_PRESENT,
-  PT_WRITABLE,
   SPTE_HOST_WRITABLE,
-  SPTE_MMU_WRITABLE,
   spteToPfn,
 } from './spte';
+import { spteUpdate, writeProtectGfn } from './write_protect';
 import {
   clearUnsyncChild,
   dropSpte,
-  commitZapPage,
-  kvmSetPfnAccessed,
-  kvmSetPfnDirty,
   nextUnsyncChild,
   prepareZapPage,
   remoteFlushOrZap,
   spteToChild,
   unlinkUnsyncPage,
-  zapPte,
 } from './zap';
-
-/** Guest writes in a row to one table that make KVM give its shadow up. */
-const WRITE_FLOODING_LIMIT: u32 = 3;
-
-/** mmu_spte_update: changes a present leaf spte in place; says whether TLBs must be flushed, and
- *  hands A and D bits that are lost to the mm. */
-export function spteUpdate(sptep: Sptep, spte: Spte, by: u32, always: bool): bool {
-  const old = load<u64>(sptep);
-  store<u64>(sptep, spte);
-  let flush = (old & SPTE_MMU_WRITABLE) != 0 && !isWritablePte(spte);
-  if (isAccessedSpte(old) && !isAccessedSpte(spte)) {
-    flush = true;
-    kvmSetPfnAccessed(spteToPfn(old));
-  }
-  if (isDirtySpte(old) && !isDirtySpte(spte)) {
-    flush = true;
-    kvmSetPfnDirty(spteToPfn(old));
-  }
-  if (always || flush) {
-    trace(EVENT_SPTE_UPDATE, <u32>spte, <u32>(spte >> 32), flush ? 1 : 0, by);
-  }
-  return flush;
-}
-
-/** rmap_write_protect: no spte of the rmap allows writes any more. */
-export function rmapWriteProtect(head: usize, ptProtect: bool): bool {
-  let flush = false;
-  for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
-    const spte = load<u64>(sptep);
-    if (!isWritablePte(spte) && !(ptProtect && (spte & SPTE_MMU_WRITABLE) != 0)) continue;
-    const mask = ptProtect ? PT_WRITABLE | SPTE_MMU_WRITABLE : PT_WRITABLE;
-    if (spteUpdate(sptep, spte & ~mask, SPTE_BY_RMAP_WRITE_PROTECT, true)) flush = true;
-  }
-  return flush;
-}
-
-/** kvm_mmu_slot_gfn_write_protect: at every mapping size from `minLevel` up. */
-export function writeProtectGfn(slot: usize, gfn: Gfn, minLevel: u32): bool {
-  let flush = false;
-  for (let level = minLevel; level <= 3; level++) {
-    if (rmapWriteProtect(gfnToRmap(slot, gfn, level), true)) flush = true;
-  }
-  return flush;
-}
 
 /** kvm_mmu_mark_parents_unsync: every table above remembers the way to an unsync one. */
 export function markParentsUnsync(sp: usize): void {
@@ -220,17 +154,6 @@ export function prefetchInvalidGpte(vcpu: usize, sptep: Sptep, gpte: u64): bool 
     store<u64>(sptep, 0);
   }
   return true;
-}
-
-/** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
-export function mmuUnprotectPage(gfn: Gfn): void {
-  let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
-  while (sp != 0) {
-    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
-    prepareZapPage(sp);
-    sp = nextValidSpWithGptes(next, gfn);
-  }
-  commitZapPage();
 }
 
 /** sync_mmio_spte: still outside all slots with the rights of today, or another gfn. */
@@ -336,78 +259,4 @@ export function syncChildren(vcpu: usize, parent: usize): void {
 export function syncRoot(vcpu: usize, root: usize): void {
   if (load<u32>(root, SP_UNSYNC) == 0 && load<u32>(root, SP_UNSYNC_CHILDREN) == 0) return;
   syncChildren(vcpu, root);
-}
-
-/** detect_write_flooding, as the generation counts. */
-function detectWriteFlooding(sp: usize, gfn: Gfn): bool {
-  if (hasFeature(KVM_FEATURE_FLOOD_PER_PAGE)) {
-    if (spLevel(sp) == 1) return false;
-    const count = load<u32>(sp, SP_WRITE_FLOODING) + 1;
-    store<u32>(sp, count, SP_WRITE_FLOODING);
-    return count >= WRITE_FLOODING_LIMIT;
-  }
-  return (
-    load<u32>(KVM, KVM_LAST_PT_WRITE_GFN) == gfn &&
-    load<u32>(KVM, KVM_LAST_PT_WRITE_COUNT) >= WRITE_FLOODING_LIMIT
-  );
-}
-
-/** Until 2.6.38: how often in a row the same table was written. */
-function countPtWrite(gfn: Gfn): void {
-  const again = load<u32>(KVM, KVM_LAST_PT_WRITE_GFN) == gfn;
-  store<u32>(KVM, again ? load<u32>(KVM, KVM_LAST_PT_WRITE_COUNT) + 1 : 1, KVM_LAST_PT_WRITE_COUNT);
-  store<u32>(KVM, gfn, KVM_LAST_PT_WRITE_GFN);
-}
-
-/** Whether the guest entry that was written is not zero. */
-function gpteIsSet(gfn: Gfn, index: u32): bool {
-  const table = guestPagePtr(gfn);
-  return table != 0 && load<u64>(table + ((<usize>index) << 3)) != 0;
-}
-
-/** kvm_mmu_pte_write: an emulated write of `bytes` at entry `index` of a shadowed guest table. */
-export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
-  if (load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) == 0) return;
-  trace(EVENT_KVM_MMU_PTE_WRITE, gfn, index);
-  bump(GUEST_PTE_WRITES);
-  countPtWrite(gfn);
-  let flush = false;
-  let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
-  while (sp != 0) {
-    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
-    if (bytes < 8 || detectWriteFlooding(sp, gfn)) {
-      bump(SHADOW_PAGES_FLOODED);
-      prepareZapPage(sp);
-    } else {
-      const sptep = spTable(sp) + ((<usize>index) << 3);
-      if (isShadowPresentPte(load<u64>(sptep))) flush = true;
-      zapPte(sp, sptep);
-      if (spLevel(sp) > 1 && gpteIsSet(gfn, index)) bump(PDES_ZAPPED);
-    }
-    sp = nextValidSpWithGptes(next, gfn);
-  }
-  remoteFlushOrZap(flush);
-}
-
-/** Whether writes to `gfn` are intercepted because it is a shadowed table: 0 no, 1 yes. */
-export function gfnShadowed(gfn: Gfn): u32 {
-  const slot = gfnToMemslot(gfn);
-  if (slot == 0 || slotPages(slot) == 0) return 0;
-  if (gfnTracked(slot, gfn) != 0) return 1;
-  return nextValidSpWithGptes(hashFirst(gfn), gfn) != 0 ? 1 : 0;
-}
-
-/** Write-protects a gfn range for dirty logging (kvm_mmu_slot_remove_write_access); 1: flush. */
-export function writeProtectRange(gfn: Gfn, npages: u32): u32 {
-  gatherMany();
-  let flush: u32 = 0;
-  for (let i: u32 = 0; i < npages; i++) {
-    const slot = gfnToMemslot(gfn + i);
-    if (slot == 0) continue;
-    for (let level: u32 = 1; level <= 3; level++) {
-      if (level > 1 && ((gfn + i) & (((<u32>1) << ((level - 1) * 9)) - 1)) != 0) continue;
-      if (rmapWriteProtect(gfnToRmap(slot, gfn + i, level), false)) flush = 1;
-    }
-  }
-  return flush;
 }

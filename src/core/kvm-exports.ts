@@ -117,7 +117,10 @@ export interface KvmExports {
   invalidateRetry(seq: number, hvn: number): number;
 }
 
-/** Exports of the shadow MMU: mmu/{shadow_page,fault,sync,zap,age,invlpg,pfn,guest_walk}.ts. */
+/**
+ * Exports of the shadow MMU: mmu/{shadow_page,shadow_tables,fault,sync,pte_write,write_protect,zap,age,invlpg,pfn,
+ * guest_walk}.ts.
+ */
 export interface ShadowExports {
   /** Sizes the hash of shadow pages: 2^shift chains. */
   shadowPageInit(shift: number): void;
