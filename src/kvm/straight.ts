@@ -203,7 +203,7 @@ export class StraightRuns {
   /** MAP_* of a fault; STRAIGHT_NOT where it is forbidden or the first of its kind in the area. */
   #faultArgs(mm: Mm, vma: Vma, write: boolean): number {
     const makesAnon = write && (vma.flags & VM_SHARED) === 0;
-    const first = vma.faulted !== true || (makesAnon && vma.anon !== true);
+    const first = vma.faulted !== true || (makesAnon && vma.anon === undefined);
     if (first || !mm.permits(vma, write)) return abi.STRAIGHT_NOT;
     return mapArgs(mm, vma, write) | (mm.host.generation.zeroPage ? abi.MAP_ZERO_PAGE : 0);
   }

@@ -87,9 +87,10 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         s[at + ARGS] = mapArgs(mm, vma, write);
         {
           // A huge page of zeros prepares the area for anonymous ones, too.
-          const makes = write || (vma.anon !== true && faultsHuge(mm, vma, s[at + HVN] as number));
+          const makes =
+            write || (vma.anon === undefined && faultsHuge(mm, vma, s[at + HVN] as number));
           const anon = makes && (vma.flags & VM_SHARED) === 0;
-          if (vma.faulted !== true || (anon && vma.anon !== true)) mm.noteFault(vma, anon);
+          if (vma.faulted !== true || (anon && vma.anon === undefined)) mm.noteFault(vma, anon);
         }
         s[at + RESULT] = 0;
         s[at] = CLASSIFY;

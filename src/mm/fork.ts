@@ -61,11 +61,15 @@ export function forkMm(parent: Mm): Mm {
     parent.host.ksm.fork(parent, child);
   child.vmas = parent.vmas
     .filter((vma) => (vma.flags & VM_DONTCOPY) === 0)
-    // Locks are not inherited (dup_mmap).
-    .map((vma) => ({ ...vma, flags: vma.flags & ~VM_LOCKED }));
+    // Locks are not inherited (dup_mmap); each area's own pages will belong to it alone (anon_vma_fork).
+    .map((vma, i) => ({
+      ...vma,
+      flags: vma.flags & ~VM_LOCKED,
+      ...(vma.anon === undefined ? {} : { anon: 1 + i, inherited: true }),
+    }));
   for (const vma of child.vmas) {
     // Areas without anonymous pages are not copied: faults find their pages again (vma_needs_copy).
-    if ((vma.flags & VM_SHARED) !== 0 || vma.anon !== true) continue;
+    if ((vma.flags & VM_SHARED) !== 0 || vma.anon === undefined) continue;
     parent.run((t, at) => copyPageRange(t, at, parent, child), vma.start, vma.end);
   }
   return child;

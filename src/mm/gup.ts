@@ -85,7 +85,7 @@ function plain(t: Task, at: number, mm: Mm): boolean {
   }
   // The first faults of an area are noted by the protocol.
   const anon = write && (vma.flags & VM_SHARED) === 0;
-  if (vma.faulted !== true || (anon && vma.anon !== true)) return false;
+  if (vma.faulted !== true || (anon && vma.anon === undefined)) return false;
   let args = mapArgs(mm, vma, write);
   if (host.generation.zeroPage) args |= abi.MAP_ZERO_PAGE;
   const foll = touchFlags(mm, flags);

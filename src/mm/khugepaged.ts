@@ -243,7 +243,7 @@ function alignedWithin(start: number, end: number): [from: number, to: number] {
 /** hugepage_vma_check() outside page faults: the area must hold 512 aligned pages and be in use. */
 function collapsible(vma: Vma): boolean {
   const fits = hugeFits(vma, vma.end - abi.HPAGE_PMD_NR);
-  return fits && vma.file === 0 && (vma.flags & VM_NOHUGEPAGE) === 0 && vma.anon === true;
+  return fits && vma.file === 0 && (vma.flags & VM_NOHUGEPAGE) === 0 && vma.anon !== undefined;
 }
 
 /** lru_add_drain_all(): each CPU's batches are emptied by a thread of its own. */

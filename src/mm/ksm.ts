@@ -80,7 +80,7 @@ export class Ksm {
       }
       const seen = new Map<number, Item>();
       for (const vma of mm.vmas) {
-        if ((vma.flags & VM_MERGEABLE) === 0 || vma.anon !== true) continue;
+        if ((vma.flags & VM_MERGEABLE) === 0 || vma.anon === undefined) continue;
         for (let hvn = vma.start; hvn < vma.end; hvn++) {
           const pfn = this.#pageAt(mm, hvn);
           if (pfn === 0) continue;

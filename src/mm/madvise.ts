@@ -101,7 +101,7 @@ function adviseFlags(
   }
   if (ksm && (part.flags & (VM_SHARED | VM_HUGETLB)) !== 0) return;
   if (advice === 'mergeable') mm.host.ksm.enter(mm);
-  if (advice === 'unmergeable' && (part.flags & VM_MERGEABLE) !== 0 && part.anon === true) {
+  if (advice === 'unmergeable' && (part.flags & VM_MERGEABLE) !== 0 && part.anon !== undefined) {
     for (let hvn = part.start; hvn < part.end; hvn++) breakKsm(mm, hvn);
   }
   if (((part.flags | set) & ~clear) === part.flags) return;

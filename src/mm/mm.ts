@@ -22,8 +22,9 @@ import {
   VM_RESIDENT,
   VM_SHARED,
   VM_WRITE,
+  anonOf,
   type Vma,
-  vmasJoined,
+  vmaMerged,
   vmasWithin,
   vmasWithout,
 } from './vma.ts';
@@ -114,7 +115,12 @@ export class Mm implements MmHandle {
 
   /** The first page of an area, or its first anonymous one (anon_vma_prepare), is about to come. */
   noteFault(vma: Vma, anon: boolean): void {
-    const noted = { ...vma, faulted: true, anon: anon || vma.anon === true };
+    const makes = anon && vma.anon === undefined;
+    const noted = {
+      ...vma,
+      faulted: true,
+      ...(makes ? { anon: anonOf(this.#vmas, vma) } : {}),
+    };
     this.vmas = this.#vmas.map((other) => (other === vma ? noted : other));
   }
 
@@ -216,7 +222,7 @@ export class Mm implements MmHandle {
     if (options.resident === true) flags |= VM_RESIDENT;
     if (vmasWithin(this.vmas, start, start + npages).length > 0) this.munmap(start, npages);
     const vma: Vma = { start, end: start + npages, flags, file, pgoff };
-    this.vmas = vmasJoined(this.vmas, [vma]);
+    this.vmas = vmaMerged(this.vmas, vma, true);
     return start;
   }
 

@@ -21,7 +21,7 @@ import {
   VM_WRITE,
   VM_WRITE_NOTIFY,
   type Vma,
-  vmasJoined,
+  vmaMerged,
   vmasWithin,
   vmasWithout,
 } from './vma.ts';
@@ -212,7 +212,7 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         if (flags === part.flags) continue;
         cutAreas(mm, mm.vmas, part.start, part.end);
         const rest = vmasWithout(mm.vmas, part.start, part.end);
-        mm.vmas = vmasJoined(rest, [{ ...part, flags }]);
+        mm.vmas = vmaMerged(rest, { ...part, flags });
         const first = firstWithTable(mm, part);
         if (first === part.end) continue;
         s[at + CALLEE] = 0;
@@ -269,9 +269,9 @@ export function mremapRange(t: Task, at: number, mm: Mm): boolean {
         s[at + CURSOR] = part.end;
         s[at + CHANGED] = part.start;
         // Memory without anonymous pages takes the new place's offset (copy_vma).
-        const pgoff = part.file === 0 && part.anon !== true ? part.start + shift : part.pgoff;
+        const pgoff = part.file === 0 && part.anon === undefined ? part.start + shift : part.pgoff;
         const moved = { ...part, start: part.start + shift, end: part.end + shift, pgoff };
-        mm.vmas = vmasJoined(mm.vmas, [moved]);
+        mm.vmas = vmaMerged(mm.vmas, moved);
         s[at + CALLEE] = 0;
         s[at + CALLEE + START] = part.start;
         s[at + CALLEE + END] = part.end;

@@ -24,7 +24,7 @@ export function noteAreas(before: readonly Vma[], after: readonly Vma[]): void {
 /** Whether an area is on the tree of anonymous pages (`file` 0) or of a file, and holds its page `pgoff`. */
 function holds(vma: Vma, file: number, pgoff: number): boolean {
   const onTree =
-    file === 0 ? vma.anon === true && (vma.flags & VM_SHARED) === 0 : vma.file === file;
+    file === 0 ? vma.anon !== undefined && (vma.flags & VM_SHARED) === 0 : vma.file === file;
   return onTree && pgoff >= vma.pgoff && pgoff < vma.pgoff + vma.end - vma.start;
 }
 

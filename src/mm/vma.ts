@@ -5,6 +5,8 @@ export const VM_READ = 1;
 export const VM_WRITE = 2;
 export const VM_EXEC = 4;
 export const VM_SHARED = 8;
+/** VM_ACCESS_FLAGS. */
+const VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC;
 /** mlock: the pages are on no list that is scanned. */
 export const VM_LOCKED = 0x2000;
 /** MADV_DONTFORK. */
@@ -36,8 +38,13 @@ export interface Vma {
   readonly file: number;
   /** Page offset in the file of `start`; of anonymous memory, `start` where it was first mapped. */
   readonly pgoff: number;
-  /** It has had an anonymous page (vma->anon_vma): only then does fork copy ptes. */
-  readonly anon?: boolean;
+  /**
+   * What its anonymous pages belong to (vma->anon_vma), a number within the mm; none: it has had no such page, and
+   * fork copies no ptes.
+   */
+  readonly anon?: number;
+  /** It came by fork() with anonymous pages: what they belong to is the parent's, too. */
+  readonly inherited?: boolean;
   /** A page was faulted in: there are page tables under it, which munmap may free. */
   readonly faulted?: boolean;
 }
@@ -49,12 +56,13 @@ export function vmasFlagged(
   end: number,
   set: number,
   clear: number,
-): Vma[] {
-  const parts = vmasWithin(vmas, start, end).map((vma) => ({
-    ...vma,
-    flags: (vma.flags | set) & ~clear,
-  }));
-  return vmasJoined(vmasWithout(vmas, start, end), parts);
+): readonly Vma[] {
+  let flagged = vmas;
+  for (const vma of vmasWithin(vmas, start, end)) {
+    const part = { ...vma, flags: (vma.flags | set) & ~clear };
+    flagged = vmaMerged(vmasWithout(flagged, part.start, part.end), part);
+  }
+  return flagged;
 }
 
 /** The parts of `vmas` outside [start, end), in order. */
@@ -83,23 +91,72 @@ export function vmasWithin(vmas: readonly Vma[], start: number, end: number): Vm
   return parts;
 }
 
-/** `vmas` and `added`, sorted, with neighbours of one kind joined (vma_merge). */
-export function vmasJoined(vmas: readonly Vma[], added: readonly Vma[]): Vma[] {
-  const all = [...vmas, ...added].toSorted((a, b) => a.start - b.start);
-  const joined: Vma[] = [];
-  for (const vma of all) {
-    const last = joined.at(-1);
-    const same =
-      last !== undefined &&
-      last.end === vma.start &&
-      last.flags === vma.flags &&
-      last.file === vma.file &&
-      last.pgoff + (last.end - last.start) === vma.pgoff;
-    if (same) {
-      const anon = last.anon === true || vma.anon === true;
-      const faulted = last.faulted === true || vma.faulted === true;
-      joined[joined.length - 1] = { ...last, end: vma.end, anon, faulted };
-    } else joined.push(vma);
+/** Whether `next` goes on where `vma` ends, but for the flags `ignored`. */
+function continues(vma: Vma, next: Vma, ignored: number): boolean {
+  return (
+    vma.end === next.start &&
+    ((vma.flags ^ next.flags) & ~ignored) === 0 &&
+    vma.file === next.file &&
+    vma.pgoff + (vma.end - vma.start) === next.pgoff
+  );
+}
+
+/**
+ * is_mergeable_anon_vma(): whether `vma` may grow over pages of `anon`. One that has had no anonymous page takes
+ * only what has had none, either: its list of anon_vmas is empty, not one long.
+ */
+function takesAnon(vma: Vma, anon: number | undefined): boolean {
+  if (vma.anon === anon) return true;
+  return vma.anon !== undefined && anon === undefined && vma.inherited !== true;
+}
+
+/** `vma` and `next`, which goes on where it ends, as one area. */
+function joined(vma: Vma, next: Vma): Vma {
+  const { anon, inherited } = vma.anon === undefined ? next : vma;
+  return {
+    ...vma,
+    end: next.end,
+    ...(anon === undefined ? {} : { anon }),
+    ...(inherited === true ? { inherited } : {}),
+    faulted: vma.faulted === true || next.faulted === true,
+  };
+}
+
+/**
+ * `vmas` and an area `part` that lies between them, in order, joined with its neighbours where their kinds and
+ * their anonymous pages allow it (vma_merge). `mapped`: it is a new one, which prefers the area after it (mmap_region).
+ */
+export function vmaMerged(vmas: readonly Vma[], part: Vma, mapped = false): Vma[] {
+  const at = vmas.findIndex((vma) => vma.start >= part.end);
+  const after = at < 0 ? vmas.length : at;
+  const [prev, next] = [vmas[after - 1], vmas[after]];
+  let before = prev !== undefined && continues(prev, part, 0) && takesAnon(prev, part.anon);
+  let behind = next !== undefined && continues(part, next, 0) && takesAnon(next, part.anon);
+  if (before && behind && prev !== undefined && next !== undefined) {
+    const both = prev.anon === next.anon || prev.anon === undefined || next.anon === undefined;
+    if (mapped) before = takesAnon(prev, next.anon);
+    else behind = both;
   }
-  return joined;
+  let area = part;
+  if (before && prev !== undefined) area = joined(prev, area);
+  if (behind && next !== undefined) area = joined(area, next);
+  return [
+    ...vmas.slice(0, after - (before ? 1 : 0)),
+    area,
+    ...vmas.slice(after + (behind ? 1 : 0)),
+  ];
+}
+
+/**
+ * What the first anonymous page of `vma` belongs to (find_mergeable_anon_vma): what those of a neighbour do that may
+ * come to be one area with it, the next one first; else something new.
+ */
+export function anonOf(vmas: readonly Vma[], vma: Vma): number {
+  const lends = (other: Vma | undefined): boolean =>
+    other?.anon !== undefined && other.inherited !== true;
+  const next = vmas.find((other) => continues(vma, other, VM_ACCESS));
+  if (lends(next)) return next?.anon as number;
+  const prev = vmas.find((other) => continues(other, vma, VM_ACCESS));
+  if (lends(prev)) return prev?.anon as number;
+  return 1 + Math.max(0, ...vmas.map(({ anon }) => anon ?? 0));
 }

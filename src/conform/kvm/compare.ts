@@ -10,6 +10,7 @@
 import { parseScript } from './script.ts';
 import { withoutStrangers, type FrameNames } from './strangers.ts';
 import { withoutRepeats, withoutRescans, withoutYields } from './timing.ts';
+import { ZeroBits } from './zero-page.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
 
 /** Level of a comparison. */
@@ -194,8 +195,7 @@ function shadowPageText(sp: JsonObject): string {
 export class StepComparer {
   readonly #recording: Recording;
   readonly #pairs = new FramePairs();
-  /** The zero page is the whole host's, so whether it was referenced before is not the script's. */
-  #zeroFlipped: Record<string, boolean> = {};
+  readonly #zeroBits = new ZeroBits();
   readonly #pages: PageState[] = [];
   #shadowPages: readonly JsonObject[] = [];
   /** The last recorded shadow pages, and states of pages, that a repeat had otherwise. */
@@ -239,8 +239,7 @@ export class StepComparer {
       check(1, 'dirty bitmap', [step.dirty.join(' ')], [(ours.dirty ?? []).join(' ')]);
     }
     if (step.age !== undefined && this.#compared('age', step)) this.#age(step, ours, check);
-    // clear_refs takes the huge zero page's bit away: what it was before does not matter any more.
-    if (step.op.startsWith('h clear_refs')) delete this.#zeroFlipped.huge;
+    this.#zeroBits.follow(step.op, ours.events);
     this.#follow(step);
     this.#pairMapped(step, ours);
     this.#yields = 0;
@@ -406,7 +405,7 @@ export class StepComparer {
         objectText(sorted(theirs.shadow)),
         objectText(sorted(this.#named(mine.shadow, theirs.shadow))),
       );
-      const named = this.#named(this.#zeroPage(mine.host, theirs.host), theirs.host);
+      const named = this.#named(this.#zeroBits.aligned(mine.host, theirs.host), theirs.host);
       put(3, i, objectText(sorted(theirs.host)), objectText(sorted(named)));
       const name = mine.host.pfn;
       const recorded = theirs.host.pfn;
@@ -416,19 +415,6 @@ export class StepComparer {
     check(1, 'guest ptes', ...lines[1]);
     check(2, 'sptes', ...lines[2]);
     check(3, 'host pages', ...lines[3]);
-  }
-
-  /** Our zero page with the recording's start: marking it accessed only toggles its one bit. */
-  #zeroPage(mine: JsonObject, theirs: JsonObject): JsonObject {
-    if (mine.pfn !== 'zero' || theirs.pfn !== 'zero') return mine;
-    const flags = mine.flags as readonly string[];
-    // The tails of the huge zero page show no such bit.
-    if (flags.includes('compound_tail')) return mine;
-    const which = flags.includes('thp') ? 'huge' : 'small';
-    this.#zeroFlipped[which] ??= isReferenced(mine) !== isReferenced(theirs);
-    if (!this.#zeroFlipped[which]) return mine;
-    const rest = flags.filter((flag) => flag !== 'referenced');
-    return { ...mine, flags: isReferenced(mine) ? rest : ['referenced', ...rest] };
   }
 
   #named(mine: JsonObject, theirs: JsonObject): JsonObject {
@@ -466,10 +452,6 @@ function mappedFrames(ours: OurStep): Set<string> {
   const names = new Set<string>();
   for (const { host } of ours.pages) if (typeof host.pfn === 'string') names.add(host.pfn);
   return names;
-}
-
-function isReferenced(page: JsonObject): boolean {
-  return (page.flags as readonly string[]).includes('referenced');
 }
 
 type Check = (level: Level, what: string, recorded: string[], emulated: string[]) => void;
