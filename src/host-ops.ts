@@ -20,17 +20,29 @@ interface Child {
   readonly expected: Uint32Array;
 }
 
+/** The children that live and who is registered, for snapshots. */
+export interface HostOpsRecord {
+  readonly children: readonly (readonly [number, Child])[];
+  readonly notifiers: readonly (readonly [string, number])[];
+  readonly nextChild: number;
+}
+
 /** Pages pinned for direct I/O. */
 export interface DirectIo {
   readonly page: number;
   readonly pfns: readonly number[];
 }
 
+/** What the children must see changes in place, so a snapshot has copies. */
+function copyOf(children: Iterable<readonly [number, Child]>): [number, Child][] {
+  return [...children].map(([id, { mm, expected }]) => [id, { mm, expected: expected.slice() }]);
+}
+
 /** Host operations on a machine's guest data; pages count from the first data page. */
 export class HostOps {
   readonly #vm: Vm;
-  readonly #children = new Map<number, Child>();
-  readonly #notifiers = new Map<string, number>();
+  #children = new Map<number, Child>();
+  #notifiers = new Map<string, number>();
   #nextChild = 1;
 
   constructor(vm: Vm) {
@@ -240,6 +252,22 @@ export class HostOps {
         this.#notifiers.delete(operation.name);
       }
     }
+  }
+
+  /** The state. */
+  save(): HostOpsRecord {
+    return {
+      children: copyOf(this.#children),
+      notifiers: [...this.#notifiers],
+      nextChild: this.#nextChild,
+    };
+  }
+
+  /** Goes back to a saved state. */
+  restore(record: HostOpsRecord): void {
+    this.#children = new Map(copyOf(record.children));
+    this.#notifiers = new Map(record.notifiers);
+    this.#nextChild = record.nextChild;
   }
 
   /** Idle page tracking: every mapped page is tested for young and made old. */

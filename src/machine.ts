@@ -287,6 +287,7 @@ export class Vm {
       core: saveCore(this.core),
       records: this.#stateObjects().map((object) => saveFields(object)),
       guest: this.guest.save(),
+      ops: this.ops.save(),
       turns: this.#turns.save(),
       phases: this.phases,
       markCounters: this.#markCounters,
@@ -302,6 +303,7 @@ export class Vm {
     for (const { object, fields } of snapshot.records) Object.assign(object, fields);
     this.kvm.straight.forget();
     this.guest.restore(snapshot.guest);
+    this.ops.restore(snapshot.ops);
     this.#turns.restore(snapshot.turns);
     this.phases = snapshot.phases;
     this.#markCounters = snapshot.markCounters;

@@ -2,6 +2,7 @@
 
 import type { CoreSnapshot } from './core/snapshot.ts';
 import type { GuestKernelRecord } from './guest/kernel.ts';
+import type { HostOpsRecord } from './host-ops.ts';
 import type { Phase, RunOutcome } from './result.ts';
 import type { CounterValues } from './stats/stats.ts';
 import type { TurnsRecord } from './turns.ts';
@@ -16,8 +17,7 @@ export interface SavedFields {
 export function saveFields(object: object): SavedFields {
   const names = 'stateFields' in object ? (object.stateFields as readonly string[]) : [];
   const values = object as Readonly<Record<string, unknown>>;
-  const open = names.filter((name) => !name.startsWith('#'));
-  return { object, fields: Object.fromEntries(open.map((name) => [name, values[name]])) };
+  return { object, fields: Object.fromEntries(names.map((name) => [name, values[name]])) };
 }
 
 /** A saved state of a machine. */
@@ -25,6 +25,7 @@ export interface VmSnapshot {
   readonly core: CoreSnapshot;
   readonly records: readonly SavedFields[];
   readonly guest: GuestKernelRecord;
+  readonly ops: HostOpsRecord;
   readonly turns: TurnsRecord;
   readonly phases: readonly Phase[];
   readonly markCounters: CounterValues;

@@ -14,7 +14,6 @@ export class FifoPolicy implements ReclaimPolicy {
   protected host!: Host;
   /** Pages that may still be looked at in this run. */
   #left = 0;
-  readonly stateFields = ['#left'] as const;
 
   attach(host: Host): void {
     this.host = host;

@@ -81,8 +81,6 @@ export class MglruPolicy implements ReclaimPolicy {
   readonly #options: MglruOptions;
   #host!: Host;
   #s: RunState = { ...IDLE };
-  /** Youngest generation when page tables were walked last (mm_state.seq). */
-  #walked = MIN_NR_GENS;
   #walk: boolean;
   cluster = SWAP_CLUSTER_MAX;
 
@@ -109,17 +107,6 @@ export class MglruPolicy implements ReclaimPolicy {
   enable(caps: number): void {
     this.#walk = (caps & 2) !== 0;
     this.#host.core.x.lruGenEnable(caps & 1);
-  }
-
-  /** What the explorer and a snapshot save. */
-  get state(): RunState & { readonly walked: number } {
-    return { ...this.#s, walked: this.#walked };
-  }
-
-  set state(saved: RunState & { readonly walked: number }) {
-    const { walked, ...run } = saved;
-    this.#walked = walked;
-    this.#s = { ...run };
   }
 
   begin(target: number): void {
@@ -313,7 +300,6 @@ export class MglruPolicy implements ReclaimPolicy {
   #age(canSwap: boolean): void {
     const { x } = this.#host.core;
     if (this.#walk) this.#walkTables();
-    this.#walked = x.lruGenMaxSeq() >>> 0;
     x.lruGenIncMaxSeq(canSwap ? 1 : 0);
   }
 
