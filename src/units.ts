@@ -61,7 +61,7 @@ export interface TlbGeometry {
   readonly l2Ways: number;
 }
 
-/** 64 entries, 4 ways, and 1536 entries, 12 ways, as Intel's cores from Skylake to Golden Cove. */
+/** 64 entries, 4 ways, and 1536 entries, 12 ways, as Intel's cores of the Skylake family. */
 export const DEFAULT_TLB: TlbGeometry = { l1Sets: 16, l1Ways: 4, l2Sets: 128, l2Ways: 12 };
 
 /** Reads `64x4,1536x12` (entries x ways of the L1 and of the L2). */

@@ -47,10 +47,6 @@ export interface ProtocolPreset {
   readonly interval?: boolean;
 }
 
-const V3_AGING: AgingPreset = AGING_PRESETS.v3;
-const AGING_2627: AgingPreset = AGING_PRESETS.clear_flush_young;
-const AGING_6X: AgingPreset = AGING_PRESETS.clear_young;
-
 const V3: ProtocolPreset = {
   name: 'v3',
   says: 'as posted: rwlock, invalidate_range after the pages are free, sptes pin their pages',
@@ -63,7 +59,7 @@ const V3: ProtocolPreset = {
   protectHook: false,
   swapPrepare: false,
   retry: 'none',
-  aging: V3_AGING,
+  aging: AGING_PRESETS.v3,
   mm: '2008',
   kvm: '2008',
   secondary: 'kvm',
@@ -78,6 +74,24 @@ const V3_RCU: ProtocolPreset = {
   freeing: 'grace-period',
 };
 
+const P2627: ProtocolPreset = {
+  name: '2.6.27',
+  says: 'as merged: start and end, count and sequence checked under mmu_lock, RCU',
+  sources: [SOURCES.core, SOURCES.takeAllLocks, SOURCES.kvm],
+  chainLock: 'rcu',
+  freeing: 'grace-period',
+  releaseOrder: 'delete-call',
+  takeAllLocks: true,
+  forkHook: true,
+  protectHook: true,
+  swapPrepare: false,
+  retry: 'seq-count',
+  aging: AGING_PRESETS.clear_flush_young,
+  mm: '2008',
+  kvm: '2008',
+  secondary: 'kvm',
+};
+
 const P6X: ProtocolPreset = {
   name: '6.x',
   says: 'start and end, SRCU, mmu_invalidate_seq checked under mmu_lock, limited to the range',
@@ -90,7 +104,7 @@ const P6X: ProtocolPreset = {
   protectHook: true,
   swapPrepare: true,
   retry: 'range',
-  aging: AGING_6X,
+  aging: AGING_PRESETS.clear_young,
   mm: '6.1',
   kvm: '6.1',
   secondary: 'kvm',
@@ -154,56 +168,21 @@ export const PROTOCOLS: readonly ProtocolPreset[] = [
     retry: 'seqlock',
     aging: AGING_PRESETS.v4,
   },
+  P2627,
   {
-    name: '2.6.27',
-    says: 'as merged: start and end, count and sequence checked under mmu_lock, RCU',
-    sources: [SOURCES.core, SOURCES.takeAllLocks, SOURCES.kvm],
-    chainLock: 'rcu',
-    freeing: 'grace-period',
-    releaseOrder: 'delete-call',
-    takeAllLocks: true,
-    forkHook: true,
-    protectHook: true,
-    swapPrepare: false,
-    retry: 'seq-count',
-    aging: AGING_2627,
-    mm: '2008',
-    kvm: '2008',
-    secondary: 'kvm',
-  },
-  {
+    ...P2627,
     name: '3.5',
     says: 'as 2.6.27 until 3.5, with sptes that hold no page reference any more',
-    sources: [SOURCES.core, SOURCES.takeAllLocks, SOURCES.kvm],
-    chainLock: 'rcu',
-    freeing: 'grace-period',
-    releaseOrder: 'delete-call',
-    takeAllLocks: true,
-    forkHook: true,
-    protectHook: true,
-    swapPrepare: false,
-    retry: 'seq-count',
-    aging: AGING_2627,
-    mm: '2008',
     kvm: '6.1',
-    secondary: 'kvm',
   },
   {
+    ...P2627,
     name: 'srcu',
     says: '2.6.27 with SRCU (3.7), and all release ops before all deletions (3.6, 3.10)',
     sources: [SOURCES.srcu, SOURCES.release36, SOURCES.release310],
     chainLock: 'srcu',
-    freeing: 'grace-period',
     releaseOrder: 'call-all-delete-all',
-    takeAllLocks: true,
-    forkHook: true,
-    protectHook: true,
-    swapPrepare: false,
-    retry: 'seq-count',
-    aging: AGING_2627,
-    mm: '2008',
     kvm: '6.1',
-    secondary: 'kvm',
   },
   {
     ...P6X,

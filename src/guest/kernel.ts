@@ -22,7 +22,6 @@ import {
   P,
   SW_READ_ONLY,
   U,
-  VPN_END,
   W,
   gpteGfn,
   gpteHi,
@@ -255,13 +254,7 @@ export class GuestKernel {
   /** Guest munmap: gives the frames back; empty leaf tables go, too (cf. free_pgtables). */
   unmap(cpu: GuestCpu, vpn: number, count: number): void {
     const process = this.#running(cpu);
-    for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
-      const table = this.#tables.leafTable(cpu, process.cr3, page, false);
-      if (table === NO_GFN) continue;
-      const index = indexAt(page, 1);
-      const lo = cpu.readGuestPteLo(table, index);
-      if ((lo & P) === 0) continue;
-      const gfn = gpteGfn(lo, cpu.readGuestPteHi(table, index));
+    this.#tables.walkRange(cpu, process.cr3, vpn, count, (page, table, index, lo, hi) => {
       cpu.writeGuestPte(table, index, 0, 0);
       this.#note(process, page, NO_GFN);
       if (this.tables.addUsers(table, -1) === 0) {
@@ -269,26 +262,20 @@ export class GuestKernel {
         this.#tables.freeLeafTable(cpu, process.cr3, page, table, flush);
       }
       this.#shootdown(cpu, process, page);
-      this.#unuse(gfn);
-    }
+      this.#unuse(gpteGfn(lo, hi));
+    });
   }
 
   /** Guest mprotect of pages that are mapped. */
   protect(cpu: GuestCpu, vpn: number, count: number, writable: boolean): void {
     const process = this.#running(cpu);
-    for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
-      const table = this.#tables.leafTable(cpu, process.cr3, page, false);
-      if (table === NO_GFN) continue;
-      const index = indexAt(page, 1);
-      const lo = cpu.readGuestPteLo(table, index);
-      if ((lo & P) === 0) continue;
-      const hi = cpu.readGuestPteHi(table, index);
+    this.#tables.walkRange(cpu, process.cr3, vpn, count, (page, table, index, lo, hi) => {
       const shared = this.data.users(gpteGfn(lo, hi)) > 1;
       const rights = writable ? (shared ? P | U : P | W | U) : P | U | SW_READ_ONLY;
-      if ((lo & LEAF_RIGHTS) === rights) continue;
+      if ((lo & LEAF_RIGHTS) === rights) return;
       cpu.writeGuestPte(table, index, ((lo & ~LEAF_RIGHTS) | rights) >>> 0, hi);
       if (!writable) this.#shootdown(cpu, process, page);
-    }
+    });
   }
 
   /** Guest fork: the child shares every page copy-on-write (cf. copy_page_range). */

@@ -58,7 +58,7 @@ export function gpteHi(gfn: number): number {
   return gfn >>> 20;
 }
 
-/** One visit of walk(): a present leaf entry. */
+/** One visit of a walk: a present leaf entry. */
 export type LeafVisitor = (
   vpn: number,
   table: number,
@@ -121,6 +121,17 @@ export class GuestTables {
       this.#frames.free(child);
       if (this.#frames.addUsers(table, -1) > 0 || level === 4) return;
       child = table;
+    }
+  }
+
+  /** Calls `visit` for each page of a range that a present leaf entry of a process maps. */
+  walkRange(cpu: GuestCpu, root: number, vpn: number, count: number, visit: LeafVisitor): void {
+    for (let page = vpn; page < Math.min(vpn + count, VPN_END); page++) {
+      const table = this.leafTable(cpu, root, page, false);
+      if (table === NO_GFN) continue;
+      const index = indexAt(page, 1);
+      const lo = cpu.readGuestPteLo(table, index);
+      if ((lo & P) !== 0) visit(page, table, index, lo, cpu.readGuestPteHi(table, index));
     }
   }
 

@@ -34,6 +34,7 @@ import { FOLL_TOUCH, FOLL_WRITE } from '../mm/gup.ts';
 import type { MmHandle } from '../mm/mm.ts';
 import type { MmuNotifierOps } from '../mm/mmu-notifier.ts';
 import { Task } from '../sched/task.ts';
+import { DEFAULT_TLB, type TlbGeometry } from '../units.ts';
 import { type FaultProtocol, faultCheck, faultProtocolOf } from './fault-protocol.ts';
 import { KVM_QUIRKS, kvmGeneration, type KvmGeneration } from './generation.ts';
 import { kvmNotifier } from './notifier.ts';
@@ -44,17 +45,6 @@ import { Vcpu } from './vcpu.ts';
 const MMU_HASH_SHIFT = 12;
 /** log2 of the installations that `spte-lru` remembers. */
 const SPTE_LRU_SHIFT = 20;
-
-/** Geometry of a vCPU's TLB. */
-export interface TlbGeometry {
-  readonly l1Sets: number;
-  readonly l1Ways: number;
-  readonly l2Sets: number;
-  readonly l2Ways: number;
-}
-
-/** 64 entries in 4 ways, then 1,536 in 12 (AMD Zen 3's data TLBs are of this size). */
-export const DEFAULT_TLB: TlbGeometry = { l1Sets: 16, l1Ways: 4, l2Sets: 128, l2Ways: 12 };
 
 /** Options of a VM. */
 export interface KvmOptions {

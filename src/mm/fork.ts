@@ -21,7 +21,7 @@ const CALLEE = 3;
 /** copy_page_range as a protocol: pages s[at + 1] to s[at + 2] of `parent` for `child`. */
 export function copyPageRange(t: Task, at: number, parent: Mm, child: Mm): boolean {
   const s = t.stack;
-  const ranged = parent.hooks === '2.6.27' || parent.hooks === '6.x';
+  const { ranged } = parent;
   const after = parent.hooks === 'v3' && parent.host.generation.forkHook;
   switch (s[at]) {
     case 0:

@@ -55,7 +55,7 @@ const CALLEE = 3;
 export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const { x } = mm.host.core;
-  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const { ranged } = mm;
   switch (s[at]) {
     case 0:
       notify(s, at, MN_INVALIDATE_RANGE_START);

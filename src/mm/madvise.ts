@@ -170,7 +170,7 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
   const { x } = mm.host.core;
   const start = s[at + START] as number;
   const end = s[at + END] as number;
-  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const { ranged } = mm;
   switch (s[at]) {
     case 0:
       notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE_START, start, end, abi.MMU_NOTIFY_CLEAR);

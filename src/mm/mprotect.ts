@@ -55,7 +55,7 @@ const LOCKED_READONLY = VM_LOCKED | VM_WRITE | VM_SHARED;
 function changeProtection(t: Task, at: number, mm: Mm, gather: number): boolean {
   const s = t.stack;
   const event = abi.MMU_NOTIFY_PROTECTION_VMA;
-  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const { ranged } = mm;
   const after = mm.hooks === 'v3' && mm.host.generation.protectHook;
   switch (s[at]) {
     case 0:
@@ -116,7 +116,7 @@ function protect(s: Int32Array, at: number, mm: Mm, gather: number): void {
 export function movePageTables(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const event = abi.MMU_NOTIFY_UNMAP;
-  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const { ranged } = mm;
   for (;;) {
     switch (s[at]) {
       case 0:

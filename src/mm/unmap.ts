@@ -64,7 +64,7 @@ function notify(s: Int32Array, at: number, op: number): void {
 export function zapPageRange(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const { x } = mm.host.core;
-  const ranged = mm.hooks === '2.6.27' || mm.hooks === '6.x';
+  const { ranged } = mm;
   const early = ranged || s[at + HUGETLB] === 1;
   for (;;) {
     switch (s[at]) {
