@@ -18,8 +18,3 @@ export function isTracing(): bool {
 export function trace(id: u32, a: u32 = 0, b: u32 = 0, c: u32 = 0, d: u32 = 0): void {
   if (tracing) event(id, a, b, c, d);
 }
-
-/** Sends an event that carries a u64 in its words b and c. */
-export function traceSpte(id: u32, a: u32, spte: u64, d: u32): void {
-  if (tracing) event(id, a, <u32>spte, <u32>(spte >> 32), d);
-}

@@ -39,7 +39,6 @@ import {
   PT64_PKEY_BIT,
   PT_ACCESSED_BIT,
   PT_DIRTY_BIT,
-  PT_GLOBAL_BIT,
   PT_PAGE_SIZE_BIT,
   PT_PRESENT_BIT,
   PT_USER_BIT,
@@ -61,7 +60,6 @@ export const PT_USER: u64 = (<u64>1) << (<u64>PT_USER_BIT);
 export const PT_ACCESSED: u64 = (<u64>1) << (<u64>PT_ACCESSED_BIT);
 export const PT_DIRTY: u64 = (<u64>1) << (<u64>PT_DIRTY_BIT);
 export const PT_PAGE_SIZE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
-export const PT_GLOBAL: u64 = (<u64>1) << (<u64>PT_GLOBAL_BIT);
 export const PT64_NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
 /** Bits 51:12. */
 export const PT64_BASE_MASK: u64 = 0x000f_ffff_ffff_f000;

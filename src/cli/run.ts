@@ -1,6 +1,5 @@
 // `shadowmmu run`: one workload on one machine.
 
-import { availableParallelism } from 'node:os';
 import { DEVICE_TITLES } from '../compare.ts';
 import type { RunResult } from '../result.ts';
 import { PROTOCOLS, simulate } from '../simulate.ts';
@@ -116,6 +115,3 @@ export const command: Command = {
     return EXIT_STATUS.ok;
   },
 };
-
-/** Threads for a comparison unless told otherwise. */
-export const DEFAULT_WORKERS = availableParallelism();

@@ -339,19 +339,3 @@ export class Host {
     return value;
   }
 }
-
-/** Flags of a page by name, for tests and reports. */
-export const PAGE_FLAG_NAMES: Readonly<Record<string, number>> = {
-  locked: abi.PG_LOCKED,
-  referenced: abi.PG_REFERENCED,
-  dirty: abi.PG_DIRTY,
-  lru: abi.PG_LRU,
-  active: abi.PG_ACTIVE,
-  workingset: abi.PG_WORKINGSET,
-  swapcache: abi.PG_SWAPCACHE,
-  swapbacked: abi.PG_SWAPBACKED,
-  anon: abi.PG_ANON,
-  anon_exclusive: abi.PG_ANON_EXCLUSIVE,
-  unevictable: abi.PG_UNEVICTABLE,
-  ksm: abi.PG_KSM,
-};

@@ -77,9 +77,6 @@ const SUB = 7;
 /** First word of a callee's frame. */
 const CALLEE = 8;
 
-/** Words of a frame of call() without its callee's. */
-export const NOTIFIER_FRAME = CALLEE;
-
 /** The chain of one mm. */
 export class NotifierChain {
   readonly #core: Core;

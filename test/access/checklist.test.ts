@@ -3,8 +3,8 @@
 // host memory is backed by 4 KiB pages, so that a guest large page gets direct shadow tables.
 
 import { describe, expect, test } from 'vitest';
-import { HPTE_PFN_SHIFT } from '../../assembly/abi.ts';
-import { writeCr4 } from '../../src/kvm/registers.ts';
+import { EFER_LMA, EFER_NXE, HPTE_PFN_SHIFT } from '../../assembly/abi.ts';
+import { writeCr4, writeEfer } from '../../src/kvm/registers.ts';
 import {
   A,
   ALL,
@@ -206,6 +206,18 @@ describe.each(['6.1', '2008'])('KVM %s', (generation) => {
     const s = new Scene({ generation });
     expect(writeCr4(s.vcpu, cr4Of({ la57: true }))).toBe(false);
     expect(writeCr4(s.vcpu, cr4Of({ smep: true }))).toBe(true);
+  });
+
+  test('of EFER only NXE changes while paging is on', () => {
+    const s = new Scene({ generation });
+    const pt = s.path(1, 256, 0, 0);
+    s.link(pt, 0, DATA, P | W | NX | A | D);
+    expect(s.access(VA1, 'r')).toBe(OK);
+    expect(writeEfer(s.vcpu, EFER_NXE)).toBe(false);
+    expect(s.access(VA1, 'r')).toBe(OK);
+    // Without it bit 63 is reserved.
+    expect(writeEfer(s.vcpu, EFER_LMA)).toBe(true);
+    expect(s.access(VA1, 'r')).toBe(pf(9));
   });
 
   test('SMAP: AC decides about user pages, and changes without an exit', () => {
