@@ -6,13 +6,25 @@
 //   $ node examples/rdma-odp.mjs
 //   without the retry check: violated, shortest schedule 12 steps
 //   …
-//     3  odp_fault: takes page_table_lock(mm 1)
-//     …                                                9  zap_page_range: the ptes are cleared
+//     9                                                 zap_page_range: the ptes are cleared
+//    10                                                 mmu_notifier: call invalidate_range_end
+//    11                                                 mmu_notifier: call invalidate_range
 //    12  card: DMA write
+//          ∎ ends
+//
 //   ✗ dma_to_owned_page: the card wrote frame 1, which is free
 //
 //   with the retry check: holds
-import { explore, Host, IntervalNotifier, loadCore, ViolationSink, zapPageRange } from 'shadowmmu';
+//   135 states
+import {
+  AGING_PRESETS,
+  explore,
+  Host,
+  IntervalNotifier,
+  loadCore,
+  ViolationSink,
+  zapPageRange,
+} from 'shadowmmu';
 
 const HVN = 0x100;
 const LOCK_CARD = 1000;
@@ -76,9 +88,9 @@ class Card {
 /** One page, the card's fault and DMA on one side, madvise(DONTNEED) on the other. */
 function scenario(checks) {
   const core = loadCore('explore');
-  const host = new Host(core, { frames: 8, residentFrames: 4, swapPages: 8 });
+  const aging = AGING_PRESETS.clear_young;
+  const host = new Host(core, { frames: 8, residentFrames: 4, swapPages: 8, aging });
   const mm = host.createMm();
-  mm.hooks = '6.x';
   mm.notifiers.chainLock = 'srcu';
   mm.mmap({ hvn: HVN, npages: 1 });
   mm.access(HVN, true);

@@ -78,8 +78,6 @@ export class Mm implements MmHandle {
   readonly notifiers: NotifierChain;
   /** Where the notifier calls sit; as the aging protocol says. */
   readonly hooks: NotifierHooks;
-  /** invalidate_range_start and _end are called: since 2.6.27. */
-  readonly ranged: boolean;
   #vmas: readonly Vma[] = [];
   /** The mm that this one was forked from. */
   parent: Mm | null = null;
@@ -96,7 +94,11 @@ export class Mm implements MmHandle {
     this.id = id;
     this.notifiers = new NotifierChain(host.core, id);
     this.hooks = host.aging.hooks;
-    this.ranged = this.hooks === '2.6.27' || this.hooks === '6.x';
+  }
+
+  /** Whether invalidate_range_start and _end are called: since 2.6.27. */
+  get ranged(): boolean {
+    return this.hooks === '2.6.27' || this.hooks === '6.x';
   }
 
   /** This mm and what hangs on it, for the explorer. */
