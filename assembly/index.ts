@@ -126,6 +126,7 @@ export {
   twoListDone,
   twoListInit,
   twoListJudge,
+  twoListJoin,
   twoListKeep,
   twoListNext,
 } from './mm/two_list';

@@ -43,7 +43,7 @@ import {
   hugeFrameAlloc,
   putPage,
 } from './frame';
-import { lruPutbackBatched } from './isolate';
+import { holdIsolated, lruPutbackBatched } from './isolate';
 import { lruAddNewer, lruListOf, lruShrinkToHead } from './lru';
 import { lruCacheAdd } from './lru_add';
 import { tryToFreeSwapUnmapped } from './memory';
@@ -155,9 +155,10 @@ const TAIL_FLAGS: u32 =
 /**
  * __split_huge_page: the frames of a compound page that small ptes map become pages of their own; those
  * that nobody maps are freed. The caller holds a reference on the head. The tails of a listed page join
- * its list, each as the next newer one of the page before it.
+ * its list, each as the next newer one of the page before it. `isolated`: reclaim has the page, and has each tail
+ * from then on.
  */
-export function splitHugePage(head: Pfn): void {
+export function splitHugePage(head: Pfn, isolated: u32): void {
   const page = framePtr(head);
   const listed = lruListOf(head) != NOT_LISTED;
   if (listed) lruShrinkToHead(head);
@@ -171,6 +172,7 @@ export function splitHugePage(head: Pfn): void {
     const own = load<u32>(tail, FRAME_FLAGS) & ~PG_HUGE;
     store<u32>(tail, own | (flags & TAIL_FLAGS), FRAME_FLAGS);
     store<u32>(tail, mapped + 1, FRAME_REFCOUNT);
+    if (isolated != 0) holdIsolated(pfn);
     refs -= mapped;
     if (listed && mapped != 0) {
       lruAddNewer(pfn, newest);

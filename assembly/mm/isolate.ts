@@ -4,6 +4,7 @@
 import {
   FRAME_FLAGS,
   FRAME_REFCOUNT,
+  HPAGE_PMD_NR,
   PG_ACTIVE,
   PG_ISOLATED,
   VERDICT_ACTIVATE,
@@ -19,7 +20,7 @@ import {
 } from '../counters';
 import { bump } from '../stats';
 import { Pfn } from '../types';
-import { framePtr, putPage } from './frame';
+import { folioPages, framePtr, putPage } from './frame';
 import { lruAdd, lruDel, lruTail, lruTarget, lruUnlink } from './lru';
 import { folioAddLru } from './lru_add';
 import { memcgEnabled, memcgUpdated } from './memcg';
@@ -43,31 +44,46 @@ export function lruPutbackBatched(pfn: Pfn): void {
   putPage(pfn);
 }
 
-/** Pages that lruIsolateBatch() took. */
-const ISOLATED: usize = memory.data(128, 4);
+/** Pages that lruIsolateBatch() took: SWAP_CLUSTER_MAX, and the other frames of a huge page that is split then. */
 const ISOLATED_MAX: u32 = 32;
+const ISOLATED: usize = memory.data(2176, 4);
+if ((ISOLATED_MAX + HPAGE_PMD_NR) << 2 != 2176) ERROR('isolate: SWAP_CLUSTER_MAX + HPAGE_PMD_NR');
+/** Small pages that those were. */
+let pages: u32 = 0;
 
 /** Where lruIsolateBatch() leaves its pages. */
 export function lruIsolated(): usize {
   return ISOLATED;
 }
 
+/** Small pages that lruIsolateBatch() took, at least as many as it was asked for unless the list was short. */
+export function lruIsolatedPages(): u32 {
+  return pages;
+}
+
+/** A page that the caller holds isolated joins a batch of `taken`. */
+export function lruJoinBatch(pfn: Pfn, taken: u32): void {
+  assert(taken < ISOLATED_MAX + HPAGE_PMD_NR, 'a batch has one huge page at most');
+  store<u32>(ISOLATED + ((<usize>taken) << 2), pfn);
+}
+
 /**
  * Takes up to `n` (at most 32) of the oldest pages off a list for reclaim, each with a reference
- * (isolate_lru_folios); returns how many. They are counted as scanned.
+ * (isolate_lru_folios); returns how many. They are counted as scanned. A huge page counts as 512.
  */
 export function lruIsolateBatch(list: u32, n: u32): u32 {
   assert(n <= ISOLATED_MAX, 'a batch has at most SWAP_CLUSTER_MAX pages');
   let taken: u32 = 0;
-  for (; taken < n; taken++) {
+  for (pages = 0; pages < n; taken++) {
     const pfn = lruTail(list);
     if (pfn == 0) break;
+    pages += folioPages(load<u32>(framePtr(pfn), FRAME_FLAGS));
     lruUnlink(pfn);
     hold(pfn);
     store<u32>(ISOLATED + ((<usize>taken) << 2), pfn);
   }
-  memcgUpdated(taken);
-  memcgUpdated(taken);
+  memcgUpdated(pages);
+  memcgUpdated(pages);
   return taken;
 }
 
@@ -114,5 +130,5 @@ export function lruVerdict(pfn: Pfn, verdict: u32): void {
   store<u32>(page, flags, FRAME_FLAGS);
   lruPutback(pfn);
   // move_folios_to_lru() ages what is not resident with each page that is active.
-  if (flags & PG_ACTIVE && memcgEnabled()) workingsetAge(1);
+  if (flags & PG_ACTIVE && memcgEnabled()) workingsetAge(folioPages(flags));
 }

@@ -96,7 +96,7 @@ function link(pfn: Pfn, list: u32): usize {
 export function lruAdd(pfn: Pfn, list: u32): void {
   if (list <= LRU_ACTIVE_FILE && lruGenEnabled()) list = genAdd(pfn);
   lruLink(pfn, list);
-  memcgUpdated(1);
+  memcgUpdated(folioPages(load<u32>(framePtr(pfn), FRAME_FLAGS)));
 }
 
 /** Links a page as the newest of a list. */
@@ -143,7 +143,7 @@ export function lruDel(pfn: Pfn): void {
   const list = lruListOf(pfn);
   lruUnlink(pfn);
   if (list >= LRU_GEN_FIRST && list < LRU_POLICY_FIRST) genDel(pfn, false);
-  memcgUpdated(1);
+  memcgUpdated(folioPages(load<u32>(framePtr(pfn), FRAME_FLAGS)));
 }
 
 /** Unlinks a page from its list. */

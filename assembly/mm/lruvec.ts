@@ -9,6 +9,8 @@ import {
   EVENT_VMSCAN_LRU_ISOLATE,
   EVENT_VMSCAN_LRU_SHRINK_ACTIVE,
   EVENT_VMSCAN_LRU_SHRINK_INACTIVE,
+  FRAME_FLAGS,
+  HPAGE_PMD_NR,
   LRU_ACTIVE_ANON,
   LRU_ACTIVE_FILE,
   LRU_INACTIVE_ANON,
@@ -20,7 +22,14 @@ import { FILE_WRITEBACKS, SWAP_OUTS } from '../counters';
 import { trace } from '../events';
 import { counterOf } from '../stats';
 import { Pfn } from '../types';
-import { lruIsolateBatch, lruIsolated, lruVerdict } from './isolate';
+import { folioPages, framePtr } from './frame';
+import {
+  lruIsolateBatch,
+  lruIsolated,
+  lruIsolatedPages,
+  lruJoinBatch,
+  lruVerdict,
+} from './isolate';
 import { lruAddDrain } from './lru_add';
 import { lruNoteCost, memcgGather, memcgUpdated } from './memcg';
 import {
@@ -67,10 +76,13 @@ let from: u32 = 0;
 let taken: u32 = 0;
 let given: u32 = 0;
 let kept: u32 = 0;
-/** Kept pages that are activated. */
+/** The same in small pages: a huge page is one page of a batch, and counts as 512. */
+let pages: u32 = 0;
+let keptPages: u32 = 0;
+/** Small pages of kept ones that are activated. */
 let activated: u32 = 0;
-/** (pfn, verdict) of what is kept, SWAP_CLUSTER_MAX at most. */
-const KEPT: usize = memory.data(256, 4);
+/** (pfn, verdict) of what is kept: as many as a batch may become (isolate.ts). */
+const KEPT: usize = memory.data(4352, 4);
 let pagedOutBefore: u64 = 0;
 
 /** Sets the pages of a batch. */
@@ -86,10 +98,7 @@ export function lruvecBegin(pages: u32): void {
   reclaimed = 0;
   force = false;
   skipped = false;
-  taken = 0;
-  given = 0;
-  kept = 0;
-  activated = 0;
+  resetBatch();
 }
 
 /** Whether the run is over: a batch and a round are never left half done. */
@@ -120,14 +129,21 @@ export function lruvecNext(): Pfn {
 
 /** A page of the batch was not freed: it goes back with the others at the end of the batch. */
 export function lruvecKeep(pfn: Pfn, verdict: u32): void {
+  const size = folioPages(load<u32>(framePtr(pfn), FRAME_FLAGS));
+  keptPages += size;
   if (verdict == VERDICT_ACTIVATE) {
-    memcgUpdated(1);
-    activated++;
+    memcgUpdated(size);
+    activated += size;
   }
   const entry = KEPT + ((<usize>kept) << 3);
   store<u32>(entry, pfn);
   store<u32>(entry, verdict, 4);
   kept++;
+}
+
+/** The huge page in hand was split: its other frames, held as it is, are looked at after the rest of the batch. */
+export function lruvecJoin(head: Pfn): void {
+  for (let i: u32 = 1; i < HPAGE_PMD_NR; i++) lruJoinBatch(head + i, taken++);
 }
 
 /** Goes on to the next call of shrink_list(); false: the run is over. */
@@ -182,9 +198,10 @@ function nextList(): bool {
 function isolate(list: u32, n: u32): void {
   lruAddDrain();
   taken = lruIsolateBatch(list, n);
+  pages = lruIsolatedPages();
   from = list;
   pagedOutBefore = pagedOut();
-  trace(EVENT_VMSCAN_LRU_ISOLATE, n, taken, list);
+  trace(EVENT_VMSCAN_LRU_ISOLATE, n, pages, list);
   if (taken != 0) memcgGather(1);
   else if (lruvecActive()) traceActive(0);
 }
@@ -192,24 +209,29 @@ function isolate(list: u32, n: u32): void {
 /** The end of shrink_inactive_list() or shrink_active_list(). */
 function finishBatch(): void {
   if (taken == 0) return;
-  const freed = taken - kept;
+  const freed = pages - keptPages;
   memcgGather(0);
   for (let i: u32 = 0; i < kept; i++) {
     const entry = KEPT + ((<usize>i) << 3);
     lruVerdict(load<u32>(entry), load<u32>(entry, 4));
   }
   // PGDEACTIVATE, or PGSTEAL.
-  memcgUpdated(lruvecActive() ? kept : freed);
+  memcgUpdated(lruvecActive() ? keptPages : freed);
   if (lruvecActive()) {
-    traceActive(kept);
+    traceActive(keptPages);
   } else {
     reclaimed += freed;
     lruNoteCost(isFile(), <u32>(pagedOut() - pagedOutBefore));
     traceInactive(freed);
   }
+  resetBatch();
+}
+
+function resetBatch(): void {
   taken = 0;
   given = 0;
   kept = 0;
+  keptPages = 0;
   activated = 0;
 }
 
@@ -228,8 +250,8 @@ function traceActive(pages: u32): void {
 }
 
 function traceInactive(freed: u32): void {
-  const outcome = (kept - activated) | (activated << 16);
-  trace(EVENT_VMSCAN_LRU_SHRINK_INACTIVE, taken, freed, priority | (isFile() << 8), outcome);
+  const outcome = (keptPages - activated) | (activated << 16);
+  trace(EVENT_VMSCAN_LRU_SHRINK_INACTIVE, pages, freed, priority | (isFile() << 8), outcome);
 }
 
 /** Goes on with the next priority, or once more from the start, unless enough is reclaimed. */

@@ -20,6 +20,7 @@ import {
   lruvecBegin,
   lruvecDone,
   lruvecInit,
+  lruvecJoin,
   lruvecKeep,
   lruvecNext,
 } from './lruvec';
@@ -67,6 +68,12 @@ export function twoListJudge(pfn: Pfn, referenced: u32): u32 {
   if (!active) return checkReferences(pfn, referenced);
   lruSetFlags(pfn, PG_WORKINGSET, 0);
   return VERDICT_DEACTIVATE;
+}
+
+/** The huge page that twoListNext() gave was split: its other frames, isolated too, are looked at next. */
+export function twoListJoin(head: Pfn): void {
+  assert(splitLists, 'huge pages came after the split of the lists');
+  lruvecJoin(head);
 }
 
 /** The page that twoListNext() gave was not freed. */

@@ -55,6 +55,7 @@ import {
   swapAlloc,
   swapCacheAdd,
   swapCacheDel,
+  swapCount,
   swapDuplicate,
   swapSetShadow,
   swapWrite,
@@ -201,6 +202,7 @@ export function pageout(pfn: Pfn): u32 {
   } else if ((flags & PG_SWAPCACHE) == 0) {
     return flags & PG_SWAPBACKED ? RECLAIM_SWAP_FULL : 0;
   }
+  if (swapCount(load<u32>(page, FRAME_PRIVATE)) == 1) return forgetSwap(pfn);
   // NR_WRITEBACK goes up and down.
   memcgUpdated(1);
   memcgUpdated(1);
@@ -210,6 +212,16 @@ export function pageout(pfn: Pfn): u32 {
   trace(EVENT_SWAP_WRITEPAGE, pfn);
   trace(EVENT_VMSCAN_WRITE, pfn);
   return RECLAIM_WROTE;
+}
+
+/** swap_writepage() of a page that nobody will swap in (try_to_free_swap): it stays, and stays dirty. */
+function forgetSwap(pfn: Pfn): u32 {
+  trace(EVENT_SWAP_WRITEPAGE, pfn);
+  trace(EVENT_VMSCAN_WRITE, pfn);
+  swapCacheDel(pfn);
+  const page = framePtr(pfn);
+  store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
+  return RECLAIM_PINNED;
 }
 
 /**

@@ -91,7 +91,7 @@ export interface HugeExports {
   /** 512 ptes in place of the huge one around `hvn`; `keep` 1: they keep its dirty bit. */
   splitHugePmd(mm: number, hvn: number, keep: number): void;
   /** Makes the frames of a compound page, which only small ptes map, pages of their own. */
-  splitHugePage(head: number): void;
+  splitHugePage(head: number, isolated: number): void;
   /** Moves 512 small, isolated pages to a new huge page in their place: its head, or 0. */
   collapseHugePage(mm: number, hvn: number, args: number): number;
 }

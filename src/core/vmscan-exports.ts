@@ -98,6 +98,7 @@ export interface TwoListExports {
   /** VERDICT_* of the page in hand, of which `referenced` mappings were young. */
   twoListJudge(pfn: number, referenced: number): number;
   /** The page in hand was not freed. */
+  twoListJoin(head: number): void;
   twoListKeep(pfn: number, verdict: number): void;
   /** folio_check_references() of 6.1: VERDICT_* of an inactive page. */
   checkReferences(pfn: number, referenced: number): number;

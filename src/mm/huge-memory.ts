@@ -112,9 +112,9 @@ const PUD_MASK = ~(PUD_PAGES - 1);
 /**
  * split_huge_page() on a page that its caller holds: every mapping becomes small, then the frames
  * become pages of their own. unmap_folio() is notified once for the huge pte and once more around
- * the walk that finds it split. False: somebody else holds the page.
+ * the walk that finds it split. `isolated`: reclaim has it, and has each frame then. False: somebody else holds the page.
  */
-export function splitFolio(host: Host, head: number, pins: number): boolean {
+export function splitFolio(host: Host, head: number, pins: number, isolated = false): boolean {
   const { x, mem } = host.core;
   const places = folioMappings(host, head);
   let mapped = 0;
@@ -130,7 +130,7 @@ export function splitFolio(host: Host, head: number, pins: number): boolean {
       notifyClear(mm, MN_INVALIDATE_RANGE_END, vma.start, vma.end);
     }
   }
-  x.splitHugePage(head);
+  x.splitHugePage(head, isolated ? 1 : 0);
   return true;
 }
 

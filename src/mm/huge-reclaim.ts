@@ -21,6 +21,9 @@ export type HugeAdvice =
   /** Small pages by now: go on one by one. */
   | { readonly kind: 'small' };
 
+/** Result of reclaimHuge() beside RECLAIM_*. */
+export const RECLAIM_SPLIT = 0x400;
+
 const SKIP: HugeAdvice = { kind: 'skip' };
 const SMALL: HugeAdvice = { kind: 'small' };
 
@@ -80,7 +83,8 @@ function isWhole(hvn: number, end: number): boolean {
 
 /**
  * Reclaims an isolated huge page as one (THP_SWAP): every mapping is split, its ptes become swap entries
- * under one notifier call, and the whole is written and freed. RECLAIM_* bits.
+ * under one notifier call, and the whole is written and freed. RECLAIM_* bits; RECLAIM_SPLIT: nobody maps it as one, and
+ * by now it is 512 isolated pages, the first of which is to be reclaimed as such.
  */
 export function reclaimHuge(host: Host, head: number): number {
   const { x } = host.core;
@@ -88,7 +92,7 @@ export function reclaimHuge(host: Host, head: number): number {
   if (x.swapTotal() - x.swapUsed() < abi.HPAGE_PMD_NR) return abi.RECLAIM_SWAP_FULL;
   const lazy = (x.pageFlags(head) & abi.PG_SWAPBACKED) === 0;
   const whole = places.some(({ mm, hvn }) => x.hpmdGet(mm.id, hvn) !== 0);
-  if (!whole && !lazy) return splitAndReclaim(host, head);
+  if (!whole && !lazy) return splitIsolated(host, head);
   for (const { mm, hvn } of places) {
     host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, hvn);
     mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
@@ -111,19 +115,15 @@ export function reclaimHuge(host: Host, head: number): number {
 /** The frames of an isolated huge page as isolated pages of their own, each with a swap slot. */
 function takeApart(host: Host, head: number): void {
   const { x } = host.core;
-  x.splitHugePage(head);
-  for (let i = 1; i < abi.HPAGE_PMD_NR; i++) x.holdIsolated(head + i);
+  x.splitHugePage(head, 1);
   for (let i = 0; i < abi.HPAGE_PMD_NR; i++) x.addToSwap(head + i);
 }
 
-/** A huge page that only small ptes map is split, and goes back as small pages. */
-function splitAndReclaim(host: Host, head: number): number {
-  if (!splitFolio(host, head, 1)) return abi.RECLAIM_PINNED;
-  const { x } = host.core;
-  for (let i = 1; i < abi.HPAGE_PMD_NR; i++) {
-    if (x.pageMapcount(head + i) === 0) continue;
-    x.holdIsolated(head + i);
-    x.lruPutbackBatched(head + i);
-  }
-  return 0;
+/** Split at once, since some of it may go without being written; the tails join what reclaim looks at. */
+function splitIsolated(host: Host, head: number): number {
+  const { policy, core } = host;
+  if (!splitFolio(host, head, 1, true)) return abi.RECLAIM_PINNED;
+  if (policy.join !== undefined) policy.join(head);
+  else for (let i = 1; i < abi.HPAGE_PMD_NR; i++) core.x.lruPutback(head + i);
+  return RECLAIM_SPLIT;
 }

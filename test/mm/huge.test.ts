@@ -274,6 +274,32 @@ describe('collapsing (mm/khugepaged.c)', () => {
   });
 });
 
+describe('reclaim (shrink_inactive_list, shrink_folio_list)', () => {
+  test('a huge page counts as 512: a run that is to free four frees it, and no more', () => {
+    start(2 * HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.touch(BASE + HUGE, true);
+    expect(host.reclaim(4)).toBe(HUGE);
+    expect([host.charged(), host.core.x.swapUsed()]).toEqual([HUGE, HUGE]);
+    sound();
+  });
+
+  test('one that small ptes map in part is asked in one walk, then split and reclaimed page by page', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.madvise(BASE + 7, 1, 'dontneed');
+    host.core.x.lruAddDrain();
+    calls = [];
+    expect(host.reclaim(4)).toBe(HUGE - 1);
+    expect([host.charged(), host.core.x.swapUsed()]).toEqual([0, HUGE - 1]);
+    const asked = calls.filter((call) => call.startsWith('young'));
+    // Each pte twice while the page is a huge one, then those of its tails.
+    expect(asked.length).toBe(2 * (HUGE - 1) + HUGE - 2);
+    expect(asked.slice(0, 8)).toEqual([0, 1, 2, 3, 4, 5, 6, 8].map((page) => `young ${page}+1`));
+    sound();
+  });
+});
+
 describe('shared memory (mm/shmem.c)', () => {
   test('a read maps writable and clean; what is cached in the same 64 KiB is mapped too (filemap_map_pages)', () => {
     start(64, 0, host.createShmem());

@@ -50,6 +50,10 @@ export class LruSwitch implements ReclaimPolicy {
     this.#used.lookAround?.(pfn, mm, hvn);
   }
 
+  join(head: number): void {
+    this.#used.join?.(head);
+  }
+
   putBack(pfn: number, verdict: number): void {
     this.#used.putBack(pfn, verdict);
   }

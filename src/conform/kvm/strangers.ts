@@ -40,16 +40,25 @@ function sameButFrame(a: KvmEvent, b: KvmEvent): boolean {
   return keys.every((key) => key === 'pfn' || a[key] === b[key]);
 }
 
+/** Which of our events the recorder may not show; what folio_referenced() found goes with the page it looked at. */
+function unknownEvents(emulated: readonly KvmEvent[], names: FrameNames): boolean[] {
+  let looked = false;
+  return emulated.map((event) => {
+    if (event.t === 'folio_referenced_ret') return looked;
+    const name = frameOf(event);
+    const unknown = name !== undefined && name !== 'zero' && !names.isKnown(name);
+    if (event.t === 'folio_referenced') looked = unknown;
+    return unknown;
+  });
+}
+
 /** Leaves out what only one side can know. */
 export function withoutStrangers(
   recorded: readonly KvmEvent[],
   emulated: readonly KvmEvent[],
   names: FrameNames,
 ): { recorded: readonly KvmEvent[]; emulated: readonly KvmEvent[] } {
-  const unknown = emulated.map((event) => {
-    const name = frameOf(event);
-    return name !== undefined && name !== 'zero' && !names.isKnown(name);
-  });
+  const unknown = unknownEvents(emulated, names);
   const foreign = recorded.map((event) => {
     const name = frameOf(event);
     return name !== undefined && LIST_EVENTS.has(event.t) && !names.isLive(name);

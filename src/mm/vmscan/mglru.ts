@@ -143,6 +143,11 @@ export class MglruPolicy implements ReclaimPolicy {
     return this.#host.core.x.checkReferences(pfn, referenced);
   }
 
+  join(head: number): void {
+    const tails = Array.from({ length: abi.HPAGE_PMD_NR - 1 }, (_, i) => head + 1 + i);
+    this.#s.batch = [...this.#s.batch, ...tails];
+  }
+
   putBack(pfn: number, verdict: number): void {
     this.#s.kept = [...this.#s.kept, [pfn, verdict]];
   }

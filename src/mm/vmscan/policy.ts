@@ -28,6 +28,11 @@ export interface ReclaimPolicy {
   judge(pfn: number, referenced: number): number;
   /** The test found the page's pte at `hvn` of an mm young; asked before the notifiers are. */
   lookAround?(pfn: number, mm: number, hvn: number): void;
+  /**
+   * The huge page that next() returned was split: the other 511 frames are held as it is, and next() is to return them,
+   * too. Without it they go back to their list.
+   */
+  join?(head: number): void;
   /** The page was not freed: `verdict` is judge()'s, or VERDICT_KEEP or _ACTIVATE if it could not be. */
   putBack(pfn: number, verdict: number): void;
 }

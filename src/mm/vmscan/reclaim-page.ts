@@ -9,7 +9,7 @@ import { lockPage, lockPte, lockRmap } from '../../sched/locks.ts';
 import type { Task } from '../../sched/task.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
-import { reclaimHuge } from '../huge-reclaim.ts';
+import { RECLAIM_SPLIT, reclaimHuge } from '../huge-reclaim.ts';
 import {
   MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
@@ -55,6 +55,8 @@ const GIVE_UP = 14;
 
 /** Result bit of reclaimPage() beside RECLAIM_*: the page turned out referenced or can't be unmapped. */
 export const RECLAIM_ACTIVATE = 0x100;
+/** Result bit: the page was a huge one, 512 pages are free. */
+export const RECLAIM_HUGE = 0x800;
 /** Result bit: the device failed the write. */
 export const RECLAIM_IO_ERROR = 0x200;
 
@@ -65,7 +67,9 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
     switch (s[at]) {
       case START:
         if (host.thp !== 'never' && isHuge(host, s[at + PFN] as number)) {
-          return t.done(at, reclaimHuge(host, s[at + PFN] as number));
+          const result = reclaimHuge(host, s[at + PFN] as number);
+          const whole = (result & abi.RECLAIM_FREED) !== 0 ? RECLAIM_HUGE : 0;
+          if (result !== RECLAIM_SPLIT) return t.done(at, result | whole);
         }
         if (t.straight && plain(t, at, host)) return true;
         s[at + RESULT] = 0;

@@ -5,8 +5,10 @@
 import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
 import type { Host } from '../host.ts';
+import type { Mm } from '../mm.ts';
 import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
 import { visitedInVain } from '../rmap-areas.ts';
+import { hugeReferenced, isPartlyMapped } from './huge-referenced.ts';
 
 // Arguments and locals of pageReferenced().
 const PFN = 1;
@@ -45,6 +47,11 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         s[at + INDEX] = 0;
         s[at + COUNT] = 0;
         host.emit(abi.EVENT_FOLIO_REFERENCED, s[at + PFN]);
+        if (isPartlyMapped(host, s[at + PFN] as number)) {
+          const count = hugeReferenced(host, s[at + PFN] as number, askYoung);
+          host.emit(abi.EVENT_FOLIO_REFERENCED_RET, count);
+          return t.done(at, count);
+        }
         traceVain(host, s[at + PFN] as number, abi.EVENT_FOLIO_REFERENCED_ONE);
         s[at] = 1;
       case 1:
@@ -63,6 +70,15 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         s[at] = 1;
     }
   }
+}
+
+/** ptep_clear_flush_young_notify() of a pte that was `young` already. */
+function askYoung(mm: Mm, hvn: number, pages: number, young: boolean): boolean {
+  const { aging } = mm.host;
+  const op = OPS[aging.op];
+  if (op < 0 || (aging.askOnlyYoung && !young)) return young;
+  const answer = mm.runNested((t, at) => mm.notifiers.call(t, at), op, hvn, hvn + pages, 0);
+  return young || (aging.answerCounts && answer !== 0);
 }
 
 /**

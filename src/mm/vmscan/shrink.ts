@@ -3,7 +3,7 @@
 import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
 import type { Host } from '../host.ts';
-import { RECLAIM_ACTIVATE, RECLAIM_IO_ERROR, reclaimPage } from './reclaim-page.ts';
+import { RECLAIM_ACTIVATE, RECLAIM_HUGE, RECLAIM_IO_ERROR, reclaimPage } from './reclaim-page.ts';
 import { pageReferenced } from './referenced.ts';
 
 // Arguments and locals.
@@ -52,8 +52,10 @@ export function shrinkPages(t: Task, at: number, host: Host): boolean {
       }
       case 4:
         if (!reclaimPage(t, at + CALLEE, host)) return false;
-        if (t.result & abi.RECLAIM_FREED) s[at + FREED] = (s[at + FREED] as number) + 1;
-        else putBackUnfreed(host, s[at + PFN] as number, t.result);
+        if (t.result & abi.RECLAIM_FREED) {
+          const pages = (t.result & RECLAIM_HUGE) !== 0 ? abi.HPAGE_PMD_NR : 1;
+          s[at + FREED] = (s[at + FREED] as number) + pages;
+        } else putBackUnfreed(host, s[at + PFN] as number, t.result);
         s[at] = 1;
     }
   }

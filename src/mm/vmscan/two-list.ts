@@ -80,6 +80,10 @@ export class TwoListPolicy implements ReclaimPolicy {
     return this.#host.core.x.twoListJudge(pfn, referenced);
   }
 
+  join(head: number): void {
+    this.#host.core.x.twoListJoin(head);
+  }
+
   putBack(pfn: number, verdict: number): void {
     this.#host.core.x.twoListKeep(pfn, verdict);
   }
