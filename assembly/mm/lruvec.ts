@@ -15,6 +15,7 @@ import {
   LRU_ACTIVE_FILE,
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
+  PG_SWAPBACKED,
   SCAN_SHRINK_SLAB,
   VERDICT_ACTIVATE,
 } from '../abi';
@@ -79,8 +80,12 @@ let kept: u32 = 0;
 /** The same in small pages: a huge page is one page of a batch, and counts as 512. */
 let pages: u32 = 0;
 let keptPages: u32 = 0;
-/** Small pages of kept ones that are activated. */
-let activated: u32 = 0;
+/** Of kept ones: small pages that are activated, anonymous and of files, and that were found referenced. */
+let activatedAnon: u32 = 0;
+let activatedFile: u32 = 0;
+let refKept: u32 = 0;
+/** Small pages that could not be unmapped: freed lazily, but written since. */
+let unmapFailed: u32 = 0;
 /** (pfn, verdict) of what is kept: as many as a batch may become (isolate.ts). */
 const KEPT: usize = memory.data(4352, 4);
 let pagedOutBefore: u64 = 0;
@@ -129,16 +134,24 @@ export function lruvecNext(): Pfn {
 
 /** A page of the batch was not freed: it goes back with the others at the end of the batch. */
 export function lruvecKeep(pfn: Pfn, verdict: u32): void {
-  const size = folioPages(load<u32>(framePtr(pfn), FRAME_FLAGS));
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  const size = folioPages(flags);
   keptPages += size;
   if (verdict == VERDICT_ACTIVATE) {
     memcgUpdated(size);
-    activated += size;
+    if (flags & PG_SWAPBACKED) activatedAnon += size;
+    else activatedFile += size;
+    if (flags & PG_SWAPBACKED && isFile() != 0) unmapFailed += size;
   }
   const entry = KEPT + ((<usize>kept) << 3);
   store<u32>(entry, pfn);
   store<u32>(entry, verdict, 4);
   kept++;
+}
+
+/** A page of the batch is kept for a reference (PAGEREF_KEEP). */
+export function lruvecRefKept(pfn: Pfn): void {
+  refKept += folioPages(load<u32>(framePtr(pfn), FRAME_FLAGS));
 }
 
 /** The huge page in hand was split: its other frames, held as it is, are looked at after the rest of the batch. */
@@ -232,7 +245,10 @@ function resetBatch(): void {
   given = 0;
   kept = 0;
   keptPages = 0;
-  activated = 0;
+  activatedAnon = 0;
+  activatedFile = 0;
+  refKept = 0;
+  unmapFailed = 0;
 }
 
 /** 1 when the batch is of file pages. */
@@ -250,8 +266,9 @@ function traceActive(pages: u32): void {
 }
 
 function traceInactive(freed: u32): void {
-  const outcome = (keptPages - activated) | (activated << 16);
-  trace(EVENT_VMSCAN_LRU_SHRINK_INACTIVE, pages, freed, priority | (isFile() << 8), outcome);
+  const when = priority | (isFile() << 8) | (unmapFailed << 9);
+  const outcome = refKept | (activatedAnon << 10) | (activatedFile << 20);
+  trace(EVENT_VMSCAN_LRU_SHRINK_INACTIVE, pages, freed, when, outcome);
 }
 
 /** Goes on with the next priority, or once more from the start, unless enough is reclaimed. */

@@ -23,6 +23,7 @@ import {
   lruvecJoin,
   lruvecKeep,
   lruvecNext,
+  lruvecRefKept,
 } from './lruvec';
 import { scanCountInit } from './scan_count';
 import { zoneActive, zoneBegin, zoneDone, zoneInit, zoneNext } from './zone';
@@ -65,7 +66,11 @@ export function twoListJudge(pfn: Pfn, referenced: u32): u32 {
     if (active) return seen != 0 ? VERDICT_ROTATE : VERDICT_DEACTIVATE;
     return seen != 0 ? VERDICT_ACTIVATE : VERDICT_RECLAIM;
   }
-  if (!active) return checkReferences(pfn, referenced);
+  if (!active) {
+    const verdict = checkReferences(pfn, referenced);
+    if (verdict == VERDICT_KEEP) lruvecRefKept(pfn);
+    return verdict;
+  }
   lruSetFlags(pfn, PG_WORKINGSET, 0);
   return VERDICT_DEACTIVATE;
 }

@@ -250,7 +250,6 @@ export class Mm implements MmHandle {
   /** Unmaps a range (unmap_region). */
   munmap(hvn: number, npages: number): void {
     this.#checkRange(hvn, npages);
-    this.host.core.x.lruAddDrain();
     this.run((t, at) => munmapRange(t, at, this), hvn, hvn + npages);
   }
 

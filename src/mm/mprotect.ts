@@ -334,7 +334,6 @@ function presentIn(mm: Mm, start: number, end: number): [first: number, last: nu
 /** Moves [start, end) to `target`, unmapping what is there; returns `target`. */
 export function mremap(mm: Mm, start: number, end: number, target: number): number {
   mm.munmap(target, end - start);
-  mm.host.core.x.lruAddDrain();
   mm.run((t, at) => mremapRange(t, at, mm), start, end, target);
   return target;
 }

@@ -190,6 +190,9 @@ export function unmapAreas(t: Task, at: number, mm: Mm): boolean {
     switch (s[at]) {
       case 0:
         cutAreas(mm, mm.vmas, s[at + START] as number, end);
+        // unmap_region().
+        if (vmasWithin(mm.vmas, s[at + START] as number, end).length > 0)
+          mm.host.core.x.lruAddDrain();
         s[at + CURSOR] = s[at + START] as number;
         s[at] = 1;
       case 1: {

@@ -37,6 +37,8 @@ export interface History {
    * thousands of updates (mod_objcg_state()); null: none.
    */
   readonly objectsAt: number | null;
+  /** Updates in that step after it. */
+  readonly objectsRest: number;
   /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
   readonly slots: number;
 }
@@ -50,6 +52,7 @@ export const USUAL: History = {
   forkPages: 5,
   updates: 9,
   objectsAt: 0,
+  objectsRest: 0,
   slots: 0,
 };
 
@@ -60,6 +63,8 @@ export const USUAL: History = {
 const FIRST_OF_BOOT = { slabPages: 21 };
 /** Other steps in which the objects' bytes may exceed a page: the first ones, before and after reclaim, or none. */
 const OTHER_STEPS: readonly (number | null)[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, null];
+/** In the first step it may be any of the faults; what counts is how full the batch of updates is in the end. */
+const OTHER_RESTS = [8, 16, 24, 32, 40, 48, 56];
 /** One fork in ten sees another process of the CPU touch a page meanwhile. */
 const OTHER_FORK = { forkPages: 6 };
 
@@ -92,14 +97,20 @@ function hasStep(recording: Recording, op: string): boolean {
   return recording.steps.some((step) => step.op.startsWith(op));
 }
 
+/** When the bytes of kernel objects may have exceeded a page. */
+function objectHistories(usual: History): History[] {
+  return [
+    ...OTHER_STEPS.map((objectsAt) => ({ ...usual, objectsAt })),
+    ...OTHER_RESTS.map((objectsRest) => ({ ...usual, objectsRest })),
+  ];
+}
+
 /** Others that a recording may have; `pressure`: it runs under a memory limit. */
 export function historiesOf(recording: Recording, pressure: boolean): readonly History[] {
   const usual = usualHistory(recording);
   return [
     ...(pressure ? [{ ...usual, ...FIRST_OF_BOOT }] : []),
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
-    ...(hasStep(recording, 'h reclaim')
-      ? OTHER_STEPS.map((objectsAt) => ({ ...usual, objectsAt }))
-      : []),
+    ...(hasStep(recording, 'h reclaim') ? objectHistories(usual) : []),
   ];
 }

@@ -43,7 +43,7 @@ export function reclaimEvent(
         flags: flags(d),
       };
     case abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE: {
-      const file = c >>> 8;
+      const file = (c >>> 8) & 1;
       return {
         t,
         nr_scanned: String(a),
@@ -52,10 +52,10 @@ export function reclaimEvent(
         nr_writeback: '0',
         nr_congested: '0',
         nr_immediate: '0',
-        nr_activate_anon: String(file ? 0 : d >>> 16),
-        nr_activate_file: String(file ? d >>> 16 : 0),
-        nr_ref_keep: String(d & 0xffff),
-        nr_unmap_fail: '0',
+        nr_activate_anon: String((d >>> 10) & 0x3ff),
+        nr_activate_file: String(d >>> 20),
+        nr_ref_keep: String(d & 0x3ff),
+        nr_unmap_fail: String(c >>> 9),
         priority: String(c & 0xff),
         flags: flags(file),
       };

@@ -135,7 +135,7 @@ export class RecordedMachine implements StepRunner {
   readonly #writer: EventWriter;
   readonly #stamps: MemoryStamps | null = null;
   readonly #generation = new Map<number, number>();
-  readonly #objectsAt: number | null;
+  readonly #history: History;
   #raw: RawEvent[] = [];
   #gauges: Record<string, number> = {};
   #step = -1;
@@ -144,7 +144,7 @@ export class RecordedMachine implements StepRunner {
     const history = options.history ?? USUAL;
     this.#script = script;
     this.#npt = options.npt;
-    this.#objectsAt = history.objectsAt;
+    this.#history = history;
     this.core = loadCore(options.build ?? 'release');
     this.#writer = new EventWriter(
       options.npt,
@@ -240,7 +240,10 @@ export class RecordedMachine implements StepRunner {
     } finally {
       this.core.trace(null);
     }
-    if (step === this.#objectsAt) this.core.x.memcgUpdated(OBJECT_BYTES);
+    if (step === this.#history.objectsAt) {
+      this.core.x.memcgUpdated(OBJECT_BYTES);
+      this.core.x.memcgUpdated(this.#history.objectsRest);
+    }
     this.#readStatistics(seen);
     const last = step === steps.length;
     const events = this.#writer.write(this.#raw);
