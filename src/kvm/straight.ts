@@ -134,6 +134,8 @@ export class StraightRuns {
     // Another address space may map the same pages, but nobody may want to hear of them.
     const others = host.mms.filter((other) => other !== mm && other !== null);
     if (others.some((other) => other?.notifiers.list.head !== 0)) return false;
+    // A walk over a page tells them of areas that it visits in vain, too.
+    if (others.length > 0 && mm.hooks === '6.x') return false;
     const rechecks = host.generation.recheckYoung && host.policy.rechecks === true;
     this.#set(abi.STRAIGHT_SCAN, scan);
     this.#set(abi.STRAIGHT_CLUSTER, host.policy.cluster);

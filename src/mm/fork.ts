@@ -65,7 +65,7 @@ export function forkMm(parent: Mm): Mm {
     .map((vma, i) => ({
       ...vma,
       flags: vma.flags & ~VM_LOCKED,
-      ...(vma.anon === undefined ? {} : { anon: 1 + i, inherited: true }),
+      ...(vma.anon === undefined ? {} : { anon: 1 + i, inherited: vma.anon }),
     }));
   for (const vma of child.vmas) {
     // Areas without anonymous pages are not copied: faults find their pages again (vma_needs_copy).

@@ -1,10 +1,12 @@
 // Which areas the reverse mapping of a page visits (cf. rmap_walk_anon and rmap_walk_file, mm/rmap.c, and
 // mm/interval_tree.c). Areas that descend from each other by fork hang on one tree, and so do all areas of a
 // file; it is sorted by their first page, equal ones in order of insertion. Splitting, joining and moving an
-// area take it out and insert it anew. Only events tell of it: pages are found by the core's own reverse map.
+// area take it out and insert it anew. Pages are found by the core's own reverse map; but reclaim tells the
+// notifiers of each area that it visits.
 
 import { PG_ANON } from '../../assembly/abi.ts';
 import type { Host } from './host.ts';
+import type { Mm } from './mm.ts';
 import { VM_SHARED, type Vma } from './vma.ts';
 
 /** When each area was inserted; no part of the machine's state, since nothing but events shows it. */
@@ -21,16 +23,22 @@ export function noteAreas(before: readonly Vma[], after: readonly Vma[]): void {
   }
 }
 
-/** Whether an area is on the tree of anonymous pages (`file` 0) or of a file, and holds its page `pgoff`. */
-function holds(vma: Vma, file: number, pgoff: number): boolean {
-  const onTree =
-    file === 0 ? vma.anon !== undefined && (vma.flags & VM_SHARED) === 0 : vma.file === file;
-  return onTree && pgoff >= vma.pgoff && pgoff < vma.pgoff + vma.end - vma.start;
+/** Whether an area holds page `pgoff` of what it maps. */
+function holds(vma: Vma, pgoff: number): boolean {
+  return pgoff >= vma.pgoff && pgoff < vma.pgoff + vma.end - vma.start;
+}
+
+/** Whether anonymous pages of `vma` (in `mm`) and of `other` may belong to the same: one mm's, or a parent's. */
+function shareAnon(mm: Mm, vma: Vma, otherMm: Mm, other: Vma): boolean {
+  if (other.anon === undefined || (other.flags & VM_SHARED) !== 0) return false;
+  if (mm === otherMm) return vma.anon === other.anon;
+  if (otherMm.parent === mm) return other.inherited === vma.anon;
+  return mm.parent === otherMm && vma.inherited === other.anon;
 }
 
 /** An area that a walk visits. */
-interface Visit {
-  readonly mm: number;
+export interface Visit {
+  readonly mm: Mm;
   /** Where the page would be. */
   readonly hvn: number;
 }
@@ -45,24 +53,26 @@ function rmapWalk(host: Host, pfn: number): { visits: readonly Visit[]; mapping:
   const owner = host.mm(x.rmapMm(pfn, 0));
   const hvn = x.rmapHvn(pfn, 0);
   const pgoff = owner.pgoffOf(hvn);
+  const own = owner.findVma(hvn);
+  if (own === undefined) return { visits: [], mapping };
   const file = (x.pageFlags(pfn) & PG_ANON) === 0 ? owner.fileOf(hvn) : 0;
   const areas: (Visit & { first: number; when: number })[] = [];
   for (const mm of host.mms) {
     if (mm === null) continue;
-    if (file === 0 && mm !== owner && mm.parent !== owner && owner.parent !== mm) continue;
     for (const vma of mm.vmas) {
-      if (!holds(vma, file, pgoff)) continue;
+      const onTree = file === 0 ? shareAnon(owner, own, mm, vma) : vma.file === file;
+      if (!onTree || !holds(vma, pgoff)) continue;
       const at = vma.start + pgoff - vma.pgoff;
-      areas.push({ mm: mm.id, hvn: at, first: vma.pgoff, when: INSERTED.get(vma) ?? 0 });
+      areas.push({ mm, hvn: at, first: vma.pgoff, when: INSERTED.get(vma) ?? 0 });
     }
   }
   areas.sort((a, b) => a.first - b.first || a.when - b.when);
-  const last = areas.findLastIndex((area) => mapping.has(area.mm));
+  const last = areas.findLastIndex((area) => mapping.has(area.mm.id));
   return { visits: areas.slice(0, last + 1), mapping };
 }
 
 /** Where a walk over a page looks in vain, in order: the areas that it visits and that map another page or none. */
-export function visitedInVain(host: Host, pfn: number): number[] {
+export function visitedInVain(host: Host, pfn: number): Visit[] {
   const { visits, mapping } = rmapWalk(host, pfn);
-  return visits.filter(({ mm }) => !mapping.has(mm)).map(({ hvn }) => hvn);
+  return visits.filter(({ mm }) => !mapping.has(mm.id));
 }

@@ -43,8 +43,8 @@ export interface Vma {
    * fork copies no ptes.
    */
   readonly anon?: number;
-  /** It came by fork() with anonymous pages: what they belong to is the parent's, too. */
-  readonly inherited?: boolean;
+  /** It came by fork() with anonymous pages: what those belong to in the parent. */
+  readonly inherited?: number;
   /** A page was faulted in: there are page tables under it, which munmap may free. */
   readonly faulted?: boolean;
 }
@@ -107,7 +107,7 @@ function continues(vma: Vma, next: Vma, ignored: number): boolean {
  */
 function takesAnon(vma: Vma, anon: number | undefined): boolean {
   if (vma.anon === anon) return true;
-  return vma.anon !== undefined && anon === undefined && vma.inherited !== true;
+  return vma.anon !== undefined && anon === undefined && vma.inherited === undefined;
 }
 
 /** `vma` and `next`, which goes on where it ends, as one area. */
@@ -117,7 +117,7 @@ function joined(vma: Vma, next: Vma): Vma {
     ...vma,
     end: next.end,
     ...(anon === undefined ? {} : { anon }),
-    ...(inherited === true ? { inherited } : {}),
+    ...(inherited === undefined ? {} : { inherited }),
     faulted: vma.faulted === true || next.faulted === true,
   };
 }
@@ -153,7 +153,7 @@ export function vmaMerged(vmas: readonly Vma[], part: Vma, mapped = false): Vma[
  */
 export function anonOf(vmas: readonly Vma[], vma: Vma): number {
   const lends = (other: Vma | undefined): boolean =>
-    other?.anon !== undefined && other.inherited !== true;
+    other?.anon !== undefined && other.inherited === undefined;
   const next = vmas.find((other) => continues(vma, other, VM_ACCESS));
   if (lends(next)) return next?.anon as number;
   const prev = vmas.find((other) => continues(other, vma, VM_ACCESS));

@@ -39,7 +39,7 @@ describe('an area joins its neighbours', () => {
   });
 
   test('not over pages that a parent owns too', () => {
-    const inherited = { ...area(0, 10, 1), inherited: true };
+    const inherited = { ...area(0, 10, 1), inherited: 1 };
     expect(ranges(vmaMerged([inherited], area(10, 12, 0)))).toEqual(['0-10:1', '10-12:0']);
   });
 });

@@ -16,8 +16,9 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from '../mmu-notifier.ts';
+import { visitedInVain } from '../rmap-areas.ts';
 import { notifyRange } from '../unmap.ts';
-import { ptepClearFlushYoung, traceVain } from './referenced.ts';
+import { ptepClearFlushYoung } from './referenced.ts';
 
 // Arguments and locals.
 const PFN = 1;
@@ -74,7 +75,7 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
         if (t.straight && plain(t, at, host)) return true;
         s[at + RESULT] = 0;
         s[at + MM] = 0;
-        traceVain(host, s[at + PFN] as number, abi.EVENT_TRY_TO_UNMAP_ONE);
+        unmapInVain(host, s[at + PFN] as number);
         s[at] = LOCK;
       case LOCK:
         if (!t.tryLock(lockPage(s[at + PFN] as number))) return t.done(at, abi.RECLAIM_PINNED);
@@ -160,6 +161,23 @@ function plain(t: Task, at: number, host: Host): boolean {
     call(t, at, host);
   }
   return t.done(at, writeAndFree(s, at, host));
+}
+
+/**
+ * try_to_unmap_one() in areas that do not map the page any more, which come before the one that does: in 6.x their
+ * notifiers are called all the same. KSM's pages have a walk of their own.
+ */
+function unmapInVain(host: Host, pfn: number): void {
+  const { core } = host;
+  const shared = host.mms.length > 2 || core.tracing;
+  if (!shared || (core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return;
+  for (const { mm, hvn } of visitedInVain(host, pfn)) {
+    host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, hvn);
+    if (mm.hooks !== '6.x') continue;
+    for (const op of [MN_INVALIDATE_RANGE_START, MN_INVALIDATE_RANGE_END]) {
+      mm.runNested((t, at) => mm.notifiers.call(t, at), op, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+    }
+  }
 }
 
 function isAnon(host: Host, pfn: number): boolean {

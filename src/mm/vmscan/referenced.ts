@@ -52,7 +52,7 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
           host.emit(abi.EVENT_FOLIO_REFERENCED_RET, count);
           return t.done(at, count);
         }
-        traceVain(host, s[at + PFN] as number, abi.EVENT_FOLIO_REFERENCED_ONE);
+        traceVain(host, s[at + PFN] as number);
         s[at] = 1;
       case 1:
         s[at + CALLEE] = 0;
@@ -85,10 +85,10 @@ function askYoung(mm: Mm, hvn: number, pages: number, young: boolean): boolean {
  * Events of the areas that a walk visits in vain. With one child at most, they come before the only one
  * that maps the page, where the walk ends. KSM's pages have a walk of their own.
  */
-export function traceVain(host: Host, pfn: number, event: number): void {
+function traceVain(host: Host, pfn: number): void {
   const { core } = host;
   if (!core.tracing || (core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return;
-  for (const hvn of visitedInVain(host, pfn)) host.emit(event, hvn);
+  for (const { hvn } of visitedInVain(host, pfn)) host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, hvn);
 }
 
 /** Pages that the pte maps: pmdp_clear_flush_young_notify() asks about all of a huge one. */
