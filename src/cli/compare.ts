@@ -4,10 +4,9 @@ import { DEVICE_TITLES, type CompareResult, compareJobs, compareResult } from '.
 import { PROTOCOLS } from '../simulate.ts';
 import { COUNTERS } from '../stats/counters.ts';
 import { parseCount } from '../units.ts';
-import type { WorkloadSpec } from '../workload-spec.ts';
 import { type Command, EXIT_STATUS, type Io } from './command.ts';
 import { publishedText } from './defaults.ts';
-import { demoSpec } from './demo.ts';
+import { withDemo } from './demo.ts';
 import {
   MACHINE_HELP,
   parseOptions,
@@ -141,8 +140,7 @@ export const command: Command = {
       workers: { type: 'string' },
       demo: { type: 'boolean' },
     });
-    const demo = values['demo'] === true;
-    const spec: WorkloadSpec = demo ? demoSpec() : workloadSpec(values);
+    const spec = workloadSpec(values['demo'] === true ? withDemo(values) : values);
     const options = simulateOptions(values);
     const given = values['protocols'];
     const protocols =

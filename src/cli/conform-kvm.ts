@@ -7,7 +7,7 @@ import { checkRecording } from '../conform/kvm/check.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
 import type { Level } from '../conform/kvm/compare.ts';
 import { fuzz, fuzzScripts, type FuzzFailure } from '../conform/kvm/fuzz.ts';
-import { fuzzOnRig, type Rig } from '../conform/kvm/fuzz-rig.ts';
+import { fuzzOnRig, type Rig, type RigRun } from '../conform/kvm/fuzz-rig.ts';
 import { FAMILY_NAMES, type FamilyName } from '../conform/kvm/generate.ts';
 import { RecordedMachine } from '../conform/kvm/recorded-machine.ts';
 import { readRecording } from '../conform/kvm/recording.ts';
@@ -85,8 +85,19 @@ interface FuzzPlan {
   readonly rig: Rig | null;
 }
 
-/** Random scripts; the first failure is printed as short as it goes. */
-function runFuzz({ count, first, families, rig }: FuzzPlan, io: Io): number {
+/** What came of it. */
+interface FuzzReport {
+  readonly families: readonly FamilyName[];
+  readonly passed: number;
+  /** Of the emulator: the first one, as short as it goes. Of real KVM: all. */
+  readonly failures: readonly FuzzFailure[];
+  /** Loads that found what they must. */
+  readonly loads: number;
+  readonly rig: (RigRun & { readonly passed: number }) | null;
+}
+
+/** Random scripts on the emulator, up to the first failure; then on real KVM. */
+function runFuzz({ count, first, families, rig }: FuzzPlan, io: Io): FuzzReport {
   if (!Number.isInteger(count) || count < 1 || !Number.isInteger(first)) {
     throw new UsageError('--fuzz takes a number of scripts, --seed a whole number');
   }
@@ -95,25 +106,22 @@ function runFuzz({ count, first, families, rig }: FuzzPlan, io: Io): number {
     io.progress(`script ${i + 1} of ${count}`);
     const { failure, checks } = fuzz(seed, family);
     loads += checks;
-    if (failure === null) continue;
-    io.progress('');
-    io.out(failureText(failure));
-    io.out(`${i} passed, 1 failed\n`);
-    return EXIT_STATUS.violated;
+    if (failure !== null) return { families, passed: i, failures: [failure], loads, rig: null };
   }
-  io.progress('');
-  io.out(
-    `${count} passed, 0 failed (${families.join(', ')}; ${loads} loads found what they must)\n`,
-  );
-  if (rig === null) return EXIT_STATUS.ok;
-  const { failures, unusable } = fuzzOnRig(rig, first, count, families, (text) =>
-    io.progress(text),
-  );
-  io.progress('');
-  for (const failure of failures) io.out(failureText(failure));
-  const skipped = unusable === 0 ? '' : `, ${unusable} not recorded in both modes`;
-  io.out(`real KVM: ${count - failures.length} passed, ${failures.length} failed${skipped}\n`);
-  return failures.length === 0 ? EXIT_STATUS.ok : EXIT_STATUS.violated;
+  const report = { families, passed: count, failures: [], loads };
+  if (rig === null) return { ...report, rig };
+  const run = fuzzOnRig(rig, first, count, families, (text) => io.progress(text));
+  return { ...report, rig: { ...run, passed: count - run.failures.length } };
+}
+
+function fuzzText({ families, passed, failures, loads, rig }: FuzzReport): string {
+  const told = failures.map(failureText).join('');
+  const checked = ` (${families.join(', ')}; ${loads} loads found what they must)`;
+  const own = `${told}${passed} passed, ${failures.length} failed${told === '' ? checked : ''}\n`;
+  if (rig === null) return own;
+  const skipped = rig.unusable === 0 ? '' : `, ${rig.unusable} not recorded in both modes`;
+  const real = `real KVM: ${rig.passed} passed, ${rig.failures.length} failed${skipped}\n`;
+  return own + rig.failures.map(failureText).join('') + real;
 }
 
 /** Runs the command; returns the exit status. */
@@ -136,7 +144,12 @@ export function conformKvm(args: readonly string[], io: Io): number {
   if (values.fuzz !== undefined) {
     const rig = rigOf(values.rig ?? process.env.SHADOWMMU_RIG, values['rig-build']);
     const families = familiesOf(values.family);
-    return runFuzz({ count: Number(values.fuzz), first: Number(values.seed), families, rig }, io);
+    const plan = { count: Number(values.fuzz), first: Number(values.seed), families, rig };
+    const report = runFuzz(plan, io);
+    io.progress('');
+    io.out(values.json ? `${JSON.stringify(report, null, 2)}\n` : fuzzText(report));
+    const failed = report.failures.length + (report.rig?.failures.length ?? 0);
+    return failed > 0 ? EXIT_STATUS.violated : EXIT_STATUS.ok;
   }
   if (positionals.length === 0) throw new UsageError('conform kvm takes a FILE or FOLDER');
   if (!/^[123]$/.test(values.level)) {

@@ -1,13 +1,14 @@
 // `shadowmmu contention`: what the protection of the notifier chain costs on large machines.
 
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { DataError, UsageError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import { MACHINES } from '../explore/contention/machine.ts';
 import type { ContentionMachine } from '../explore/contention/machine.ts';
 import { collapse, SCHEMES, sweep } from '../explore/contention/model.ts';
 import type { ContentionPoint } from '../explore/contention/model.ts';
 import { plotContention } from '../explore/contention/plot.ts';
+import { writeText } from '../files.ts';
+import { parseCount } from '../units.ts';
 import type { Command, Io } from './command.ts';
 import { EXIT_STATUS } from './command.ts';
 
@@ -96,13 +97,15 @@ export const command: Command = {
       },
     });
     const machine = machineOf(values.machine);
-    const points = sweep(machine, positive('cpus', values.cpus, machine.cpus), {
+    const cpus =
+      values.cpus === undefined ? machine.cpus : parseCount(values.cpus, '--cpus', 2, machine.cpus);
+    const points = sweep(machine, cpus, {
       think: positive('think', values.think, 10_000),
       walk: positive('walk', values.walk, 100),
       op: positive('op', values.op, 400),
       seed: positive('seed', values.seed, 1),
     });
-    if (values.svg !== undefined) write(values.svg, plotContention(machine, points));
+    if (values.svg !== undefined) writeText(values.svg, plotContention(machine, points));
     if (values.json) {
       const body = { schema: 'shadowmmu-contention-1', machine: machine.name, points };
       io.out(`${JSON.stringify(body, null, 2)}\n`);
@@ -110,11 +113,3 @@ export const command: Command = {
     return EXIT_STATUS.ok;
   },
 };
-
-function write(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    throw new DataError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}

@@ -1,9 +1,9 @@
 // `shadowmmu explore`: every interleaving of a notifier protocol.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
-import { DataError, UsageError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import { INJECTIONS } from '../explore/actors/inject.ts';
 import type { Injection } from '../explore/actors/inject.ts';
 import { PROTOCOLS, protocolPreset } from '../explore/presets.ts';
@@ -16,6 +16,7 @@ import { ALL_SCENARIOS, SCENARIOS, scenarioOf } from '../explore/scenarios.ts';
 import type { Scenario } from '../explore/setup.ts';
 import { storyText } from '../explore/story.ts';
 import { markdownTable } from '../explore/table.ts';
+import { writeError, writeText } from '../files.ts';
 import { SEEDED_BUGS } from '../kvm/fault-protocol.ts';
 import type { SeededBug } from '../kvm/fault-protocol.ts';
 import type { Command, Io } from './command.ts';
@@ -183,21 +184,17 @@ function summary(cell: CellResult, io: Io): string {
   return `${name} ${io.style('yellow', 'open')}     ${size}; stopped: ${search?.stopped}`;
 }
 
-function writeText(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    throw new DataError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
 /** Writes a schedule and returns its path. */
 function save(cell: CellResult, index: number, directory: string): string {
   const violation = cell.violations[index] as CellResult['violations'][number];
   const scenario = cell.scenario.replaceAll(/[^\w.-]+/g, '-');
   const parts = [cell.preset, scenario, cell.bug, ...cell.inject, violation.property];
   const path = join(directory, `${parts.filter((part) => part !== null).join('_')}.schedule.json`);
-  mkdirSync(directory, { recursive: true });
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw writeError(directory, error);
+  }
   const file = cell.file === null ? null : relative(directory, cell.file);
   const body = { ...scheduleFile(cell, violation), file };
   writeText(path, `${JSON.stringify(body, null, 2)}\n`);

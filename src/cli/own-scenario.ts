@@ -1,7 +1,6 @@
 // Scenarios that a user brings: as JSON over the standard actors, or as a JavaScript module with actors,
 // notifiers and properties of its own.
 
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DataError } from '../core/errors.ts';
@@ -12,6 +11,7 @@ import { parseScenario } from '../explore/scenario-file.ts';
 import { makeScenario } from '../explore/setup.ts';
 import type { Scenario, ScenarioVariant, Setup } from '../explore/setup.ts';
 import type { Actor, SystemDefinition } from '../explore/system.ts';
+import { readText } from '../files.ts';
 
 /** What a module exports as `scenario`, or several as `scenarios`. */
 export interface OwnScenario extends Omit<Setup, 'actors'> {
@@ -30,21 +30,13 @@ export function isScenarioFile(name: string): boolean {
 
 /** The scenarios of a file. */
 export async function loadScenarios(path: string): Promise<Scenario[]> {
-  if (path.endsWith('.json')) return [{ ...parseScenario(textOf(path), path), file: path }];
+  if (path.endsWith('.json')) return [{ ...parseScenario(readText(path), path), file: path }];
   const exported = await moduleOf(path);
   const list = exported.scenarios ?? [exported.scenario];
   if (!Array.isArray(list) || list.length === 0) {
     throw new DataError(`${path}: \`scenarios\` is no list of scenarios`);
   }
   return list.map((own: unknown) => ({ ...scenarioFrom(own, path), file: path }));
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new DataError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
-  }
 }
 
 async function moduleOf(path: string): Promise<{ scenario?: unknown; scenarios?: unknown }> {

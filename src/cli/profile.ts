@@ -1,8 +1,8 @@
 // `shadowmmu profile`: where a workload's time goes, and exactly how much the core had to do.
 
-import { readFileSync, writeFileSync } from 'node:fs';
-import { DataError, UsageError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import { coreBytes } from '../core/load.ts';
+import { readText, writeText } from '../files.ts';
 import { type OperationCounts, deviations, parseCounts } from '../profiling/counts.ts';
 import {
   type FunctionTime,
@@ -93,7 +93,8 @@ class Bench {
   /** The same with the footprint counted, so that a profile does not hold that pass. */
   async measured(): Promise<Bench> {
     const workload = resolveWorkload(this.#spec, this.#options.seed ?? 1);
-    return new Bench(this.#spec, { ...this.#options, footprint: await measure(workload) });
+    const footprint = await measure(workload);
+    return new Bench(this.#spec, { ...this.#options, footprint });
   }
 
   async run(): Promise<RunResult> {
@@ -109,22 +110,6 @@ async function exactCounts(bench: Bench): Promise<OperationCounts> {
   });
   const { workload, counters } = result as RunResult;
   return { schema: 'shadowmmu.counts/1', workload, counters, crossings };
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new DataError(`${file}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be read'}`);
-  }
-}
-
-function writeText(file: string, contents: string): void {
-  try {
-    writeFileSync(file, contents);
-  } catch (error) {
-    throw new DataError(`${file}: ${(error as NodeJS.ErrnoException).code ?? 'cannot be written'}`);
-  }
 }
 
 function listing(rows: Readonly<Record<string, number>>): string {

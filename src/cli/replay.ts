@@ -1,6 +1,5 @@
 // `shadowmmu replay FILE`: runs a schedule that `shadowmmu explore` wrote.
 
-import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DataError, UsageError } from '../core/errors.ts';
@@ -9,6 +8,7 @@ import { findSchedule, readSchedule, tellCell } from '../explore/run.ts';
 import type { LoadedSchedule } from '../explore/run.ts';
 import type { Story } from '../explore/story.ts';
 import { storyText } from '../explore/story.ts';
+import { readText, writeText } from '../files.ts';
 import type { Command } from './command.ts';
 import { EXIT_STATUS } from './command.ts';
 import { loadScenarios } from './own-scenario.ts';
@@ -24,17 +24,9 @@ Runs the schedule in FILE from its scenario's initial state and tells it step by
 exit status: 3 when the violation shows again, 0 when it does not
 `;
 
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new DataError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
 /** A schedule with the preset and the scenario that it names. */
 async function load(path: string): Promise<LoadedSchedule> {
-  const file = readSchedule(read(path), path);
+  const file = readSchedule(readText(path), path);
   const own = file.file === null ? [] : await loadScenarios(join(dirname(path), file.file));
   return findSchedule(file, path, own);
 }
@@ -69,7 +61,7 @@ export const command: Command = {
     const story = run(loaded, path);
     const { file, preset, scenario } = loaded;
     const again = story.violations.some((v) => v.property === file.property);
-    if (values.svg !== undefined) writeFileSync(values.svg, sequenceDiagram(story));
+    if (values.svg !== undefined) writeText(values.svg, sequenceDiagram(story));
     if (values.json) {
       const body = { schema: 'shadowmmu-replay-1', reproduced: again, ...story };
       io.out(`${JSON.stringify(body, null, 2)}\n`);

@@ -1,7 +1,6 @@
 // Reads access tables: the CSV of single rows, and the binary of complete tables ("ACX1"). The kind
 // is told by the content, gzip included, never by the file's name.
 
-import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import {
@@ -15,6 +14,7 @@ import {
   ACX_OUT_PTE_DIRTY,
 } from '../../assembly/abi.ts';
 import { DataError } from '../core/errors.ts';
+import { readBytes } from '../files.ts';
 import { decodeRow, invalidRow } from './access-row.ts';
 import type { AccessRow } from './access-row.ts';
 
@@ -34,7 +34,7 @@ const AD = 0x60n;
 
 /** Reads a table from a file. */
 export function readAccessTable(path: string): AccessTable {
-  return parseAccessTable(readFileSync(path), basename(path));
+  return parseAccessTable(readBytes(path), basename(path));
 }
 
 /** Reads a table from bytes; `name` appears in messages. */

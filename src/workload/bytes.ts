@@ -3,6 +3,7 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
+import { readError } from '../files.ts';
 import { type SyncZlib, zlib, zlibStep } from './zlib-step.ts';
 
 /** A forward-only run of bytes. */
@@ -44,22 +45,6 @@ export class MemoryBytes implements ByteSource {
   close(): void {}
 }
 
-/** The message of a failed system call: `name: no such file`. */
-export function systemError(name: string, error: unknown): DataError {
-  const code = (error as { code?: string }).code ?? 'error';
-  const texts: Record<string, string> = {
-    ENOENT: 'no such file',
-    EACCES: 'permission denied',
-    EPERM: 'permission denied',
-    EISDIR: 'is a directory, not a trace file',
-    ENOTDIR: 'a part of the path is not a directory',
-    ENOSPC: 'no space left on the device',
-    EMFILE: 'too many open files',
-    EPIPE: 'the reader of the output closed it',
-  };
-  return new DataError(`${name}: ${texts[code] ?? `cannot be read (${code})`}`);
-}
-
 const waitCell = new Int32Array(new SharedArrayBuffer(4));
 
 /** A file, or standard input when its path is `-`. */
@@ -77,7 +62,7 @@ export class FileBytes implements ByteSource {
       if (stat.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
       this.#length = stat.isFile() ? stat.size : 0;
     } catch (error) {
-      throw systemError(this.name, error);
+      throw readError(this.name, error);
     }
   }
 
@@ -90,7 +75,7 @@ export class FileBytes implements ByteSource {
       } catch (error) {
         const { code } = error as { code?: string };
         if (code === 'EOF') return 0;
-        if (code !== 'EAGAIN') throw systemError(this.name, error);
+        if (code !== 'EAGAIN') throw readError(this.name, error);
         // A non-blocking pipe without data.
         Atomics.wait(waitCell, 0, 0, 2);
       }

@@ -2,7 +2,7 @@
 // renamed when complete, removed when not, also when a signal ends the process.
 
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { DataError } from '../core/errors.ts';
+import { writeError } from '../files.ts';
 import { type SyncZlib, zlib, zlibStep } from './zlib-step.ts';
 
 /** Unfinished files. */
@@ -11,22 +11,6 @@ const unfinished = new Set<string>();
 function removeUnfinished(): void {
   for (const path of unfinished) rmSync(path, { force: true });
   unfinished.clear();
-}
-
-function writeError(name: string, error: unknown): DataError {
-  const code = (error as { code?: string }).code ?? 'error';
-  const texts: Record<string, string> = {
-    ENOENT: 'its folder does not exist',
-    EACCES: 'permission denied',
-    EPERM: 'permission denied',
-    EROFS: 'the file system is read-only',
-    EISDIR: 'is a directory',
-    ENOTDIR: 'a part of the path is not a directory',
-    ENOSPC: 'no space left on the device',
-    EPIPE: 'its reader closed it',
-  };
-  const shown = name === '-' ? 'standard output' : name;
-  return new DataError(`${shown}: cannot be written: ${texts[code] ?? code}`);
 }
 
 const waitCell = new Int32Array(new SharedArrayBuffer(4));

@@ -1,7 +1,6 @@
 // JSON scenario files: guest accesses, what the guest kernel does and what the host does, in order
 // (docs/traces.md#scenarios). Parsing checks everything, so that a run cannot fail on its text.
 
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import {
   ACCESS_FETCH,
@@ -18,7 +17,7 @@ import {
   CONTROL_UNMAP,
 } from '../../assembly/abi.ts';
 import { DataError } from '../core/errors.ts';
-import { systemError } from './bytes.ts';
+import { readText } from '../files.ts';
 import { Fields, parseJson } from './fields.ts';
 import { type HostOperation, MADVICE } from './host-op.ts';
 import { type ScenarioStep, ScenarioSource } from './scenario-source.ts';
@@ -249,11 +248,5 @@ export function parseScenario(name: string, text: string, folder: string, seed =
 
 /** Reads a scenario file. */
 export function openScenario(path: string, seed = 1): Scenario {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw systemError(path, error);
-  }
-  return parseScenario(path, text, dirname(path), seed);
+  return parseScenario(path, readText(path), dirname(path), seed);
 }

@@ -94,6 +94,8 @@ describe('usage errors end with status 2', () => {
     [['replay'], 'FILE'],
     [['contention', '--machine', 'abacus'], 'abacus'],
     [['contention', '--cpus', '-2'], '--cpus'],
+    [['contention', '--cpus', '5000'], '--cpus', '4096'],
+    [['compare', '--demo', '--trace', good], '--demo', '--trace'],
     [['profile'], '--trace'],
     [['profile', '--trace', good, '--core', 'apple'], 'apple'],
   ];
@@ -154,10 +156,10 @@ describe('unusable data ends with status 1', () => {
       'out.smt',
     ],
     ['a table that is none', ['conform', 'access', good], 'good.trace'],
-    ['a missing table', ['conform', 'access', join(folder, 'nowhere')], 'nowhere'],
+    ['a missing table', ['conform', 'access', join(folder, 'nowhere')], 'nowhere: no such'],
     ['a recording that is none', ['conform', 'kvm', good], 'good.trace'],
     ['a schedule that is none', ['replay', good], 'good.trace'],
-    ['a missing schedule', ['replay', join(folder, 'nowhere')], 'nowhere'],
+    ['a missing schedule', ['replay', join(folder, 'nowhere')], 'nowhere: no such'],
     ['a missing file for profile', ['profile', '--trace', join(folder, 'nowhere')], 'nowhere'],
     [
       'a scenario with an unknown field',
@@ -166,6 +168,17 @@ describe('unusable data ends with status 1', () => {
     ],
     ['a missing file for compare', ['compare', '--trace', join(folder, 'nowhere')], 'nowhere'],
     ['a broken trace for compare', ['compare', '--trace', join(folder, 'broken')], 'broken', '51'],
+    [
+      'a diagram in a folder that is not there',
+      ['contention', '--cpus', '2', '--svg', join(folder, 'no', 'plot.svg')],
+      'plot.svg',
+      'folder does not exist',
+    ],
+    [
+      'a folder for counts',
+      ['profile', '--counts', '--trace', tiny, '--save', folder],
+      'is a directory',
+    ],
     ['a missing scenario', ['run', '--scenario', join(folder, 'nowhere')], 'nowhere'],
     ['a scenario that is no JSON', ['run', '--scenario', file('s.json', '{')], 's.json'],
   ];

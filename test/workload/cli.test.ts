@@ -45,7 +45,7 @@ test.each([
     '--algorithms: unknown "arc"',
   ],
   ['missing file', ['info', 'none'], 1, 'none: no such file'],
-  ['a folder', ['info', '.'], 1, '.: is a directory, not a trace file'],
+  ['a folder', ['info', '.'], 1, '.: is a directory, not a file'],
   ['broken line', ['info', 'bad.lackey'], 1, 'bad.lackey: line 4: expected lackey as in'],
   ['broken input', ['convert', 'bad.lackey', 'out.smt'], 1, 'bad.lackey: line 4: expected lackey'],
   ['no folder', ['convert', 'good.lackey', 'no/out.smt'], 1, 'no/out.smt: cannot be written: its'],

@@ -1,9 +1,9 @@
 // Reads a recording of the real KVM (see the oracle's README) and says precisely what is wrong with
 // one that it cannot use.
 
-import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { DataError } from '../../core/errors.ts';
+import { readBytes } from '../../files.ts';
 
 /** A value of a recording's JSON. */
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -146,12 +146,7 @@ export function toRecording(file: string, json: unknown): Recording {
 
 /** Reads a recording, gzipped or not. */
 export function readRecording(file: string): Recording {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(file);
-  } catch (error) {
-    throw new DataError(`${file}: cannot be read: ${(error as Error).message}`);
-  }
+  let bytes = readBytes(file);
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) {
     try {
       bytes = gunzipSync(bytes);
