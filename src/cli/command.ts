@@ -41,6 +41,11 @@ export interface Command {
   readonly summary: string;
   /** The whole text of `shadowmmu help COMMAND`. */
   readonly help: string;
+  /**
+   * Its work comes back to the event loop only at its end, so that nobody would hear of Ctrl-C before:
+   * the process keeps the default action, which ends it at once. It leaves nothing behind that had to go.
+   */
+  readonly blocks?: true;
   /** Runs it; returns the exit status. Throws UsageError and DataError. */
   run(args: readonly string[], io: Io): number | Promise<number>;
 }

@@ -26,6 +26,7 @@ exit status: 0 nothing failed (kvm: at levels 1 and 2), 1 a file cannot be used,
 export const command: Command = {
   summary: 'check against access tables and recordings of the real KVM',
   help: HELP,
+  blocks: true,
   run(args, io) {
     const [what, ...rest] = args;
     if (what === 'access') return conformAccess(rest, io);

@@ -82,6 +82,7 @@ function table(machine: ContentionMachine, points: readonly ContentionPoint[], i
 export const command: Command = {
   summary: 'rwlock, spinlock, RCU, SRCU and mmu_lock on 2 to 4,096 CPUs',
   help: HELP,
+  blocks: true,
   run(args, io) {
     const { values } = parseArgs({
       args: [...args],

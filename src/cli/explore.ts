@@ -204,6 +204,7 @@ function save(cell: CellResult, index: number, directory: string): string {
 export const command: Command = {
   summary: 'every interleaving of a notifier protocol, with the shortest schedule that breaks it',
   help: HELP,
+  blocks: true,
   async run(args, io) {
     const { positionals, values } = parse(args);
     const { presets, scenarios } = await chosen(positionals);

@@ -64,7 +64,16 @@ async function dispatch(args: readonly string[], io: Io): Promise<number> {
     io.out(command.help.endsWith('\n') ? command.help : `${command.help}\n`);
     return EXIT_STATUS.ok;
   }
+  if (command.blocks !== true) cleanUpAtInterrupt(io);
   return command.run(rest, io);
+}
+
+/** Ctrl-C ends the process in order: the line of progress is cleared, what is not complete is removed. */
+function cleanUpAtInterrupt(io: Io): void {
+  process.once('SIGINT', () => {
+    io.progress('');
+    process.exit(EXIT_STATUS.interrupted);
+  });
 }
 
 /** One line for an error of the command `name` and the exit status that goes with it. */
@@ -78,7 +87,8 @@ function explain(error: unknown, name: string): { line: string; status: number }
   // util.parseArgs: an unknown option, a missing value.
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (code.startsWith('ERR_PARSE_ARGS')) {
-    return { line: `${line}; see shadowmmu help ${name}`, status: EXIT_STATUS.usage };
+    const said = line.replace(/\.$/, '');
+    return { line: `${said}; see shadowmmu help ${name}`, status: EXIT_STATUS.usage };
   }
   if (/^E[A-Z]+$/.test(code)) return { line, status: EXIT_STATUS.data };
   const kind = error instanceof CoreBugError ? 'broken invariant' : 'internal error';
@@ -91,10 +101,6 @@ async function main(): Promise<void> {
     // The reader has gone (`| head`): there is nobody left to tell.
     if (error.code === 'EPIPE') process.exit(EXIT_STATUS.ok);
     throw error;
-  });
-  process.once('SIGINT', () => {
-    io.progress('');
-    process.exit(EXIT_STATUS.interrupted);
   });
   const args = process.argv.slice(2);
   try {

@@ -18,6 +18,7 @@ import { PROTOCOLS, measure, simulate, type SimulateOptions } from '../simulate.
 import { resolveWorkload, type WorkloadSpec } from '../workload-spec.ts';
 import { type Command, EXIT_STATUS, type Io } from './command.ts';
 import { MACHINE_HELP, parseOptions, simulateOptions, workloadSpec } from './options.ts';
+import { progressLine } from './run.ts';
 import { count, percent } from './table.ts';
 
 const HELP = `usage: shadowmmu profile (--trace FILE | --workload SPEC | --scenario FILE) [options]
@@ -84,22 +85,24 @@ function share(given: string): number {
 class Bench {
   readonly #spec: WorkloadSpec;
   readonly #options: SimulateOptions;
+  readonly #io: Io;
 
-  constructor(spec: WorkloadSpec, options: SimulateOptions) {
+  constructor(spec: WorkloadSpec, options: SimulateOptions, io: Io) {
     this.#spec = spec;
     this.#options = options;
+    this.#io = io;
   }
 
   /** The same with the footprint counted, so that a profile does not hold that pass. */
   async measured(): Promise<Bench> {
     const workload = resolveWorkload(this.#spec, this.#options.seed ?? 1);
-    const footprint = await measure(workload);
-    return new Bench(this.#spec, { ...this.#options, footprint });
+    const footprint = await measure(workload, progressLine(this.#io, 'counting pages'));
+    return new Bench(this.#spec, { ...this.#options, footprint }, this.#io);
   }
 
   async run(): Promise<RunResult> {
     const workload = resolveWorkload(this.#spec, this.#options.seed ?? 1);
-    return simulate(workload, this.#options);
+    return simulate(workload, this.#options, progressLine(this.#io, workload.name));
   }
 }
 
@@ -246,7 +249,7 @@ export const command: Command = {
     const exact = ['counts', 'baseline', 'save'].some((name) => values[name] !== undefined);
     const build = exact || core === 'release' ? 'release' : 'profile';
     const options = { ...simulateOptions(values), core: build } as const;
-    const bench = await new Bench(workloadSpec(values), options).measured();
+    const bench = await new Bench(workloadSpec(values), options, io).measured();
     return exact ? runCounts(bench, values, io) : runProfile(bench, values, io);
   },
 };

@@ -1,5 +1,5 @@
 // Output files that are either whole or not there: written beside their place under another name,
-// renamed when complete, removed when not, also when a signal ends the process.
+// renamed when complete, removed when not, also when Ctrl-C ends the process.
 
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { writeError } from '../files.ts';
