@@ -1,7 +1,7 @@
 // The whole table protocol × scenario, as docs/explorer.md has it: every cell is explored anew.
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { withTable } from '../../scripts/gen-explorer.mjs';
+import { explore, withStory, withTable } from '../../scripts/gen-explorer.mjs';
 import { DEADLOCK } from '../../src/explore/search.ts';
 import { sourcesOf } from '../../src/explore/sources.ts';
 import { allCells, exploreCell } from '../../src/explore/run.ts';
@@ -19,6 +19,11 @@ describe('the table', () => {
   test('is what the document says (node scripts/gen-explorer.mjs writes it)', () => {
     const document = readFileSync(new URL('../../docs/explorer.md', import.meta.url), 'utf8');
     expect(withTable(document, markdownTable(cells))).toBe(document);
+  });
+
+  test('and so is the story above it', () => {
+    const document = readFileSync(new URL('../../docs/explorer.md', import.meta.url), 'utf8');
+    expect(withStory(document, explore('v3', 'fault-zap'))).toBe(document);
   });
 
   test('has exhausted every cell, within 128 MiB', () => {
