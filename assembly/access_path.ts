@@ -12,10 +12,12 @@ import {
   EXIT_NPF,
   EXIT_PAGE_FAULT,
   PT64_NX_BIT,
+  PT64_PKEY_BIT,
   PT_DIRTY_BIT,
   PT_GLOBAL_BIT,
   PT_USER_BIT,
   PT_WRITABLE_BIT,
+  RET_PF_FIXED,
   VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
   VCPU_RECORD,
@@ -46,11 +48,17 @@ import {
   nestedSteps,
   nestedWalk,
 } from './mmu/nested_walk';
-import { quickFault } from './mmu/quick_fault';
+import { disturb } from './mmu/settled_table';
+import { isServed, quickFault } from './mmu/quick_fault';
 import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
 import {
+  codeAbsent,
+  plainSptep,
+  plainWalk,
+  plainWalkAgain,
   shadowWalk,
-  shadowWalkAgain,
+  WALK_ABSENT,
+  WALK_OTHER,
   walkBits,
   walkLevel,
   walkPfn,
@@ -58,6 +66,7 @@ import {
   walkSteps,
 } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
+import { PLAIN_NOT, plainFault } from './straight/plain_fault';
 import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
 import {
   L2_HIT,
@@ -82,6 +91,9 @@ let batchStart: usize = 0;
 let l2Hits: u32 = 0;
 let misses: u32 = 0;
 
+/** The last walk ended at an absent entry, and left the error code to be written. */
+let isUncoded: bool = false;
+
 /** Whether a gva has the sign extension that the paging mode asks for. */
 function isCanonical(vcpu: usize, gva: u64): bool {
   const shift: i64 = load<u32>(vcpu, VCPU_ROOT_LEVEL) == 5 ? 7 : 16;
@@ -95,6 +107,14 @@ function denyBits(bits: u64): u64 {
   if (((bits >> (<u64>PT_DIRTY_BIT)) & 1) == 0) deny |= TLB_ND;
   if (bits >> (<u64>PT64_NX_BIT)) deny |= TLB_NX;
   return deny;
+}
+
+/** The same of a leaf entry that a user may use. */
+function userDenyBits(spte: u64): u64 {
+  const lacks = ~spte;
+  const writable = ((lacks >> (<u64>PT_WRITABLE_BIT)) & 1) * TLB_NW;
+  const dirty = ((lacks >> (<u64>PT_DIRTY_BIT)) & 1) * TLB_ND;
+  return TLB_SU | writable | dirty | ((spte >> (<u64>PT64_NX_BIT)) * TLB_NX);
 }
 
 /** gfn of the 4 KiB page that a walk of the shadow tables led to; the yardstick asks for it. */
@@ -122,13 +142,30 @@ function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   const gva = want & TLB_PAGE_MASK;
   if (!isCanonical(vcpu, gva)) return EXIT_NONCANONICAL;
   if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
-  return fillFrom(vcpu, want, shadowWalk(vcpu, gva, flags));
+  const spte = plainWalk(vcpu, gva, flags);
+  isUncoded = spte == WALK_ABSENT;
+  if (spte == WALK_OTHER) return fillFrom(vcpu, want, shadowWalk(vcpu, gva, flags));
+  bumpBy(WALK_STEPS, walkSteps);
+  if (spte == WALK_ABSENT) return EXIT_PAGE_FAULT;
+  fillPlain(vcpu, want, spte);
+  return EXIT_DONE;
 }
 
 /** The same after the fault of the access was served. */
 function walkAgainAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
-  return fillFrom(vcpu, want, shadowWalkAgain(vcpu, want & TLB_PAGE_MASK, flags));
+  const spte = plainWalkAgain(flags);
+  if (spte == WALK_OTHER) return walkAndFill(vcpu, want, flags);
+  bumpBy(WALK_STEPS, walkSteps);
+  fillPlain(vcpu, want, spte);
+  return EXIT_DONE;
+}
+
+/** Enters the leaf entry that a plain walk ended at: a user's, and not global. */
+function fillPlain(vcpu: usize, want: u64, spte: u64): void {
+  const gfn = lockstepWords == 0 ? 0 : spGfnOf(sptepToSp(plainSptep), spteIndex(plainSptep));
+  const pkey = (<u32>(spte >> (<u64>PT64_PKEY_BIT))) & 15;
+  tlbFillPage(vcpu, want | userDenyBits(spte), tlbValueOf(walkPfn, gfn, pkey));
 }
 
 /** Enters what a walk of the shadow tables found, if it ended at an spte. */
@@ -137,10 +174,6 @@ function fillFrom(vcpu: usize, want: u64, sptep: Sptep): u32 {
   if (sptep == 0) return EXIT_PAGE_FAULT;
   const global = ((walkBits >> (<u64>PT_GLOBAL_BIT)) & 1) != 0;
   const gfn = walkGfn(sptep, want & TLB_PAGE_MASK);
-  if (walkLevel == 1 && !global) {
-    tlbFillPage(vcpu, want | denyBits(walkBits), tlbValueOf(walkPfn, gfn, walkPkey));
-    return EXIT_DONE;
-  }
   tlbFill(vcpu, want, denyBits(walkBits), walkLevel, walkPfn, gfn, walkPkey, global);
   return EXIT_DONE;
 }
@@ -206,9 +239,9 @@ export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u3
   store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
   while (true) {
     // What the guest kernel does on a control record counts its own exits; its own #PF is none.
-    if (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT) bump(VMEXITS);
-    const fault = exit == EXIT_PAGE_FAULT || exit == EXIT_NPF;
-    if (!fault || !quickFault(vcpu, <u32>((at - batchStart) >> 3), l2Hits)) {
+    if (exit == EXIT_PAGE_FAULT || (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT))
+      bump(VMEXITS);
+    if (!serveFault(vcpu, exit, <u32>((at - batchStart) >> 3))) {
       accessExit = exit;
       return ACCESS_LEFT;
     }
@@ -220,9 +253,24 @@ export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u3
   }
 }
 
+/** Whether a vmexit is a fault that was served here. */
+function serveFault(vcpu: usize, exit: u32, accesses: u32): bool {
+  if (exit == EXIT_PAGE_FAULT) {
+    const plain = plainFault(vcpu, accesses, l2Hits);
+    if (plain == RET_PF_FIXED) return isServed(vcpu, plain);
+    if (isUncoded) codeAbsent(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS));
+    isUncoded = false;
+    if (plain != PLAIN_NOT) return isServed(vcpu, plain);
+  } else if (exit != EXIT_NPF) {
+    return false;
+  }
+  return quickFault(vcpu, accesses, l2Hits);
+}
+
 /** Starts the counts of a batch with records from `records` on. */
 export function beginBatch(records: usize): void {
   batchStart = records;
+  disturb();
   l2Hits = 0;
   misses = 0;
 }

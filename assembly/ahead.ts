@@ -41,14 +41,17 @@ import { lruTail } from './mm/lru';
 import { ptepNear } from './mm/pte';
 import { slotPtr } from './mm/swap';
 import { KVM } from './mmu/kvm';
+import { leafSptep, leafTable } from './mmu/leaf_table';
 import { gfnToMemslot, onlySlotOfHvn } from './mmu/memslot';
-import { spteIndex, sptepToSp } from './mmu/shadow_page';
-import { commonLeaf } from './mmu/shadow_walk';
+import { knownTable } from './mmu/settled_table';
+import { sptepToSp } from './mmu/shadow_page';
 import { tableContent } from './mmu/walk_cache';
 import { STATS } from './stats';
-import { STRAIGHT, straightArea } from './straight/config';
+import { STRAIGHT } from './straight/config';
+import { areaOf } from './straight/file_fault';
 import { isTwoList } from './straight/scan';
-import { Gfn, Hvn, Pfn } from './types';
+import { TLB_PAGE_MASK } from './tlb/block';
+import { Hvn, Pfn } from './types';
 
 /** Bytes of the records of a group: 32. */
 export const AHEAD_GROUP: usize = 256;
@@ -68,8 +71,10 @@ const QUEUE: usize = memory.data(1536, 64);
 if (AHEAD_GROUP / 2 + PAGES_MAX * 12 > 1536 - 32) ERROR('ahead: QUEUE');
 let queueEnd: usize = QUEUE;
 /** The leaf sptes of the group's records, then the guest's entries of those that are absent, and their end. */
-const LEAVES: usize = memory.data(128, 64);
-if (AHEAD_GROUP >> 1 != 128) ERROR('ahead: one leaf a record');
+const LEAVES: usize = memory.data(256, 64);
+if (AHEAD_GROUP != 256) ERROR('ahead: one leaf a record, and its table');
+/** Offset of the leafTable() of a leaf. */
+const LEAF_OF: usize = 128;
 let leavesEnd: usize = LEAVES;
 /** Rmap heads of the pages that were looked at, and their end. */
 const HEADS: usize = memory.data(384, 64);
@@ -79,9 +84,9 @@ let headsEnd: usize = HEADS;
 let nextPfn: Pfn = 0;
 let nextScan: u32 = 0;
 
-function push(at: usize): void {
-  store<u32>(queueEnd, <u32>at);
-  queueEnd += 4;
+function push(to: usize, at: usize): usize {
+  store<u32>(to, <u32>at);
+  return to + 4;
 }
 
 /** Loads from eight addresses: none of the loads waits for another. */
@@ -107,83 +112,97 @@ function loadQueue(): void {
 
 /** Loads the leaf sptes of the records; of those without one, what lies at address 0. */
 function seeLeaves(vcpu: usize, records: usize, end: usize): void {
-  let leaf = LEAVES;
+  let to = LEAVES;
   for (let at = records; at < end; at += 8) {
-    store<u32>(leaf, <u32>commonLeaf(vcpu, load<u64>(at)));
-    leaf += 4;
+    const gva = load<u64>(at) & TLB_PAGE_MASK;
+    const leaf = leafTable(vcpu, gva);
+    const sptep = leaf == 0 ? 0 : leafSptep(leaf, gva);
+    store<u32>(to, <u32>sptep);
+    store<u32>(to, <u32>leaf, LEAF_OF);
+    to += 4;
   }
-  leavesEnd = leaf;
+  leavesEnd = to;
   loadAll(LEAVES, leavesEnd);
 }
 
 /** Finds the guest's entries that the absent leaves shadow; how many there are. */
 function seeGuest(): u32 {
   let to = LEAVES;
-  for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
-    const sptep = <usize>load<u32>(leaf);
+  let queue = queueEnd;
+  for (let at = LEAVES, end = leavesEnd; at < end; at += 4) {
+    const sptep = <usize>load<u32>(at);
     if (sptep == 0 || load<u64>(sptep) != 0) continue;
     const sp = sptepToSp(sptep);
-    const table = tableContent(load<u32>(sp, SP_GFN));
+    const guest = knownTable(<usize>load<u32>(at, LEAF_OF));
+    const table = guest != 0 ? guest : tableContent(load<u32>(sp, SP_GFN));
     if (table == 0) continue;
-    const index = <usize>spteIndex(sptep);
-    const gptep = table + (index << 3);
+    const gptep = table + (sptep & 0xff8);
     store<u32>(to, <u32>gptep);
     to += 4;
-    push(gptep);
+    queue = push(queue, gptep);
     // What is only written holds the stores behind it up, all the same.
-    push(<usize>load<u32>(sp, SP_TRANSLATIONS) + (index << 2));
+    queue = push(queue, <usize>load<u32>(sp, SP_TRANSLATIONS) + ((sptep & 0xff8) >> 1));
   }
   leavesEnd = to;
+  queueEnd = queue;
   return <u32>((to - LEAVES) >> 2);
 }
 
-/** What a fault at a gfn looks up: the host pte, whose address is returned, the rmap head, the page cache. */
-function seeHost(slot: usize, gfn: Gfn): usize {
-  const index = gfn - load<u32>(slot, SLOT_BASE_GFN);
-  const hvn: Hvn = load<u32>(slot, SLOT_HVN) + index;
-  const ptep = ptepNear(load<u32>(STRAIGHT, STRAIGHT_MM), hvn);
-  push(<usize>load<u32>(slot, SLOT_RMAP) + ((<usize>index) << 2));
-  push(ptep);
-  const area = straightArea(hvn);
-  if (area == 0) return ptep;
-  const file = load<u32>(area, STRAIGHT_AREA_FILE);
-  if (file != 0) push(ptepNear(file, hvn + load<u32>(area, STRAIGHT_AREA_OFFSET)));
-  return ptep;
-}
-
-/** The same for the guest's entries that were found, in whose place the host ptes stand then. */
+/**
+ * What the faults at the guest's entries that were found look up: the host pte, in whose place in LEAVES it stands then,
+ * the rmap head, the page cache.
+ */
 function seeHosts(): void {
-  for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
+  const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
+  let queue = queueEnd;
+  for (let leaf = LEAVES, end = leavesEnd; leaf < end; leaf += 4) {
     const gfn = <u32>(load<u64>(<usize>load<u32>(leaf)) >> 12);
     const slot = gfnToMemslot(gfn);
-    store<u32>(leaf, <u32>(slot == 0 ? SINK : seeHost(slot, gfn)));
+    store<u32>(leaf, <u32>SINK);
+    if (slot == 0) continue;
+    const index = gfn - load<u32>(slot, SLOT_BASE_GFN);
+    const hvn: Hvn = load<u32>(slot, SLOT_HVN) + index;
+    const ptep = ptepNear(mm, hvn);
+    store<u32>(leaf, <u32>ptep);
+    queue = push(queue, <usize>load<u32>(slot, SLOT_RMAP) + ((<usize>index) << 2));
+    queue = push(queue, ptep);
+    const area = areaOf(hvn);
+    const file = area == 0 ? 0 : load<u32>(area, STRAIGHT_AREA_FILE);
+    if (file == 0) continue;
+    queue = push(queue, ptepNear(file, hvn + load<u32>(area, STRAIGHT_AREA_OFFSET)));
   }
+  queueEnd = queue;
 }
 
-/** The swap slots that these ptes name. */
-function seeSwap(): void {
-  for (let leaf = LEAVES; leaf < leavesEnd; leaf += 4) {
+/** The frames and swap slots that these ptes name. */
+function seePages(): void {
+  let queue = queueEnd;
+  for (let leaf = LEAVES, end = leavesEnd; leaf < end; leaf += 4) {
     const pte = load<u32>(<usize>load<u32>(leaf));
-    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_SWAP) push(slotPtr(pte >> HPTE_PFN_SHIFT));
+    if ((pte & HPTE_PRESENT) != 0) queue = push(queue, framePtr(pte >> HPTE_PFN_SHIFT));
+    else if ((pte & HPTE_SWAP) != 0) queue = push(queue, slotPtr(pte >> HPTE_PFN_SHIFT));
   }
+  queueEnd = queue;
 }
 
 /** What reclaim looks up of a page: the host pte, the rmap head, the page cache. */
 function seePage(page: usize, slot: usize): void {
   const flags = load<u32>(page, FRAME_FLAGS);
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
+  let queue = queueEnd;
   if ((((flags >> PG_MM_SHIFT) ^ mm) | (flags & (PG_MULTIMAP | PG_HUGE))) != 0) return;
   const hvn = load<u32>(page, FRAME_RMAP);
   const index = hvn - load<u32>(slot, SLOT_HVN);
   if (index < load<u32>(slot, SLOT_NPAGES)) {
     const head = <usize>load<u32>(slot, SLOT_RMAP) + ((<usize>index) << 2);
-    push(head);
+    queue = push(queue, head);
     store<u32>(headsEnd, <u32>head);
     headsEnd += 4;
   }
-  push(ptepNear(mm, hvn));
+  queue = push(queue, ptepNear(mm, hvn));
   const file = load<u32>(page, FRAME_MAPCOUNT) >> FRAME_FILE_SHIFT;
-  if (file != 0) push(ptepNear(file, load<u32>(page, FRAME_PRIVATE)));
+  if (file != 0) queue = push(queue, ptepNear(file, load<u32>(page, FRAME_PRIVATE)));
+  queueEnd = queue;
 }
 
 /** Looks at the pages that FIFO and CLOCK come to in the next `faults` faults. */
@@ -203,10 +222,12 @@ function seeList(slot: usize, faults: u32): void {
 
 /** The sptes of these pages. */
 function seeSptes(): void {
-  for (let at = HEADS; at < headsEnd; at += 4) {
+  let queue = queueEnd;
+  for (let at = HEADS, end = headsEnd; at < end; at += 4) {
     // A chain's descriptor is no spte, but as good to have at hand.
-    push(<usize>(load<u32>(<usize>load<u32>(at)) & ~7));
+    queue = push(queue, <usize>(load<u32>(<usize>load<u32>(at)) & ~7));
   }
+  queueEnd = queue;
   headsEnd = HEADS;
 }
 
@@ -245,6 +266,6 @@ export function lookAhead(vcpu: usize, records: usize, end: usize): void {
   seeHosts();
   seeSptes();
   loadQueue();
-  seeSwap();
+  seePages();
   loadQueue();
 }

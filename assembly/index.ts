@@ -117,7 +117,7 @@ export { faultInstall, faultTranslate } from './mmu/page_fault';
 export { filemapMap, filemapRead } from './mm/filemap_fault';
 export { gupPlain } from './mm/gup';
 export { clockAdvance, deviceRead, devices, deviceWrite } from './mm/device';
-export { quickFaultInit } from './mmu/quick_fault';
+export { quickFaultInit } from './mmu/fault_policy';
 export { straightPtr } from './straight/config';
 export { straightShrink } from './straight/shrink';
 export {

@@ -128,5 +128,6 @@ export function clockAdvance(accesses: u32, l2Hits: u32): void {
 }
 
 function counted(slot: u32, more: u32): f64 {
-  return <f64>(load<u64>(STATS + ((<usize>slot) << 3)) + <u64>more);
+  // Counts are below 2^63, and signed ones convert in one instruction.
+  return <f64>(<i64>(load<u64>(STATS + ((<usize>slot) << 3)) + <u64>more));
 }

@@ -76,10 +76,12 @@ export function lruNewer(pfn: Pfn): Pfn {
   return load<u32>(framePtr(pfn), FRAME_LRU_PREV);
 }
 
+const NO_LIST: u32 = 0xffffffff;
+
 /** The list that a frame is on, or 0xffffffff. */
 export function lruListOf(pfn: Pfn): u32 {
   const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
-  return flags & PG_LRU ? (flags & PG_LIST_MASK) >> PG_LIST_SHIFT : 0xffffffff;
+  return flags & PG_LRU ? (flags & PG_LIST_MASK) >> PG_LIST_SHIFT : NO_LIST;
 }
 
 function link(pfn: Pfn, list: u32): usize {
@@ -154,6 +156,20 @@ export function lruUnlink(pfn: Pfn): void {
   const head = headOf((flags & PG_LIST_MASK) >> PG_LIST_SHIFT);
   unlinkFrom(page, head);
   store<u32>(head, load<u32>(head, HEAD_PAGES) - folioPages(flags), HEAD_PAGES);
+  store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
+}
+
+/** The same for the oldest page of a list, small. */
+export function lruUnlinkOldest(page: usize): void {
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const head = headOf((flags & PG_LIST_MASK) >> PG_LIST_SHIFT);
+  const newer = load<u32>(page, FRAME_LRU_PREV);
+  assert((flags & PG_LRU) != 0, 'the page is the oldest of a list');
+  store<u32>(head, newer, HEAD_LAST);
+  if (newer != 0) store<u32>(framePtr(newer), 0, FRAME_LRU_NEXT);
+  else store<u32>(head, 0, HEAD_FIRST);
+  store<u32>(page, 0, FRAME_LRU_PREV);
+  store<u32>(head, load<u32>(head, HEAD_PAGES) - 1, HEAD_PAGES);
   store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
 }
 
@@ -250,6 +266,8 @@ let inactiveFile: u32 = LRU_INACTIVE_FILE;
 let activeFile: u32 = LRU_ACTIVE_FILE;
 /** New anonymous pages start on the active list (before Linux 5.9). */
 export let anonStartsActive: u32 = 0;
+/** The list of all of these; 0xffffffff: there is none. */
+let oneList: u32 = NO_LIST;
 /** Says which list stands for which kind of page, and whether new anonymous pages are active. */
 export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u32): void {
   inactiveAnon = ia;
@@ -257,11 +275,13 @@ export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u3
   inactiveFile = ifile;
   activeFile = af;
   anonStartsActive = startActive;
+  oneList = ((ia ^ aa) | (ia ^ ifile) | (ia ^ af)) == 0 ? ia : NO_LIST;
 }
 
 /** The list on which a page with these flags belongs. */
 export function lruTarget(flags: u32): u32 {
   if (flags & PG_UNEVICTABLE) return LRU_UNEVICTABLE;
+  if (oneList != NO_LIST) return oneList;
   const active = flags & PG_ACTIVE;
   // A lazily freeable anonymous page is kept with the file pages.
   if (flags & PG_SWAPBACKED) return active ? activeAnon : inactiveAnon;

@@ -165,10 +165,19 @@ export function hpteGet(id: u32, hvn: Hvn): Hpte {
  */
 export function leafPmdp(id: u32, hvn: Hvn): usize {
   assert(hvn < HVN_LIMIT, 'an hvn is below 2^30');
-  const pmdp = pmdpOf(mmPtr(id), hvn);
-  if (pmdp == 0) return 0;
+  const pmds: usize = load<u32>(pgdpOf(mmPtr(id), hvn));
+  if (pmds == 0) return 0;
+  const pmdp = pmds + ((<usize>((hvn >> PMD_SHIFT) & PTE_MASK)) << 3);
   const leaf = load<u32>(pmdp);
-  return leaf == 0 || (leaf & HPTE_PRESENT) != 0 ? 0 : pmdp;
+  if (leaf == 0) return 0;
+  return pmdp & (<usize>(leaf & HPTE_PRESENT) - 1);
+}
+
+/** leafPmdp() of a page that has a pte. */
+export function mappedPmdp(id: u32, hvn: Hvn): usize {
+  const pmds: usize = load<u32>(pgdpOf(mmPtr(id), hvn));
+  assert(pmds != 0, 'a page with a pte has a leaf table');
+  return pmds + ((<usize>((hvn >> PMD_SHIFT) & PTE_MASK)) << 3);
 }
 
 /** Address of the pte of a page in the leaf table of a pmd entry. */
@@ -242,7 +251,14 @@ function leafSet(id: u32, hvn: Hvn, pmdp: usize, pte: Hpte): Hpte {
 /** Clears the pte at `ptep`, which is not 0, below the pmd entry of its page. */
 export function ptepClearAt(id: u32, hvn: Hvn, pmdp: usize, ptep: usize): void {
   store<u32>(ptep, 0);
-  usedSub(mmPtr(id), hvn, pmdp, 1);
+  const mm = mmPtr(id);
+  const used = load<u32>(pmdp, PMD_USED);
+  if (used == 1) {
+    usedSub(mm, hvn, pmdp, 1);
+    return;
+  }
+  store<u32>(pmdp, used - 1, PMD_USED);
+  store<u32>(mm, load<u32>(mm, MM_USED) - 1, MM_USED);
 }
 
 /** Fills the pte at `ptep`, which is 0, below the pmd entry of its page. */

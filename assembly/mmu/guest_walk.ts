@@ -79,7 +79,7 @@ import { forgetUpper, walkSettled } from './settled_walk';
 import { walkCacheOn } from './walk_cache';
 
 /** No such gfn: beyond what a memslot can hold. */
-const NO_GFN: u32 = 0xffffffff;
+export const NO_GFN: u32 = 0xffffffff;
 
 /** Notes how a walk ended. */
 export function finish(vcpu: usize, result: u32, error: u32): u32 {

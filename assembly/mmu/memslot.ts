@@ -43,7 +43,7 @@ export const NONE: u32 = 0xffffffff;
 /** Ids at or above this were never used; bounds the search. */
 let slotEnd: u32 = 0;
 /** Slot that the last search found: guest accesses cluster. */
-let lastSlot: usize = 0;
+export let lastSlot: usize = 0;
 /** Whether some hvn of an mm is in two slots. */
 let hvnsShared: bool = false;
 /** Highest level at which a page ever had an spte: the rmap heads above it are empty. */

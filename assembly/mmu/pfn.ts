@@ -3,11 +3,13 @@
 
 import {
   FRAME_FLAGS,
+  FRAME_REFCOUNT,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   HPTE_SWAP,
   HPTE_WRITE,
   HPTE_YOUNG,
+  PG_HUGE,
   PG_REFERENCED,
   TOUCH_FOLIO_REFERENCED,
   TOUCH_PTE_YOUNG,
@@ -58,6 +60,22 @@ function takePfn(pfn: Pfn, touch: u32): Pfn {
 export function releasePfn(pfn: Pfn, markAccessed: u32): void {
   if (markAccessed != 0 && pfn != ZERO_PFN) folioMarkAccessed(pfn);
   putPage(pfn);
+}
+
+/** releasePfn() of a small page that has other references, where no generations are kept and no event is traced. */
+export function releasePlain(pfn: Pfn, markAccessed: u32): void {
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  const refs = load<u32>(page, FRAME_REFCOUNT);
+  if ((flags & PG_HUGE) != 0 || pfn == ZERO_PFN) {
+    releasePfn(pfn, markAccessed);
+    return;
+  }
+  assert(refs > 1, 'a mapped page has other references');
+  store<u32>(page, refs - 1, FRAME_REFCOUNT);
+  if (markAccessed == 0) return;
+  if ((flags & PG_REFERENCED) == 0) store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
+  else folioMarkAccessed(pfn);
 }
 
 /** folio_set_referenced: what get_user_pages_fast does to the page it finds. */

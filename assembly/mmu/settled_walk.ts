@@ -38,7 +38,7 @@ import {
   gptePkey,
   reservedLeafBits,
 } from './guest_pte';
-import { finish, frameToGfn, storeTranslation, translateLeaf } from './guest_walk';
+import { NO_GFN, finish, frameToGfn, storeTranslation, translateLeaf } from './guest_walk';
 import { pteContent, tableContent, tablePtep } from './walk_cache';
 
 /** What every entry of a settled walk has set. */
@@ -162,31 +162,49 @@ function keptGpte2(vcpu: usize, gva: u64, refuse: u64): u64 {
   return (gpte & (SETTLED | refuse)) == SETTLED ? gpte : 0;
 }
 
+/** ACC_* that the levels above the leaf table allow, after settleUpper(). */
+export let upperAccess: u32 = 0;
+
+/**
+ * The upper part of a walk that settles: the entry of level 2, and upperAccess; 0: the walk is none. `reserved` are the
+ * bits that no entry may have.
+ */
+function settleUpper(vcpu: usize, root: u32, gva: u64, reserved: u64): u64 {
+  // No entry of an upper level is large or reserved, every entry is present and accessed.
+  const refuse = reserved | PT_PAGE_SIZE;
+  if (root == 4 && isUpperKept(vcpu, gva, refuse)) {
+    const kept = keptGpte2(vcpu, gva, refuse);
+    upperAccess = load<u32>(vcpu, VCPU_WALK_LEVEL_ACCESS + 8) & gpteAccess(kept);
+    return kept;
+  }
+  let next = load<u64>(vcpu, VCPU_CR3);
+  let access: u32 = ACC_ALL;
+  for (let level = root; level > 1; level--) {
+    const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
+    next = settledGpte(vcpu, level, gva, gfn, access, refuse);
+    if (next == 0) return 0;
+    access &= gpteAccess(next);
+  }
+  if (root == 4) keepUpper(vcpu, gva, refuse);
+  upperAccess = access;
+  return next;
+}
+
+/** Frame of the leaf table of a walk of 4-level paging whose upper part settles, and upperAccess; NO_GFN: it is none. */
+export function settledLeafGfn(vcpu: usize, gva: u64): u32 {
+  const next = settleUpper(vcpu, 4, gva, reservedLeafBits(vcpu));
+  return next == 0 ? NO_GFN : frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
+}
+
 /**
  * The walk of 4- and 5-level paging that succeeds and has nothing to set: what nearly every fault
  * makes. False: VCPU_WALK_* mean nothing, walk() is to find out.
  */
 export function walkSettled(vcpu: usize, root: u32, gva: u64, flags: u32): bool {
-  // No entry of an upper level is large or reserved, every entry is present and accessed.
   const reserved = reservedLeafBits(vcpu);
-  const refuse = reserved | PT_PAGE_SIZE;
-  let next: u64 = 0;
-  let access: u32 = ACC_ALL;
-  if (root == 4 && isUpperKept(vcpu, gva, refuse)) {
-    access = load<u32>(vcpu, VCPU_WALK_LEVEL_ACCESS + 8);
-    next = keptGpte2(vcpu, gva, refuse);
-    if (next == 0) return false;
-    access &= gpteAccess(next);
-  } else {
-    next = load<u64>(vcpu, VCPU_CR3);
-    for (let level = root; level > 1; level--) {
-      const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
-      next = settledGpte(vcpu, level, gva, gfn, access, refuse);
-      if (next == 0) return false;
-      access &= gpteAccess(next);
-    }
-    if (root == 4) keepUpper(vcpu, gva, refuse);
-  }
+  const next = settleUpper(vcpu, root, gva, reserved);
+  if (next == 0) return false;
+  const access = upperAccess;
   const gfn = frameToGfn((next & PT64_BASE_MASK) >> (<u64>PAGE_SHIFT));
   const gpte = settledGpte(vcpu, 1, gva, gfn, access, reserved);
   return gpte != 0 && settleLeaf(vcpu, root, gva, gpte, access, flags);

@@ -38,7 +38,7 @@ import {
 } from '../abi';
 import { Sptep } from '../types';
 import { linkEpoch } from './flush';
-import { walkCacheOn } from './walk_cache';
+import { leafSptep, leafTable } from './leaf_table';
 
 const PRESENT: u64 = (<u64>1) << (<u64>PT_PRESENT_BIT);
 const WRITABLE: u64 = (<u64>1) << (<u64>PT_WRITABLE_BIT);
@@ -110,144 +110,82 @@ function fault(vcpu: usize, code: u32, flags: u32): Sptep {
   return 0;
 }
 
-/** No address of an entry. */
-const ANOTHER: Sptep = 1;
-
-/** What every upper entry of the common walk has set, where there are A/D bits. */
-const COMMON_SET: u64 = PRESENT | ACCESSED | USER;
-
-/** Whether an entry leads a user access to a table and has no A to be set. */
-function leadsOn(entry: u64): bool {
-  if ((entry & (COMMON_SET | LARGE)) == COMMON_SET) return true;
-  const tracked = PRESENT | USER | AD_DISABLED;
-  return (entry & (tracked | LARGE)) == tracked;
-}
-
-/** Address of the entry for a gva in a table of level `level`. */
-function entryOf(table: u64, gva: u64, level: u64): Sptep {
-  return <usize>(table & BASE) + (((<usize>(gva >> (3 + 9 * level))) & 511) << 3);
-}
-
 /** The empty leaf entry at which the last walk ended; 0: it ended elsewhere. Only where walkCacheOn(). */
 export let absentSptep: Sptep = 0;
-/** Its tables of level 3 and 2. */
-export let absentTable3: usize = 0;
-export let absentTable2: usize = 0;
-/** linkEpoch of that walk, and the bits that all and any of the entries above have. */
+/** The entry of its leaf table (leaf_table.ts), and linkEpoch of that walk. */
+export let absentLeaf: usize = 0;
 let absentLinks: u32 = 0;
-let absentEvery: u64 = 0;
-let absentAny: u64 = 0;
 
-/** The walk ended at an entry that is not present. */
-function endAbsent(
-  vcpu: usize,
-  sptep: Sptep,
-  e1: u64,
-  e2: u64,
-  e3: u64,
-  e4: u64,
-  flags: u32,
-): Sptep {
-  if (walkCacheOn()) {
-    absentSptep = e1 == 0 ? sptep : 0;
-    absentTable3 = <usize>(e4 & BASE);
-    absentTable2 = <usize>(e3 & BASE);
-    absentLinks = linkEpoch;
-    absentEvery = e4 & e3 & e2;
-    absentAny = e4 | e3 | e2;
-  }
-  return fault(vcpu, absentCode(e1), flags);
+/** Writes the #PF error code of an access whose last plainWalk() ended at an absent entry. */
+export function codeAbsent(vcpu: usize, flags: u32): void {
+  fault(vcpu, absentCode(load<u64>(plainSptep)), flags);
 }
 
-/** Whether the entries above absentSptep are still those of the walk that found it. */
+/** Whether the tables above absentSptep are still those of the walk that found it. */
 export function isAbsentReached(): bool {
   return absentSptep != 0 && absentLinks == linkEpoch;
 }
 
-/**
- * The walk after a fault was served: it ends at the entry at which the last one ended, if that was the common
- * walk's. ANOTHER as for commonWalk().
- */
-function walkAgain(flags: u32): Sptep {
-  const sptep = absentSptep;
-  const spte = load<u64>(sptep);
-  if ((spte & PRESENT) == 0) return ANOTHER;
-  walkSteps = 4;
-  return commonEnd(sptep, spte, absentEvery, absentAny, flags);
-}
-
-/** shadowWalk() of the access whose last walk ended at absentSptep, unless links changed since. */
-export function shadowWalkAgain(vcpu: usize, gva: u64, flags: u32): Sptep {
-  const found = isAbsentReached() ? walkAgain(flags) : ANOTHER;
-  return found != ANOTHER ? found : shadowWalk(vcpu, gva, flags);
-}
-
-/** The end of the common walk at the present leaf entry `e1`, below entries with the bits `every` and `any`. */
-function commonEnd(sptep: Sptep, e1: u64, every: u64, any: u64, flags: u32): Sptep {
+/** Whether a user access may be made by a leaf entry of a leafTable() as it is, and its translation be cached. */
+function endsPlainly(spte: u64, flags: u32): bool {
+  let set = PRESENT | USER;
+  if (flags == ACCESS_WRITE) set |= WRITABLE;
   // Without A/D bits nothing has to be set, neither now nor before a write may hit in the TLB.
-  if ((e1 & AD_DISABLED) != 0) e1 |= ACCESSED | DIRTY;
-  every &= e1;
-  any |= e1;
-  let want = USER;
-  if (flags == ACCESS_WRITE) want |= WRITABLE;
-  const set = flags == ACCESS_WRITE ? ACCESSED | DIRTY : ACCESSED;
-  if ((every & want) != want || (e1 & set) != set) return ANOTHER;
-  if (flags == ACCESS_FETCH && (any & NX) != 0) return ANOTHER;
-  walkBits = (every & (WRITABLE | USER)) | (any & NX) | (e1 & (DIRTY | GLOBAL));
-  walkLevel = 1;
-  walkPkey = (<u32>(e1 >> (<u64>PT64_PKEY_BIT))) & 15;
-  walkPfn = <u32>((e1 & BASE) >> 12);
-  return sptep;
+  if ((spte & AD_DISABLED) == 0) set |= flags == ACCESS_WRITE ? ACCESSED | DIRTY : ACCESSED;
+  const stops = flags == ACCESS_FETCH ? NX | GLOBAL : GLOBAL;
+  return (spte & (set | stops)) == set;
 }
 
+/** plainWalk(): the leaf entry is not present, and nothing is left to do but to fault. */
+export const WALK_ABSENT: u64 = 0;
+/** plainWalk(): it is another walk. */
+export const WALK_OTHER: u64 = LARGE;
+/** Where the last plainWalk() or plainWalkAgain() found its entry. */
+export let plainSptep: Sptep = 0;
+
 /**
- * The walk that most misses make: a user access through four tables that were walked before to a
- * 4 KiB page whose A, and for a write D, are set, or that is not present. It changes nothing but its
- * results. ANOTHER: it is another walk.
+ * The walk that most misses make, of a user's access to the 4 KiB pages of a known leaf table. It changes nothing but
+ * its results: the leaf entry if that serves the access as it is, WALK_ABSENT (codeAbsent() is to be called if anybody
+ * asks for the error code), or WALK_OTHER.
  */
-function commonWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
-  if (flags > ACCESS_FETCH || load<u32>(vcpu, VCPU_ROOT_LEVEL) != 4) return ANOTHER;
-  if ((load<u32>(vcpu, VCPU_CR4) & CR4_PKE) != 0) return ANOTHER;
-  const root = <u64>load<u32>(vcpu, VCPU_ROOT);
-  if (root == 0) return ANOTHER;
-  const e4 = load<u64>(entryOf(root, gva, 4));
-  if (!leadsOn(e4)) return ANOTHER;
-  const e3 = load<u64>(entryOf(e4, gva, 3));
-  if (!leadsOn(e3)) return ANOTHER;
-  const e2 = load<u64>(entryOf(e3, gva, 2));
-  if (!leadsOn(e2)) return ANOTHER;
-  const sptep = entryOf(e2, gva, 1);
-  const e1 = load<u64>(sptep);
-  walkSteps = 4;
-  if ((e1 & PRESENT) == 0) return endAbsent(vcpu, sptep, e1, e2, e3, e4, flags);
-  return commonEnd(sptep, e1, e4 & e3 & e2, e4 | e3 | e2, flags);
+export function plainWalk(vcpu: usize, gva: u64, flags: u32): u64 {
+  if (flags > ACCESS_FETCH || (load<u32>(vcpu, VCPU_CR4) & CR4_PKE) != 0) return WALK_OTHER;
+  const leaf = leafTable(vcpu, gva);
+  if (leaf == 0) return WALK_OTHER;
+  const sptep = leafSptep(leaf, gva);
+  const spte = load<u64>(sptep);
+  if ((spte & PRESENT) == 0) {
+    walkSteps = 4;
+    plainSptep = sptep;
+    absentSptep = spte == 0 ? sptep : 0;
+    absentLeaf = leaf;
+    absentLinks = linkEpoch;
+    return WALK_ABSENT;
+  }
+  return endsPlainly(spte, flags) ? endPlainly(sptep, spte) : WALK_OTHER;
 }
 
-/** Address of the leaf entry of a 4 KiB page in four tables that were walked before, or 0. */
-export function commonLeaf(vcpu: usize, gva: u64): Sptep {
-  const root = <u64>load<u32>(vcpu, VCPU_ROOT);
-  if (load<u32>(vcpu, VCPU_ROOT_LEVEL) != 4 || root == 0) return 0;
-  const e4 = load<u64>(entryOf(root, gva, 4));
-  if (!leadsOn(e4)) return 0;
-  const e3 = load<u64>(entryOf(e4, gva, 3));
-  if (!leadsOn(e3)) return 0;
-  const e2 = load<u64>(entryOf(e3, gva, 2));
-  return leadsOn(e2) ? entryOf(e2, gva, 1) : 0;
+/** The same after the access that ended at absentSptep was served. */
+export function plainWalkAgain(flags: u32): u64 {
+  if (!isAbsentReached()) return WALK_OTHER;
+  const spte = load<u64>(absentSptep);
+  return endsPlainly(spte, flags) ? endPlainly(absentSptep, spte) : WALK_OTHER;
+}
+
+function endPlainly(sptep: Sptep, spte: u64): u64 {
+  plainSptep = sptep;
+  walkSteps = 4;
+  walkPfn = <u32>((spte & BASE) >> 12);
+  // Without A/D bits a write may hit at once.
+  return (spte & AD_DISABLED) != 0 ? spte | DIRTY : spte;
 }
 
 /**
- * Walks the shadow tables for an access. Returns the address of the leaf spte with the result in
- * walkBits, walkLevel, walkPfn and walkPkey, or 0 and the #PF error code in VCPU_FAULT_CODE.
+ * Walks the shadow tables for an access, whatever has to be done for it. Returns the address of the leaf spte with the
+ * result in walkBits, walkLevel, walkPfn and walkPkey, or 0 and the #PF error code in VCPU_FAULT_CODE.
  */
 export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
-  const found = commonWalk(vcpu, gva, flags);
-  if (found != ANOTHER) return found;
-  if (walkCacheOn()) absentSptep = 0;
-  return anyWalk(vcpu, gva, flags);
-}
-
-/** The walk in all its cases. */
-function anyWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
+  absentSptep = 0;
   let table = <usize>load<u32>(vcpu, VCPU_ROOT);
   let level = load<u32>(vcpu, VCPU_ROOT_LEVEL);
   let rights: u64 = WRITABLE | USER;

@@ -2,12 +2,10 @@
 // the states in between that nobody can see.
 
 import {
-  CONTENT_PAGE,
   DEVICE_DISK,
-  FRAME_CONTENT,
   FRAME_FLAGS,
+  FRAME_FILE_SHIFT,
   FRAME_MAPCOUNT,
-  FRAME_MAPCOUNT_MASK,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
   HPTE_DIRTY,
@@ -24,25 +22,20 @@ import {
 import { CLEAN_DROPS, EVICTIONS, FILE_WRITEBACKS, PAGES_SCANNED } from '../counters';
 import { lockstepEvicted, lockstepWords } from '../lockstep';
 import { deviceWrite } from '../mm/device';
-import { filemapDel, fileWrite } from '../mm/filemap';
+import { fileWrite } from '../mm/filemap';
 import { frameRelease } from '../mm/frame';
-import { lruUnlink } from '../mm/lru';
-import { ptepClearAt } from '../mm/pte';
-import { flushOne } from '../mmu/flush';
+import { lruUnlinkOldest } from '../mm/lru';
+import { mappedPmdp, ptepAt, ptepClearAt } from '../mm/pte';
 import { hasFeature } from '../mmu/kvm';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 import { callInvalidateRangeEnd, invalidatePageBegin, invalidateStartBegin } from './notifier';
-import { dropSeen, seenHead, seenHvn, seenPmdp, seenPtep } from './plain';
-import { noteTableTaken } from './reclaim';
+import { dropSeen, seenHvn, seenPmdp, seenPtep, seenSptep } from './plain';
 
 /** Zaps the spte of the page that was seen, and flushes. */
 function zapSeen(): void {
-  const sptep = <usize>load<u32>(seenHead);
-  if (sptep == 0) return;
-  dropSeen(sptep, true);
-  flushOne(sptep);
+  if (seenSptep != 0) dropSeen(true, true);
 }
 
 /** The notifier calls around the unmapping of the page that was seen, of a file's. */
@@ -63,7 +56,7 @@ function notifySeen(mm: u32): void {
 export function isEvictable(page: usize): bool {
   // The page cache and the pte hold it, maybe the spte, which the notifier drops, and nobody else.
   let held: u32 = 2;
-  if (hasFeature(KVM_FEATURE_SPTE_PINS) && load<u32>(seenHead) != 0) {
+  if (hasFeature(KVM_FEATURE_SPTE_PINS) && seenSptep != 0) {
     if (load<u32>(STRAIGHT, STRAIGHT_HOOKS) == STRAIGHT_HOOKS_NONE) return false;
     held = 3;
   }
@@ -73,28 +66,28 @@ export function isEvictable(page: usize): bool {
   );
 }
 
-/** Evicts the page that was seen, which is old and still on its list. */
+/** Evicts the page that was seen, which is old and still the oldest of its list. */
 export function evictSeen(pfn: Pfn, page: usize): void {
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
-  if ((load<u32>(page, FRAME_CONTENT) & CONTENT_PAGE) != 0) noteTableTaken();
   bump(PAGES_SCANNED);
-  lruUnlink(pfn);
+  lruUnlinkOldest(page);
   notifySeen(mm);
-  const dirty =
-    ((load<u32>(seenPtep) & HPTE_DIRTY) | (load<u32>(page, FRAME_FLAGS) & PG_DIRTY)) != 0;
+  const dirty = (load<u32>(seenPtep) & HPTE_DIRTY) | (load<u32>(page, FRAME_FLAGS) & PG_DIRTY);
   ptepClearAt(mm, seenHvn, seenPmdp, seenPtep);
+  const file = load<u32>(page, FRAME_MAPCOUNT) >> FRAME_FILE_SHIFT;
   const offset = load<u32>(page, FRAME_PRIVATE);
-  if (dirty) {
+  const cache = mappedPmdp(file, offset);
+  ptepClearAt(file, offset, cache, ptepAt(cache, offset));
+  if (dirty != 0) {
     fileWrite(pfn);
     bump(FILE_WRITEBACKS);
   } else {
     bump(CLEAN_DROPS);
   }
-  // Mapped nowhere.
-  store<u32>(page, load<u32>(page, FRAME_MAPCOUNT) & ~FRAME_MAPCOUNT_MASK, FRAME_MAPCOUNT);
-  filemapDel(pfn, 0);
+  // Mapped nowhere, and no file's.
+  store<u32>(page, 0, FRAME_MAPCOUNT);
   frameRelease(pfn, page);
   bump(EVICTIONS);
-  if (dirty) deviceWrite(DEVICE_DISK, offset);
+  if (dirty != 0) deviceWrite(DEVICE_DISK, offset);
   if (lockstepWords != 0) lockstepEvicted(yardstickGfn(mm, seenHvn));
 }

@@ -1,67 +1,147 @@
 // The fault at a page of a file that must be read, where no cgroup counts and no generations are kept: FILE and
-// FILE_MAP of the protocol (src/mm/fault.ts) for a new page that nobody else can see yet.
+// FILE_MAP of the protocol (src/mm/fault.ts) for a new page that nobody else can see yet, with the room that is made
+// for it first.
 
 import {
-  GUP_OUT_PLACE,
-  GUP_OUT_READ,
-  GUP_READ_FILE,
-  GUP_SLOW,
+  DEVICE_DISK,
+  FOLLOW_NONE,
+  FOLL_FAST,
+  FOLL_TOUCH,
+  FOLL_WRITE,
+  FOLL_YOUNG,
   FRAME_FILE_SHIFT,
+  FRAME_FLAGS,
   FRAME_MAPCOUNT,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
   FRAME_RMAP,
+  GUP_NO_READ,
+  GUP_OUT_NO_MEMORY,
+  GUP_OUT_PLACE,
+  GUP_OUT_READ,
+  GUP_READ_FILE,
+  HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
+  HPTE_WRITE,
+  HPTE_YOUNG,
   MAP_CHARGED,
   MAP_SHARED,
   MAP_UNEVICTABLE,
   MAP_WRITE_FAULT,
   PG_CHARGED,
+  PG_DIRTY,
   PG_MM_SHIFT,
+  PG_REFERENCED,
   PG_UNEVICTABLE,
+  STRAIGHT_AREA_END,
+  STRAIGHT_AREA_FILE,
+  STRAIGHT_AREA_OFFSET,
+  STRAIGHT_AREA_START,
+  STRAIGHT_CLOCK,
+  STRAIGHT_MM,
+  STRAIGHT_NOT,
 } from '../abi';
 import { FILE_READS, MAJOR_FAULTS } from '../counters';
+import { lockstepRefault, lockstepWords } from '../lockstep';
+import { clockAdvance, deviceRead } from '../mm/device';
 import { fileRead } from '../mm/filemap';
 import { filemapPte } from '../mm/filemap_fault';
-import { chargePage, frameAlloc, framePtr } from '../mm/frame';
+import { chargePage, frameAlloc, framePtr, framesCharged } from '../mm/frame';
 import { lruLinkNew, lruTarget } from '../mm/lru';
 import { lruBatchSize } from '../mm/lru_add';
-import { followPte } from '../mm/follow';
+import { folioMarkAccessed } from '../mm/mark_accessed';
 import { outWord } from '../mm/memory';
-import { leafPmdp, ptepAt, ptepFillAt } from '../mm/pte';
+import { hpteGet, leafPmdp, ptepAt, ptepEpoch, ptepFillAt } from '../mm/pte';
 import { bump } from '../stats';
-import { Hvn, Pfn } from '../types';
+import { Hpte, Hvn, Pfn } from '../types';
+import { STRAIGHT, straightArea, yardstickGfn } from './config';
+import { argsOf, noMemory, roomMade } from './gup';
 import { mayBePlain } from './plain';
+import { makeRoomPlainly, mayReclaim, straightLimit } from './shrink';
 
-/**
- * The leafPmdp() of the page's place in the page cache when a fault with MAP_* `args` must read the page, and
- * readPlain() can; 0: it is another fault.
- */
-export function plainRead(pmdp: usize, hvn: Hvn, args: u32, file: u32, offset: u32): usize {
-  if (file == 0 || pmdp == 0 || load<u32>(ptepAt(pmdp, hvn)) != 0) return 0;
-  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return 0;
-  if (lruBatchSize() != 0 || !mayBePlain()) return 0;
-  const cache = leafPmdp(file, offset);
-  return cache == 0 || load<u32>(ptepAt(cache, offset)) != 0 ? 0 : cache;
+/** plainRead(): it is another fault, and nothing was done. */
+export const READ_NOT: Pfn = 0xfffffffe;
+
+/** The pte of the page that plainRead() gave. */
+export let readPte: Hpte = 0;
+/** The area of the last page; 0: none. */
+let lastArea: usize = 0;
+
+/** Whether plainRead() may be asked, from now on until the host may have changed something. */
+export function mayReadPlain(): bool {
+  lastArea = 0;
+  return mayBePlain() && lruBatchSize() == 0;
 }
 
-/** Reads and maps a page after plainRead(), as followPage() with `foll` gives it then; GUP_SLOW: no frame is free. */
-export function readPlain(
+/** straightArea(); faults cluster. */
+export function areaOf(hvn: Hvn): usize {
+  const area = lastArea;
+  const start = load<u32>(area, STRAIGHT_AREA_START);
+  if (hvn - start < load<u32>(area, STRAIGHT_AREA_END) - start) return area;
+  lastArea = straightArea(hvn);
+  return lastArea;
+}
+
+/**
+ * Reads and maps the page of `hvn`, whose pte is empty, as straightGup() does, when it is a page of a file that is not
+ * cached: readPte is its pte. FOLLOW_NONE: the protocol is to go on; READ_NOT.
+ */
+export function plainRead(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32): Pfn {
+  const area = areaOf(hvn);
+  if (area == 0) return READ_NOT;
+  const args = argsOf(area, foll);
+  const file = load<u32>(area, STRAIGHT_AREA_FILE);
+  if (args == STRAIGHT_NOT || file == 0) return READ_NOT;
+  // A write to a private page of a file copies it.
+  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return READ_NOT;
+  const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
+  const cache = leafPmdp(file, offset);
+  if (cache == 0 || load<u32>(ptepAt(cache, offset)) != 0) return READ_NOT;
+  const full = (args & MAP_CHARGED) != 0 && framesCharged() >= straightLimit();
+  if (full && !mayReclaim()) return READ_NOT;
+  outWord(GUP_OUT_NO_MEMORY, 0);
+  const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
+  // No time passes in a fault but that for which a device is waited.
+  if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
+  const epoch = ptepEpoch;
+  if (full && !makeRoomPlainly()) return noMemory();
+  if (epoch != ptepEpoch) {
+    // A table of the host's went with a page.
+    const got = roomMade(mm, hvn, foll, args, file, offset);
+    readPte = hpteGet(mm, hvn);
+    return got;
+  }
+  const pfn = frameAlloc();
+  if (pfn == 0) {
+    outWord(GUP_OUT_READ, GUP_NO_READ);
+    return FOLLOW_NONE;
+  }
+  const page = framePtr(pfn);
+  enterPage(pfn, page, mm, hvn, args, file, offset);
+  ptepFillAt(file, cache, ptepAt(cache, offset), HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT));
+  readPte = touchNew(pfn, page, filemapPte(pfn, args), foll);
+  ptepFillAt(mm, pmdp, ptepAt(pmdp, hvn), readPte);
+  bump(FILE_READS);
+  bump(MAJOR_FAULTS);
+  outWord(GUP_OUT_READ, GUP_READ_FILE);
+  outWord(GUP_OUT_PLACE, offset);
+  if (lockstepWords != 0) lockstepRefault(yardstickGfn(mm, hvn));
+  deviceRead(DEVICE_DISK, offset);
+  return pfn;
+}
+
+/** A new page of a file, read and mapped once: the page cache, the pte and the caller hold it. */
+function enterPage(
+  pfn: Pfn,
+  page: usize,
   mm: u32,
   hvn: Hvn,
-  pmdp: usize,
-  foll: u32,
   args: u32,
   file: u32,
   offset: u32,
-  cache: usize,
-): Pfn {
-  const pfn = frameAlloc();
-  if (pfn == 0) return GUP_SLOW;
-  const page = framePtr(pfn);
-  // The page cache and the pte hold it.
-  store<u32>(page, 2, FRAME_REFCOUNT);
+): void {
+  store<u32>(page, 3, FRAME_REFCOUNT);
   store<u32>(page, (file << FRAME_FILE_SHIFT) | 1, FRAME_MAPCOUNT);
   store<u32>(page, offset, FRAME_PRIVATE);
   store<u32>(page, hvn, FRAME_RMAP);
@@ -73,12 +153,23 @@ export function readPlain(
   }
   lruLinkNew(page, pfn, flags, lruTarget(flags));
   fileRead(pfn, file, offset);
-  ptepFillAt(file, cache, ptepAt(cache, offset), HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT));
-  const ptep = ptepAt(pmdp, hvn);
-  ptepFillAt(mm, pmdp, ptep, filemapPte(pfn, args));
-  bump(FILE_READS);
-  bump(MAJOR_FAULTS);
-  outWord(GUP_OUT_READ, GUP_READ_FILE);
-  outWord(GUP_OUT_PLACE, offset);
-  return followPte(ptep, foll, 0, false);
+}
+
+/** What followPte() (follow.ts) with `foll` does to a new page and to its pte `pte`, which is returned. */
+function touchNew(pfn: Pfn, page: usize, pte: Hpte, foll: u32): Hpte {
+  assert(
+    (foll & FOLL_WRITE) == 0 || (pte & HPTE_WRITE) != 0,
+    'a page faulted in for writing is writable',
+  );
+  if ((foll & FOLL_FAST) != 0) {
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
+    return pte;
+  }
+  if ((foll & FOLL_TOUCH) == 0) return pte;
+  if ((foll & FOLL_WRITE) != 0 && (pte & HPTE_DIRTY) == 0) {
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+  }
+  if ((foll & FOLL_YOUNG) != 0) return pte | HPTE_YOUNG;
+  folioMarkAccessed(pfn);
+  return pte;
 }

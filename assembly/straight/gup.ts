@@ -13,7 +13,6 @@ import {
   GUP_OUT_READ,
   GUP_READ_FILE,
   HPTE_PRESENT,
-  MAP_CHARGED,
   STRAIGHT_AREA_FILE,
   STRAIGHT_AREA_OFFSET,
   STRAIGHT_AREA_READ,
@@ -29,10 +28,9 @@ import { framesCharged, tableCharge } from '../mm/frame';
 import { gupAbsent, gupRoomMade } from '../mm/gup';
 import { followAt } from '../mm/follow';
 import { outRead, outWord } from '../mm/memory';
-import { leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
+import { leafPmdp, ptepAt } from '../mm/pte';
 import { Hvn, Pfn } from '../types';
 import { STRAIGHT, straightArea, yardstickGfn } from './config';
-import { plainRead, readPlain } from './file_fault';
 import { makeRoom, mayReclaim, straightLimit } from './shrink';
 
 /** The device was read: the clock and the yardstick hear of the fault, and the reader waits. */
@@ -47,6 +45,29 @@ function mayFault(): bool {
   return mayReclaim() || framesCharged() + tableCharge() < straightLimit();
 }
 
+/** MAP_* of a fault with FOLL_* `foll` in an area; STRAIGHT_NOT: it is the protocol's. */
+export function argsOf(area: usize, foll: u32): u32 {
+  return (foll & FOLL_WRITE) != 0
+    ? load<u32>(area, STRAIGHT_AREA_WRITE)
+    : load<u32>(area, STRAIGHT_AREA_READ);
+}
+
+/** The host ends the fault with -ENOMEM, and tries no more. */
+export function noMemory(): Pfn {
+  outWord(GUP_OUT_READ, GUP_NO_READ);
+  outWord(GUP_OUT_NO_MEMORY, 1);
+  return FOLLOW_NONE;
+}
+
+/** After makeRoom(), by the addresses that the page has now. */
+export function roomMade(mm: u32, hvn: Hvn, foll: u32, args: u32, file: u32, offset: u32): Pfn {
+  outWord(GUP_OUT_READ, GUP_NO_READ);
+  const got = gupRoomMade(mm, hvn, leafPmdp(mm, hvn), foll, args, file, offset);
+  if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(mm, hvn);
+  // GUP_SLOW is FOLLOW_NONE.
+  return got;
+}
+
 /**
  * The page of `hvn` for an access with FOLL_* `foll`, with a reference; FOLLOW_NONE: the protocol's turn.
  * `pmdp` is the page's leafPmdp(); `accesses` and `l2Hits` of the running batch are not counted yet.
@@ -55,47 +76,23 @@ export function straightGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2H
   if (load<u32>(STRAIGHT, STRAIGHT_ON) == 0 || !mayFault()) return FOLLOW_NONE;
   const area = straightArea(hvn);
   if (area == 0) return FOLLOW_NONE;
-  const args =
-    (foll & FOLL_WRITE) != 0
-      ? load<u32>(area, STRAIGHT_AREA_WRITE)
-      : load<u32>(area, STRAIGHT_AREA_READ);
+  const args = argsOf(area, foll);
   if (args == STRAIGHT_NOT) return FOLLOW_NONE;
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
   const file = load<u32>(area, STRAIGHT_AREA_FILE);
   const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
-  const limit = straightLimit();
   outWord(GUP_OUT_NO_MEMORY, 0);
   if (pmdp == 0 || (load<u32>(ptepAt(pmdp, hvn)) & HPTE_PRESENT) != 0) {
     const present = followAt(mm, hvn, pmdp, foll);
     if (present != FOLLOW_NONE) return present;
   }
+  const got = gupAbsent(mm, hvn, pmdp, foll, args, file, offset, straightLimit());
   // No time passes in a fault but that for which a device is waited.
-  const clock = load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0;
-  const cache = plainRead(pmdp, hvn, args, file, offset);
-  let got: u32 = GUP_CHARGE;
-  if (cache == 0) {
-    got = gupAbsent(mm, hvn, pmdp, foll, args, file, offset, limit);
-  } else if ((args & MAP_CHARGED) == 0 || framesCharged() < limit) {
-    got = readPlain(mm, hvn, pmdp, foll, args, file, offset, cache);
-  } else {
-    outWord(GUP_OUT_READ, GUP_NO_READ);
-  }
   const waits = got == GUP_CHARGE || outRead(GUP_OUT_READ) != GUP_NO_READ;
-  if (clock && waits) clockAdvance(accesses, l2Hits);
+  if (waits && load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
   if (got == GUP_CHARGE) {
-    const epoch = ptepEpoch;
-    if (!makeRoom()) {
-      // The host ends the fault with -ENOMEM, and tries no more.
-      outWord(GUP_OUT_NO_MEMORY, 1);
-      return FOLLOW_NONE;
-    }
-    if (epoch != ptepEpoch) pmdp = leafPmdp(mm, hvn);
-    got =
-      cache != 0 && epoch == ptepEpoch
-        ? readPlain(mm, hvn, pmdp, foll, args, file, offset, cache)
-        : gupRoomMade(mm, hvn, pmdp, foll, args, file, offset);
+    return makeRoom() ? roomMade(mm, hvn, foll, args, file, offset) : noMemory();
   }
   if (outRead(GUP_OUT_READ) != GUP_NO_READ) majorFault(mm, hvn);
-  // GUP_SLOW is FOLLOW_NONE.
   return got;
 }

@@ -7,18 +7,24 @@ import {
   AGE_CLEAR,
   AGE_DROP,
   AGE_NONE,
+  CONTENT_PAGE,
+  FRAME_CONTENT,
   FRAME_FLAGS,
   FRAME_MAPCOUNT,
   FRAME_MAPCOUNT_MASK,
+  FRAME_REFCOUNT,
   FRAME_RMAP,
   HPTE_YOUNG,
+  KVM_FEATURE_SPTE_PINS,
+  PG_DIRTY,
   PG_HUGE,
   PG_MM_SHIFT,
   PG_MULTIMAP,
   SLOT_BASE_GFN,
   SLOT_HVN,
+  SLOT_MM,
+  SLOT_NPAGES,
   SLOT_RMAP,
-  SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES,
   STRAIGHT_AGES,
   STRAIGHT_AGE_ACTION,
   STRAIGHT_AGE_FLUSHES,
@@ -26,29 +32,32 @@ import {
   STRAIGHT_ASK_ONLY_YOUNG,
   STRAIGHT_MM,
 } from '../abi';
-import { AGE_PAGE_CALLS, RMAP_NODES_VISITED, YOUNG_TESTS } from '../counters';
+import { AGE_PAGE_CALLS, RMAP_NODES_VISITED, SPTES_DROPPED, YOUNG_TESTS } from '../counters';
 import { isTracing } from '../events';
 import { lockstepTested, lockstepWords } from '../lockstep';
 import { lruGenEnabled } from '../mm/lru_gen';
 import { memcgEnabled } from '../mm/memcg';
-import { leafPmdp, ptepAt } from '../mm/pte';
+import { mappedPmdp, ptepAt } from '../mm/pte';
+import { folioMarkAccessed } from '../mm/mark_accessed';
 import { spteAge } from '../mmu/age';
 import { flushOne } from '../mmu/flush';
-import { gfnToRmap, isLastAlone, lastAlone, onlySlotOfHvn, rmapLevels } from '../mmu/memslot';
-import { isAccessedSpte } from '../mmu/spte';
+import { hasFeature } from '../mmu/kvm';
+import { gfnToRmap, lastAlone, onlySlotOfHvn, rmapLevels } from '../mmu/memslot';
+import { isAccessedSpte, isDirtySpte, spteToPfn } from '../mmu/spte';
 import { spteLruOn } from '../mmu/spte_lru';
 import { walkCacheOn } from '../mmu/walk_cache';
-import { clearSpteTrackBits } from '../mmu/zap';
-import { sptepToSp } from '../mmu/shadow_page';
+import { spNoteAbsent, spteIndex, sptepToSp } from '../mmu/shadow_page';
 import { bump } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 
-/** What seePlain() found: the page's hvn, its pmd entry, its pte and its rmap head. */
+/** What seePlain() found: the page, its hvn, its pmd entry and pte, its rmap head and the spte in that. */
+export let seenPage: usize = 0;
 export let seenHvn: Hvn = 0;
 export let seenPmdp: usize = 0;
 export let seenPtep: usize = 0;
-export let seenHead: usize = 0;
+let seenHead: usize = 0;
+export let seenSptep: Sptep = 0;
 
 /** Whether pages can be plain at all: nobody listens, counts for a cgroup or keeps lists of sptes. */
 export function mayBePlain(): bool {
@@ -61,50 +70,87 @@ function isMappedLarge(slot: usize, gfn: Gfn): bool {
   return (load<u32>(gfnToRmap(slot, gfn, 2)) | load<u32>(gfnToRmap(slot, gfn, 3))) != 0;
 }
 
+/** Not 0 when a page is not small, has other mappings than one of `mm`, or bytes: a table of the guest's has some. */
+function oddities(page: usize, mm: u32): u32 {
+  const flags = load<u32>(page, FRAME_FLAGS);
+  return (
+    ((flags >> PG_MM_SHIFT) ^ mm) |
+    (flags & (PG_HUGE | PG_MULTIMAP)) |
+    ((load<u32>(page, FRAME_MAPCOUNT) & FRAME_MAPCOUNT_MASK) ^ 1) |
+    (load<u32>(page, FRAME_CONTENT) & CONTENT_PAGE)
+  );
+}
+
 /** Whether a page is plain; seen… says where it is mapped. */
 export function seePlain(page: usize): bool {
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
-  const flags = load<u32>(page, FRAME_FLAGS);
-  const special = flags & (PG_HUGE | PG_MULTIMAP);
-  const others = ((load<u32>(page, FRAME_MAPCOUNT) & FRAME_MAPCOUNT_MASK) ^ 1) | special;
-  if (((flags >> PG_MM_SHIFT) ^ mm) | others) return false;
+  if (oddities(page, mm) != 0) return false;
   const hvn = load<u32>(page, FRAME_RMAP);
-  const slot = isLastAlone(mm, hvn) ? lastAlone : onlySlotOfHvn(mm, hvn);
-  if (slot == 0) return false;
-  const pmdp = leafPmdp(mm, hvn);
-  if (pmdp == 0) return false;
+  let slot = lastAlone;
+  if (
+    load<u32>(slot, SLOT_MM) != mm ||
+    hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)
+  ) {
+    slot = onlySlotOfHvn(mm, hvn);
+    if (slot == 0) return false;
+  }
   const index = hvn - load<u32>(slot, SLOT_HVN);
   const head = <usize>load<u32>(slot, SLOT_RMAP) + ((<usize>index) << 2);
+  const sptep = <usize>load<u32>(head);
   // A head with bit 0 is a chain's.
-  if ((load<u32>(head) & 1) != 0) return false;
+  if ((sptep & 1) != 0) return false;
   if (rmapLevels > 1 && isMappedLarge(slot, load<u32>(slot, SLOT_BASE_GFN) + index)) return false;
+  const pmdp = mappedPmdp(mm, hvn);
+  seenPage = page;
   seenHvn = hvn;
   seenPmdp = pmdp;
   seenPtep = ptepAt(pmdp, hvn);
   seenHead = head;
+  seenSptep = sptep;
   return true;
 }
 
-/** Drops the spte of the page that was seen (kvm_zap_all_rmap_sptes); `accessed`: the mm hears of A. */
-export function dropSeen(sptep: Sptep, accessed: bool): void {
-  clearSpteTrackBits(sptepToSp(sptep), sptep, SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES, accessed);
+/**
+ * Drops the spte of the page that was seen, which has one, and flushes when asked to (kvm_zap_all_rmap_sptes and its
+ * caller); `accessed`: the mm hears of A.
+ */
+export function dropSeen(accessed: bool, flushes: bool): void {
+  const sptep = seenSptep;
+  const spte = load<u64>(sptep);
+  const sp = sptepToSp(sptep);
+  if (accessed && isAccessedSpte(spte)) folioMarkAccessed(spteToPfn(spte));
+  const page = seenPage;
+  if (isDirtySpte(spte)) store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+  store<u64>(sptep, 0);
+  spNoteAbsent(sp, spteIndex(sptep));
+  bump(SPTES_DROPPED);
+  if (hasFeature(KVM_FEATURE_SPTE_PINS)) {
+    store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
+  }
   store<u32>(seenHead, 0);
+  seenSptep = 0;
+  if (flushes) flushOne(sptep);
 }
 
 /** The call of the notifier that ages the page that was seen; whether KVM answers young. */
 function ageSeen(): bool {
   bump(AGE_PAGE_CALLS);
   const action = load<u32>(STRAIGHT, STRAIGHT_AGE_ACTION);
-  const sptep = <usize>load<u32>(seenHead);
+  const sptep = seenSptep;
   if (sptep == 0 || action == AGE_NONE) return false;
-  if (action == AGE_DROP) dropSeen(sptep, false);
-  else if (action == AGE_CLEAR) {
-    if (!spteAge(sptep)) return false;
-  } else if (!isAccessedSpte(load<u64>(sptep))) {
-    return false;
+  const flushes = load<u32>(STRAIGHT, STRAIGHT_AGE_FLUSHES) != 0;
+  if (action == AGE_DROP) {
+    dropSeen(false, flushes);
+    return true;
   }
-  if (load<u32>(STRAIGHT, STRAIGHT_AGE_FLUSHES) != 0) flushOne(sptep);
-  return true;
+  const young = action == AGE_CLEAR ? spteAge(sptep) : isAccessedSpte(load<u64>(sptep));
+  if (young && flushes) flushOne(sptep);
+  return young;
+}
+
+/** Whether the pte of the page that was seen is young. */
+export function isSeenYoung(): bool {
+  return (load<u32>(seenPtep) & HPTE_YOUNG) != 0;
 }
 
 /** page_referenced of the page that was seen. */
@@ -112,14 +158,14 @@ export function isSeenReferenced(): bool {
   bump(RMAP_NODES_VISITED);
   bump(YOUNG_TESTS);
   const pte = load<u32>(seenPtep);
-  let young = (pte & HPTE_YOUNG) != 0;
-  if (young) store<u32>(seenPtep, pte & ~HPTE_YOUNG);
-  const asks = young || load<u32>(STRAIGHT, STRAIGHT_ASK_ONLY_YOUNG) == 0;
-  if (asks && load<u32>(STRAIGHT, STRAIGHT_AGES) != 0 && ageSeen()) {
-    if (load<u32>(STRAIGHT, STRAIGHT_ANSWER_COUNTS) != 0) young = true;
+  let young = pte & HPTE_YOUNG;
+  if (young != 0) store<u32>(seenPtep, pte & ~HPTE_YOUNG);
+  const asks = young | (load<u32>(STRAIGHT, STRAIGHT_ASK_ONLY_YOUNG) ^ 1);
+  if (asks != 0 && load<u32>(STRAIGHT, STRAIGHT_AGES) != 0 && ageSeen()) {
+    young |= load<u32>(STRAIGHT, STRAIGHT_ANSWER_COUNTS);
   }
   if (lockstepWords != 0) {
-    lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), seenHvn), young ? 1 : 0);
+    lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), seenHvn), young != 0 ? 1 : 0);
   }
-  return young;
+  return young != 0;
 }

@@ -29,6 +29,7 @@ import { frameContent, framePtr } from '../mm/frame';
 import { outRead } from '../mm/memory';
 import { pageoutFree, reclaimNext, tryToUnmapOne } from '../mm/vmscan';
 import { spteLruOn, spteLruReclaimed } from '../mmu/spte_lru';
+import { disturb } from '../mmu/settled_table';
 import { Gfn, Hvn, Pfn } from '../types';
 import { NO_GFN, STRAIGHT, yardstickGfn } from './config';
 import {
@@ -53,6 +54,7 @@ export function noTableTaken(): void {
 /** A page with bytes is evicted. */
 export function noteTableTaken(): void {
   tableTaken = true;
+  disturb();
 }
 
 function flagsOf(pfn: Pfn): u32 {

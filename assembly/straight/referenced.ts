@@ -1,6 +1,8 @@
 // page_referenced on a straight run; the protocol is src/mm/vmscan/referenced.ts.
 
 import {
+  CONTENT_PAGE,
+  FRAME_CONTENT,
   FRAME_FLAGS,
   FRAME_RMAP,
   PG_MM_SHIFT,
@@ -16,6 +18,7 @@ import { outRead } from '../mm/memory';
 import { hptep } from '../mm/pte';
 import { isMappedOnce } from '../mm/rmap';
 import { pageReferencedOne, pteReferenced } from '../mm/vmscan';
+import { disturb } from '../mmu/settled_table';
 import { walkCacheOn } from '../mmu/walk_cache';
 import { Hvn, Pfn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
@@ -52,6 +55,7 @@ function ask(mm: u32, hvn: Hvn, young: u32): u32 {
 export function pageReferenced(pfn: Pfn): u32 {
   const page = framePtr(pfn);
   if (!isTracing() && walkCacheOn() && seePlain(page)) return isSeenReferenced() ? 1 : 0;
+  if ((load<u32>(page, FRAME_CONTENT) & CONTENT_PAGE) != 0) disturb();
   if (isMappedOnce(page)) {
     const mm = load<u32>(page, FRAME_FLAGS) >> PG_MM_SHIFT;
     const hvn = load<u32>(page, FRAME_RMAP);

@@ -20,7 +20,7 @@ import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } fro
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
 import { evictSeen, isEvictable } from './evict';
-import { isSeenReferenced, seePlain } from './plain';
+import { isSeenReferenced, isSeenYoung, seePlain } from './plain';
 import { pageReferenced } from './referenced';
 
 /** Pages that FIFO and CLOCK may still look at in this run. */
@@ -47,10 +47,6 @@ export function scanMayStop(): bool {
 }
 
 /**
- * The same for FIFO and CLOCK, by which the page is to be reclaimed: CLOCK's young pages went round. They
- * are asked on their list, which neither the pte nor the ageing in KVM looks at.
- */
-/**
  * Evicts FIFO's or CLOCK's next page while pages are plain (mayBePlain()): exactNext() and what follows it. False:
  * the oldest page is to go that way.
  */
@@ -60,7 +56,9 @@ export function evictPlain(): bool {
     const pfn = lruTail(LRU_POLICY_FIRST);
     if (pfn == 0) return false;
     const page = framePtr(pfn);
-    if (!seePlain(page) || !isEvictable(page)) return false;
+    if (!seePlain(page)) return false;
+    // A young page is not evicted, whatever it is.
+    if (!(asks && isSeenYoung()) && !isEvictable(page)) return false;
     if (asks && isSeenReferenced()) {
       lruRotateOldest(pfn, page);
       continue;
@@ -72,6 +70,10 @@ export function evictPlain(): bool {
   return false;
 }
 
+/**
+ * FIFO's or CLOCK's next page off its list, which is to be reclaimed: CLOCK's young pages went round. They are asked
+ * on their list, which neither the pte nor the ageing in KVM looks at.
+ */
 function exactNext(): Pfn {
   const asks = load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK;
   for (; left != 0; left--) {

@@ -13,6 +13,7 @@ import { framesCharged } from '../mm/frame';
 import { memcgDrainStock } from '../mm/memcg';
 import { bump, bumpBy, counterOf } from '../stats';
 import { STRAIGHT } from './config';
+import { noteFault } from './plain_fault';
 import { FREED, reclaimPage } from './reclaim';
 import { mayBePlain } from './plain';
 import {
@@ -35,16 +36,16 @@ export function straightLimit(): u32 {
   return load<u32>(STRAIGHT, STRAIGHT_LIMIT);
 }
 
-/** Frees `target` pages if it can; how many were freed. */
-export function straightShrink(target: u32): u32 {
+/** Frees `target` pages if it can, as FIFO's and CLOCK's are `plain`; how many were freed. */
+function shrink(target: u32, plain: bool): u32 {
   let freed: u32 = 0;
   scanBegin(target);
-  const plain = !isTwoList() && mayBePlain();
   while (freed < target || !scanMayStop()) {
     if (plain && evictPlain()) {
       freed++;
       continue;
     }
+    noteFault();
     const pfn = scanNext();
     if (pfn == 0) break;
     let verdict = scanJudge(pfn);
@@ -55,14 +56,28 @@ export function straightShrink(target: u32): u32 {
   return freed;
 }
 
+/** Frees `target` pages if it can; how many were freed. */
+export function straightShrink(target: u32): u32 {
+  return shrink(target, !isTwoList() && mayBePlain());
+}
+
 /** try_charge at the limit: makes room for one more page. False: the OOM killer found nothing to free. */
 export function makeRoom(): bool {
+  return makeRoomBy(!isTwoList() && mayBePlain());
+}
+
+/** The same where pages may be plain (mayBePlain()). */
+export function makeRoomPlainly(): bool {
+  return makeRoomBy(!isTwoList());
+}
+
+function makeRoomBy(plain: bool): bool {
   const target = load<u32>(STRAIGHT, STRAIGHT_CLUSTER);
   let drained = false;
   for (let round: u32 = 0; round < RECLAIM_ROUNDS;) {
     const scanned = counterOf(PAGES_SCANNED);
     bump(ALLOCSTALL);
-    const freed = straightShrink(target);
+    const freed = shrink(target, plain);
     bumpBy(PGSCAN_DIRECT, <u32>(counterOf(PAGES_SCANNED) - scanned));
     bumpBy(PGSTEAL_DIRECT, freed);
     if (framesCharged() < straightLimit()) return true;
