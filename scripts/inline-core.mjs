@@ -5,6 +5,55 @@ import binaryen from 'binaryen';
 /** Nodes up to which a function without loops and calls, or with one caller, goes into its callers. */
 const FLEXIBLE = 60;
 const ALWAYS = 20;
+/** The same for a function with one caller, whatever it has in it. */
+const ONE_CALLER = 2000;
+
+/**
+ * Functions on the way of a TLB miss, a plain fault and its reclaim that go into their few callers whatever their
+ * size.
+ */
+const INLINE = [
+  'access_path/fillPlain',
+  'access_path/missL1',
+  'access_path/walkAndFill',
+  'ahead/seePage',
+  'mm/device/deviceRead',
+  'mm/frame/frameAlloc',
+  'mm/pte/ptepClearAt',
+  'mm/filemap/fileRead',
+  'mmu/fault_policy/lookUp',
+  'mmu/flush/flushOne',
+  'mmu/leaf_table/leafTable',
+  'mmu/pfn/releasePlain',
+  'mmu/settled_map/isFirstMapping',
+  'mmu/settled_map/mapFirst',
+  'straight/evict/evictSeen',
+  'straight/file_fault/plainRead',
+  'straight/plain/isSeenReferenced',
+  'straight/plain/seePlain',
+  'straight/shrink/makeRoomBy',
+  'straight/shrink/shrink',
+  'tlb/flush/removePageOrdered',
+  'tlb/flush/tlbFlushGva',
+  'tlb/lookup/tlbLookupL2',
+  'tlb/sets/fillAged',
+  'tlb/sets/fillOrdered',
+].map((name) => `assembly/${name}`);
+
+/** Inlines these and no others. */
+function inlineNamed(core) {
+  const left = new Set(INLINE);
+  for (let i = 0; i < core.getNumFunctions(); i++) {
+    const { name } = binaryen.getFunctionInfo(core.getFunctionByIndex(i));
+    if (left.delete(name)) continue;
+    binaryen.setPassArgument('no-inline', name);
+    core.runPasses(['no-inline']);
+  }
+  binaryen.setPassArgument('no-inline', null);
+  // Some have only one caller, and are in there by now.
+  binaryen.setAlwaysInlineMaxSize(1_000_000);
+  core.runPasses(['inlining-optimizing']);
+}
 
 /** The module with more of its functions inlined. */
 export function inlineCore(bytes) {
@@ -14,12 +63,14 @@ export function inlineCore(bytes) {
     shrink: binaryen.getShrinkLevel(),
     flexible: binaryen.getFlexibleInlineMaxSize(),
     always: binaryen.getAlwaysInlineMaxSize(),
+    oneCaller: binaryen.getOneCallerInlineMaxSize(),
   };
   binaryen.setDebugInfo(true);
   binaryen.setOptimizeLevel(3);
   binaryen.setShrinkLevel(0);
   binaryen.setFlexibleInlineMaxSize(FLEXIBLE);
   binaryen.setAlwaysInlineMaxSize(ALWAYS);
+  binaryen.setOneCallerInlineMaxSize(ONE_CALLER);
   const core = binaryen.readBinary(bytes);
   // What asc uses; BulkMemory alone is refused.
   const { MutableGlobals, SignExt, NontrappingFPToInt, SIMD128 } = binaryen.Features;
@@ -29,6 +80,8 @@ export function inlineCore(bytes) {
   );
   core.runPasses(['inlining-optimizing']);
   core.optimize();
+  inlineNamed(core);
+  core.optimize();
   const inlined = core.emitBinary();
   core.dispose();
   binaryen.setDebugInfo(before.debug);
@@ -36,5 +89,6 @@ export function inlineCore(bytes) {
   binaryen.setShrinkLevel(before.shrink);
   binaryen.setFlexibleInlineMaxSize(before.flexible);
   binaryen.setAlwaysInlineMaxSize(before.always);
+  binaryen.setOneCallerInlineMaxSize(before.oneCaller);
   return inlined;
 }
