@@ -213,11 +213,15 @@ function seeList(slot: usize, faults: u32): void {
     nextScan = scanned;
   }
   const end = scanned + faults * PAGES_EACH;
-  for (; nextPfn != 0 && <i32>(end - nextScan) > 0; nextScan++) {
-    const page = framePtr(nextPfn);
+  let pfn = nextPfn;
+  let left = <i32>(end - nextScan);
+  for (; pfn != 0 && left > 0; left--) {
+    const page = framePtr(pfn);
     seePage(page, slot);
-    nextPfn = load<u32>(page, FRAME_LRU_PREV);
+    pfn = load<u32>(page, FRAME_LRU_PREV);
   }
+  nextPfn = pfn;
+  nextScan = end - left;
 }
 
 /** The sptes of these pages. */
