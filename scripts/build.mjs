@@ -66,3 +66,6 @@ await build({
 execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.types.json'], {
   stdio: 'inherit',
 });
+// The core's types are ambient in this project, and unknown to who installs it.
+const abi = 'dist/assembly/abi.d.ts';
+writeFileSync(abi, readFileSync(abi, 'utf8').replaceAll(/: [ui]32;/g, ': number;'));
