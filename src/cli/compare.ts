@@ -28,7 +28,8 @@ two yardsticks that no host can run: an exact LRU that sees every access, and Be
   --workers N         threads; 0: none but this one (default: one for each CPU)
   --demo              a bundled trace of sqlite3
 
-${MACHINE_HELP}`;
+${MACHINE_HELP}  --csv               the same as comma-separated values
+`;
 
 /** A line of the table. */
 interface Line {

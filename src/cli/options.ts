@@ -91,7 +91,7 @@ the machine:
 
 output:
   --profile NAME      cost profile for times: ${PROFILE_NAMES.join(', ')} (default 2026)
-  --json, --csv       for machines
+  --json              for machines
 `;
 
 type Values = { readonly [name: string]: string | boolean | undefined };

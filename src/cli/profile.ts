@@ -246,6 +246,11 @@ export const command: Command = {
     if (core !== undefined && core !== 'profile' && core !== 'release') {
       throw new UsageError(`--core ${core}: expected profile or release`);
     }
+    if (values['csv'] === true)
+      throw new UsageError('profile prints a table, or --json, not --csv');
+    if (values['fail-over'] !== undefined && values['baseline'] === undefined) {
+      throw new UsageError('--fail-over goes with --baseline only');
+    }
     const exact = ['counts', 'baseline', 'save'].some((name) => values[name] !== undefined);
     const build = exact || core === 'release' ? 'release' : 'profile';
     const options = { ...simulateOptions(values), core: build } as const;

@@ -17,7 +17,8 @@ run executes a workload as a guest on a host with too little memory and prints w
   --protocol NAME     how reclaim learns what the guest uses (default v3):
                       ${PROTOCOLS.join(', ')}
 
-${MACHINE_HELP}`;
+${MACHINE_HELP}  --csv               the same as comma-separated values
+`;
 
 /** Progress for a pass in this thread: shows it and lets signals in. */
 export function progressLine(io: Io, title: string): (part: number | undefined) => Promise<void> {

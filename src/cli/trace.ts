@@ -115,7 +115,8 @@ function workloadOf(file: string, values: Values, once = true): Workload {
 
 function positionals(name: string, given: readonly string[], wanted: readonly string[]): void {
   if (given.length === wanted.length) return;
-  throw new UsageError(`trace ${name} takes ${wanted.join(' and ')}; see shadowmmu help trace`);
+  const what = wanted.length === 0 ? 'its command after --' : wanted.join(' and ');
+  throw new UsageError(`trace ${name} takes ${what}; see shadowmmu help trace`);
 }
 
 // ---- info ------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ describe('usage errors end with status 2', () => {
     [['trace', 'convert', good], 'OUTPUT'],
     [['trace', 'convert', good, join(folder, 'x'), '--to', 'morse'], 'morse'],
     [['trace', 'record'], 'COMMAND'],
+    [['trace', 'record', 'ls'], '--'],
     [['conform'], 'access'],
     [['conform', 'sums', good], 'sums'],
     [['conform', 'access', good, '--way', 'sideways'], '--way', 'sideways'],
@@ -97,6 +98,8 @@ describe('usage errors end with status 2', () => {
     [['contention', '--cpus', '5000'], '--cpus', '4096'],
     [['compare', '--demo', '--trace', good], '--demo', '--trace'],
     [['profile'], '--trace'],
+    [['profile', '--trace', good, '--csv'], '--csv'],
+    [['profile', '--trace', good, '--fail-over', '3%'], '--baseline'],
     [['profile', '--trace', good, '--core', 'apple'], 'apple'],
   ];
   for (const [args, ...words] of cases) {
