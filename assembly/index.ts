@@ -239,7 +239,7 @@ export { invalidateGva } from './mmu/invlpg';
 export { tdpMapMmio } from './mmu/tdp';
 export { tdpAgeHvaRange, tdpUnmapHvaRange, tdpWriteProtect } from './mmu/tdp_range';
 export { tdpFind, tdpGetRoot, tdpPutRoot, tdpZapAll } from './mmu/tdp_table';
-export { deactivatePage, folioActivate, markPageLazyfree } from './mm/folio_batch';
+export { deactivatePage, folioActivate, markPageLazyfree, munlockPage } from './mm/folio_batch';
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb/list';
 export { spteLruInit, spteLruReclaimed } from './mmu/spte_lru';

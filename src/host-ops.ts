@@ -6,6 +6,7 @@ import { HPTE_PFN_SHIFT, HPTE_PRESENT, ZERO_PFN } from '../assembly/abi.ts';
 import { DataError, KvmError } from './core/errors.ts';
 import type { Advice } from './mm/madvise.ts';
 import type { Mm } from './mm/mm.ts';
+import { vmasWithin } from './mm/vma.ts';
 import { pageReferenced } from './mm/vmscan/referenced.ts';
 import type { Vm } from './machine.ts';
 import type { HostOperation } from './workload/host-op.ts';
@@ -110,8 +111,11 @@ export class HostOps {
     const range = this.#clip(page, count);
     const { mm } = this.#vm;
     const hvn = this.#hvn(range.page);
-    const away = mm.mremap(hvn, range.count, this.#vm.hvnOf(0) + 2 ** 28);
-    mm.mremap(away, range.count, hvn);
+    // A call moves what lies in one area.
+    for (const { start, end } of vmasWithin(mm.vmas, hvn, hvn + range.count)) {
+      const away = mm.mremap(start, end - start, this.#vm.hvnOf(0) + 2 ** 28);
+      mm.mremap(away, end - start, start);
+    }
   }
 
   /** fork() of the VMM; returns the child's number. */

@@ -208,8 +208,12 @@ export function shmemTruncate(file: u32, start: u32, end: u32): void {
   }
 }
 
-/** shmem_swapin_range(): what is swapped out of [start, end) is read into the swap cache. */
+/**
+ * shmem_swapin_range(): what is swapped out of [start, end), and of the page after it, whose number the
+ * walk is given as the last one, is read into the swap cache.
+ */
 export function shmemWillneed(file: u32, start: u32, end: u32, args: u32): void {
+  end++;
   let at = hpteNextMapped(file, start, end);
   for (; at < end; at = hpteNextMapped(file, at + 1, end)) {
     const slot = shmemSlot(file, at);

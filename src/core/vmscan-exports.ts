@@ -149,6 +149,8 @@ export interface FolioBatchExports {
   folioActivate(pfn: number): void;
   /** Deactivates an active page (MADV_COLD), likewise. */
   deactivatePage(pfn: number): void;
+  /** munlock_page: a locked area does not map the page any more. */
+  munlockPage(pfn: number): void;
   /** Makes an anonymous page lazily freeable (MADV_FREE), likewise. */
   markPageLazyfree(pfn: number): void;
   /** The shadow that an evicted page leaves (not 0). */

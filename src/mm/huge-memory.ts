@@ -12,8 +12,9 @@ import {
   MN_INVALIDATE_RANGE_ONLY_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { folioVisits } from './rmap-areas.ts';
 import { notifyRange } from './unmap.ts';
-import { VM_HUGEPAGE, VM_NOHUGEPAGE, type Vma, vmasWithin } from './vma.ts';
+import { VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, type Vma } from './vma.ts';
 
 /** /sys/kernel/mm/transparent_hugepage/enabled. */
 export type TransparentHugepage = 'never' | 'madvise' | 'always';
@@ -66,7 +67,7 @@ export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
     case 2:
       if (!t.lock(at, 2, lockPte(mm.id))) return false;
       if (x.hpmdGet(mm.id, s[at + HVN] as number) !== 0) {
-        x.splitHugePmd(mm.id, s[at + HVN] as number, s[at + KEEP] as number);
+        splitPmd(mm, s[at + HVN] as number, s[at + KEEP] as number);
       }
       t.unlock(lockPte(mm.id));
       notify(s, at, MN_INVALIDATE_RANGE_ONLY_END);
@@ -75,6 +76,17 @@ export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
       if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
   }
   return t.done(at, 0);
+}
+
+/** A page that is mapped in parts is not locked, whatever its area is (munlock_vma_page). */
+function splitPmd(mm: Mm, hvn: number, keep: number): void {
+  const { x } = mm.host.core;
+  const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
+  const head = pmd >>> abi.HPTE_PFN_SHIFT;
+  x.splitHugePmd(mm.id, hvn, keep);
+  const locked = ((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) !== 0;
+  const mapped = (pmd & abi.HPTE_SWAP) === 0 && head !== x.hugeZeroPage() >>> 0;
+  if (locked && mapped && keep === 0) x.munlockPage(head);
 }
 
 function notify(s: Int32Array, at: number, op: number): void {
@@ -116,19 +128,14 @@ const PUD_MASK = ~(PUD_PAGES - 1);
  */
 export function splitFolio(host: Host, head: number, pins: number, isolated = false): boolean {
   const { x, mem } = host.core;
-  const places = folioMappings(host, head);
-  let mapped = 0;
-  for (const { mm, hvn } of places) {
-    mapped += x.hpmdGet(mm.id, hvn) !== 0 ? 1 : mappedPages(mm, hvn, head);
-  }
+  const visits = folioVisits(host, head);
+  const mapped = visits.reduce((sum, { maps }) => sum + maps, 0);
   const refs = mem.load32((x.framePtr(head) >>> 0) + abi.FRAME_REFCOUNT);
   if (refs !== mapped + pins) return false;
-  for (const { mm, hvn } of places) {
-    for (const vma of vmasWithin(mm.vmas, hvn, hvn + abi.HPAGE_PMD_NR)) {
-      mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 1);
-      notifyClear(mm, MN_INVALIDATE_RANGE_START, vma.start, vma.end);
-      notifyClear(mm, MN_INVALIDATE_RANGE_END, vma.start, vma.end);
-    }
+  for (const { mm, hvn, end } of visits) {
+    mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 1);
+    notifyClear(mm, MN_INVALIDATE_RANGE_START, hvn, end);
+    notifyClear(mm, MN_INVALIDATE_RANGE_END, hvn, end);
   }
   x.splitHugePage(head, isolated ? 1 : 0);
   return true;
@@ -142,18 +149,6 @@ function notifyClear(mm: Mm, op: number, start: number, end: number): void {
 /** Tells the notifiers of a 6.x kernel that 512 pages are cleared: MN_INVALIDATE_RANGE_START or _END. */
 export function notifyHuge(mm: Mm, op: number, hvn: number): void {
   notifyClear(mm, op, hvn, hvn + abi.HPAGE_PMD_NR);
-}
-
-/** Small ptes of [hvn, hvn + 512) that map pages of a folio. */
-function mappedPages(mm: Mm, hvn: number, head: number): number {
-  const { x } = mm.host.core;
-  let n = 0;
-  for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
-    const pte = x.hpteGet(mm.id, hvn + i) >>> 0;
-    const small = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
-    if (small && pte >>> abi.HPTE_PFN_SHIFT === head + i) n++;
-  }
-  return n;
 }
 
 /** Where a compound page is mapped: an address space and the page at which its head would be. */

@@ -16,7 +16,7 @@ import {
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
 import { notifyRange } from './unmap.ts';
-import { VM_MERGEABLE } from './vma.ts';
+import { VM_MERGEABLE, type Vma } from './vma.ts';
 
 /** A page that the scanner knows (struct rmap_item). */
 interface Item {
@@ -234,11 +234,17 @@ function replace(t: Task, at: number, mm: Mm): boolean {
   return t.done(at, 0);
 }
 
+/** unmerge_ksm_pages: each page of the area is its own again. */
+export function unmerge(mm: Mm, part: Vma): void {
+  if (part.anon === undefined) return;
+  for (let hvn = part.start; hvn < part.end; hvn++) breakKsm(mm, hvn);
+}
+
 /** What follow_page() gives break_ksm() a page for: PROT_NONE hides it. */
 const FOLLOWED = abi.HPTE_PRESENT | abi.HPTE_SWAP | abi.HPTE_PROTNONE;
 
 /** break_ksm: a write fault of nobody's gives the address a page of its own, which the area need not permit. */
-export function breakKsm(mm: Mm, hvn: number): void {
+function breakKsm(mm: Mm, hvn: number): void {
   const { x } = mm.host.core;
   const pte = x.hpteGet(mm.id, hvn) >>> 0;
   if ((pte & FOLLOWED) !== abi.HPTE_PRESENT) return;

@@ -7,7 +7,7 @@ import type { Host } from './host.ts';
 import { cutAreas } from './huge-memory.ts';
 import { coldHuge, freeHuge, splitForSmall } from './huge-reclaim.ts';
 import { khugepagedEnter, madviseCollapse } from './khugepaged.ts';
-import { breakKsm } from './ksm.ts';
+import { unmerge } from './ksm.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
@@ -101,9 +101,7 @@ function adviseFlags(
   }
   if (ksm && (part.flags & (VM_SHARED | VM_HUGETLB)) !== 0) return;
   if (advice === 'mergeable') mm.host.ksm.enter(mm);
-  if (advice === 'unmergeable' && (part.flags & VM_MERGEABLE) !== 0 && part.anon !== undefined) {
-    for (let hvn = part.start; hvn < part.end; hvn++) breakKsm(mm, hvn);
-  }
+  if (advice === 'unmergeable' && (part.flags & VM_MERGEABLE) !== 0) unmerge(mm, part);
   if (((part.flags | set) & ~clear) === part.flags) return;
   // The area as it is before it is cut (hugepage_madvise).
   const whole = mm.findVma(part.start);

@@ -271,7 +271,7 @@ export class Mm implements MmHandle {
     return mprotect(this, hvn, hvn + npages, prot);
   }
 
-  /** Moves a mapping; returns its new first page. */
+  /** Moves a mapping, all of it in one area; returns its new first page, or a negative errno. */
   mremap(hvn: number, npages: number, target: number): number {
     this.#checkRange(hvn, npages);
     this.#checkRange(target, npages);

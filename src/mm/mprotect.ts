@@ -5,6 +5,7 @@ import { ERRNO } from '../core/errors.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import { cutAreas, splitHugePmd } from './huge-memory.ts';
+import { unmerge } from './ksm.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_PAGE,
@@ -16,6 +17,7 @@ import { faultIn } from './populate.ts';
 import { notifyRange, unmapAreas } from './unmap.ts';
 import {
   VM_LOCKED,
+  VM_MERGEABLE,
   VM_READ,
   VM_SHARED,
   VM_WRITE,
@@ -34,7 +36,6 @@ const ARGUMENT = 3;
 /** changeProtection(): the area's VM_* before. */
 const BEFORE = 4;
 const CURSOR = 4;
-const CHANGED = 5;
 /** mprotectRange(): the ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
 const FLUSH = 5;
 const FLUSH_END = 6;
@@ -247,50 +248,43 @@ function notifyFlush(s: Int32Array, at: number, mm: Mm): void {
 }
 
 /**
- * mremap of the areas in [s[at + 1], s[at + 2]) to s[at + 3], where nothing is mapped: move_vma() with the
+ * mremap of a part [s[at + 1], s[at + 2]) of one area to s[at + 3], where nothing is mapped: move_vma() with the
  * mmap_lock held for writing.
  */
 export function mremapRange(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
+  const start = s[at + START] as number;
   const end = s[at + END] as number;
-  const shift = (s[at + ARGUMENT] as number) - (s[at + START] as number);
-  for (;;) {
-    switch (s[at]) {
-      case 0:
-        if (!t.lock(at, 0, lockMmap(mm.id))) return false;
-        s[at + CURSOR] = s[at + START] as number;
-        s[at] = 1;
-      case 1: {
-        const part = vmasWithin(mm.vmas, s[at + CURSOR] as number, end)[0];
-        if (part === undefined) {
-          t.unlock(lockMmap(mm.id));
-          return t.done(at, 0);
-        }
-        s[at + CURSOR] = part.end;
-        s[at + CHANGED] = part.start;
-        // Memory without anonymous pages takes the new place's offset (copy_vma).
-        const pgoff = part.file === 0 && part.anon === undefined ? part.start + shift : part.pgoff;
-        const moved = { ...part, start: part.start + shift, end: part.end + shift, pgoff };
-        mm.vmas = vmaMerged(mm.vmas, moved);
-        s[at + CALLEE] = 0;
-        s[at + CALLEE + START] = part.start;
-        s[at + CALLEE + END] = part.end;
-        s[at + CALLEE + ARGUMENT] = part.start + shift;
-        s[at] = 2;
-      }
-      case 2: {
-        if (!movePageTables(t, at + CALLEE, mm)) return false;
-        // The old area goes with whatever could not be moved (do_munmap).
-        s[at + CALLEE] = 0;
-        s[at + CALLEE + START] = s[at + CHANGED] as number;
-        s[at + CALLEE + END] = s[at + CURSOR] as number;
-        s[at] = 3;
-      }
-      case 3:
-        if (!unmapAreas(t, at + CALLEE, mm)) return false;
-        s[at] = 1;
+  const target = s[at + ARGUMENT] as number;
+  switch (s[at]) {
+    case 0:
+      if (!t.lock(at, 0, lockMmap(mm.id))) return false;
+      s[at] = 1;
+    case 1: {
+      const [part] = vmasWithin(mm.vmas, start, end);
+      if (part === undefined) break;
+      // Memory without anonymous pages takes the new place's offset (copy_vma).
+      const pgoff = part.file === 0 && part.anon === undefined ? target : part.pgoff;
+      const moved = { ...part, start: target, end: target + end - start, pgoff };
+      mm.vmas = vmaMerged(mm.vmas, moved);
+      s[at + CALLEE] = 0;
+      s[at + CALLEE + START] = start;
+      s[at + CALLEE + END] = end;
+      s[at + CALLEE + ARGUMENT] = target;
+      s[at] = 2;
     }
+    case 2:
+      if (!movePageTables(t, at + CALLEE, mm)) return false;
+      // The old area goes with whatever could not be moved (do_munmap).
+      s[at + CALLEE] = 0;
+      s[at + CALLEE + START] = start;
+      s[at + CALLEE + END] = end;
+      s[at] = 3;
+    case 3:
+      if (!unmapAreas(t, at + CALLEE, mm)) return false;
   }
+  t.unlock(lockMmap(mm.id));
+  return t.done(at, 0);
 }
 
 /** The areas of [start, end) up to the first hole. */
@@ -331,9 +325,18 @@ function presentIn(mm: Mm, start: number, end: number): [first: number, last: nu
   return [first, last];
 }
 
-/** Moves [start, end) to `target`, unmapping what is there; returns `target`. */
+/**
+ * Moves [start, end) to `target`, unmapping what is there; returns `target`. -EFAULT: there is no area, or it ends
+ * before `end`, which is found out when the target is unmapped already (mremap_to).
+ */
 export function mremap(mm: Mm, start: number, end: number, target: number): number {
+  if (start < target + end - start && target < end) return -ERRNO.EINVAL;
+  if (mm.findVma(start) === undefined) return -ERRNO.EFAULT;
   mm.munmap(target, end - start);
+  const vma = mm.findVma(start);
+  if (vma === undefined || end > vma.end) return -ERRNO.EFAULT;
+  // The same pages might turn up at a place where others were merged into them (move_vma).
+  if ((vma.flags & VM_MERGEABLE) !== 0) unmerge(mm, { ...vma, start, end });
   mm.run((t, at) => mremapRange(t, at, mm), start, end, target);
   return target;
 }

@@ -4,7 +4,13 @@
 // area take it out and insert it anew. Pages are found by the core's own reverse map; but reclaim tells the
 // notifiers of each area that it visits.
 
-import { PG_ANON } from '../../assembly/abi.ts';
+import {
+  HPAGE_PMD_NR,
+  HPTE_PFN_SHIFT,
+  HPTE_PRESENT,
+  HPTE_SWAP,
+  PG_ANON,
+} from '../../assembly/abi.ts';
 import type { Host } from './host.ts';
 import type { Mm } from './mm.ts';
 import { VM_SHARED, type Vma } from './vma.ts';
@@ -23,11 +29,6 @@ export function noteAreas(before: readonly Vma[], after: readonly Vma[]): void {
   }
 }
 
-/** Whether an area holds page `pgoff` of what it maps. */
-function holds(vma: Vma, pgoff: number): boolean {
-  return pgoff >= vma.pgoff && pgoff < vma.pgoff + vma.end - vma.start;
-}
-
 /** Whether anonymous pages of `vma` (in `mm`) and of `other` may belong to the same: one mm's, or a parent's. */
 function shareAnon(mm: Mm, vma: Vma, otherMm: Mm, other: Vma): boolean {
   if (other.anon === undefined || (other.flags & VM_SHARED) !== 0) return false;
@@ -36,43 +37,79 @@ function shareAnon(mm: Mm, vma: Vma, otherMm: Mm, other: Vma): boolean {
   return mm.parent === otherMm && vma.inherited === other.anon;
 }
 
-/** An area that a walk visits. */
+/** A part of an area that a walk visits: pages [hvn, end) of an mm. */
 export interface Visit {
   readonly mm: Mm;
-  /** Where the page would be. */
   readonly hvn: number;
+  readonly end: number;
+  /** Which of the pages that the walk is about would be at `hvn`. */
+  readonly page: number;
 }
 
-/** The walk over a page, up to the last area that maps it: there it ends. */
-function rmapWalk(host: Host, pfn: number): { visits: readonly Visit[]; mapping: Set<number> } {
+/** The areas that hold any of `pages` pages, of which a mapped one, `pfn`, is number `known`; in order. */
+function rmapWalk(host: Host, pfn: number, known: number, pages: number): Visit[] {
   const { x } = host.core;
-  const maps = x.pageMapcount(pfn);
-  const mapping = new Set<number>();
-  for (let i = 0; i < maps; i++) mapping.add(x.rmapMm(pfn, i));
-  if (maps === 0) return { visits: [], mapping };
   const owner = host.mm(x.rmapMm(pfn, 0));
-  const hvn = x.rmapHvn(pfn, 0);
-  const pgoff = owner.pgoffOf(hvn);
-  const own = owner.findVma(hvn);
-  if (own === undefined) return { visits: [], mapping };
-  const file = (x.pageFlags(pfn) & PG_ANON) === 0 ? owner.fileOf(hvn) : 0;
+  const own = owner.findVma(x.rmapHvn(pfn, 0));
+  if (own === undefined) return [];
+  const start = owner.pgoffOf(x.rmapHvn(pfn, 0)) - known;
+  const file = (x.pageFlags(pfn) & PG_ANON) === 0 ? own.file : 0;
   const areas: (Visit & { first: number; when: number })[] = [];
   for (const mm of host.mms) {
     if (mm === null) continue;
     for (const vma of mm.vmas) {
       const onTree = file === 0 ? shareAnon(owner, own, mm, vma) : vma.file === file;
-      if (!onTree || !holds(vma, pgoff)) continue;
-      const at = vma.start + pgoff - vma.pgoff;
-      areas.push({ mm, hvn: at, first: vma.pgoff, when: INSERTED.get(vma) ?? 0 });
+      const from = Math.max(vma.pgoff, start);
+      const to = Math.min(vma.pgoff + vma.end - vma.start, start + pages);
+      if (!onTree || from >= to) continue;
+      const [hvn, end] = [vma.start + from - vma.pgoff, vma.start + to - vma.pgoff];
+      const when = INSERTED.get(vma) ?? 0;
+      areas.push({ mm, hvn, end, page: from - start, first: vma.pgoff, when });
     }
   }
-  areas.sort((a, b) => a.first - b.first || a.when - b.when);
-  const last = areas.findLastIndex((area) => mapping.has(area.mm.id));
-  return { visits: areas.slice(0, last + 1), mapping };
+  return areas.toSorted((a, b) => a.first - b.first || a.when - b.when);
 }
 
-/** Where a walk over a page looks in vain, in order: the areas that it visits and that map another page or none. */
+/** Where a walk over a page looks in vain, in order: until it has found all ptes that map it. */
 export function visitedInVain(host: Host, pfn: number): Visit[] {
-  const { visits, mapping } = rmapWalk(host, pfn);
-  return visits.filter(({ mm }) => !mapping.has(mm.id));
+  const { x } = host.core;
+  const maps = x.pageMapcount(pfn);
+  if (maps === 0) return [];
+  const isMapped = ({ mm, hvn }: Visit): boolean => {
+    for (let i = 0; i < maps; i++) {
+      if (x.rmapMm(pfn, i) === mm.id && x.rmapHvn(pfn, i) === hvn) return true;
+    }
+    return false;
+  };
+  const visits = rmapWalk(host, pfn, 0, 1);
+  return visits.slice(0, visits.findLastIndex(isMapped) + 1).filter((visit) => !isMapped(visit));
+}
+
+/** An area that a walk over a huge page visits. */
+export interface FolioVisit extends Visit {
+  /** How many ptes it has there that map the page; a huge one is one. */
+  readonly maps: number;
+}
+
+/** The areas that a walk over a huge page visits until it has found all ptes that map it. */
+export function folioVisits(host: Host, head: number): FolioVisit[] {
+  const { x } = host.core;
+  let known = 0;
+  while (known < HPAGE_PMD_NR && x.pageMapcount(head + known) === 0) known++;
+  if (known === HPAGE_PMD_NR) return [];
+  const visits = rmapWalk(host, head + known, known, HPAGE_PMD_NR);
+  const counted = visits.map((visit) => ({ ...visit, maps: mapsOf(visit, head) }));
+  return counted.slice(0, counted.findLastIndex(({ maps }) => maps > 0) + 1);
+}
+
+function mapsOf({ mm, hvn, end, page }: Visit, head: number): number {
+  const { x } = mm.host.core;
+  if (x.hpmdGet(mm.id, hvn) !== 0) return 1;
+  let maps = 0;
+  for (let at = hvn; at < end; at++) {
+    const pte = x.hpteGet(mm.id, at) >>> 0;
+    const present = (pte & (HPTE_PRESENT | HPTE_SWAP)) === HPTE_PRESENT;
+    if (present && pte >>> HPTE_PFN_SHIFT === head + page + at - hvn) maps++;
+  }
+  return maps;
 }

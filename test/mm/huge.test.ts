@@ -284,6 +284,28 @@ describe('reclaim (shrink_inactive_list, shrink_folio_list)', () => {
     sound();
   });
 
+  test('a page of which a part has moved is split area by area, in the order of its frames', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.mremap(BASE + 8, 2, BASE + 100);
+    calls = [];
+    mm.madvise(BASE, 8, 'cold');
+    const cleared = calls.filter((call) => call.startsWith('start') && !call.endsWith('+512'));
+    expect(cleared).toEqual(['start 0+8', 'start 100+2', 'start 10+90', 'start 102+410']);
+    sound();
+  });
+
+  test('a locked page is no longer locked once it is mapped in parts (munlock_vma_page)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.mlock(BASE, HUGE, true);
+    const head = pfn(0);
+    expect(host.core.x.pageFlags(head) & abi.PG_UNEVICTABLE).toBe(abi.PG_UNEVICTABLE);
+    mm.munmap(BASE + 7, 1);
+    expect(host.core.x.pageFlags(head) & abi.PG_UNEVICTABLE).toBe(0);
+    sound();
+  });
+
   test('one that small ptes map in part is asked in one walk, then split and reclaimed page by page', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);

@@ -10,6 +10,8 @@ import type { Mm } from '../../src/mm/mm.ts';
 import { VM_LOCKED, VM_WRITE } from '../../src/mm/vma.ts';
 
 const ENOMEM = -12;
+const EFAULT = -14;
+const EINVAL = -22;
 const PAGES = 16;
 
 function setUp(): { host: Host; mm: Mm; base: number } {
@@ -77,4 +79,32 @@ test('a child does not inherit locks', () => {
   const child = mm.fork();
   expect((child.findVma(base)?.flags ?? 0) & VM_LOCKED).toBe(0);
   expect((mm.findVma(base)?.flags ?? 0) & VM_LOCKED).toBe(VM_LOCKED);
+});
+
+// mremap_to(), vma_to_resize(): one call moves what lies in one area, which is found out late.
+test('mremap of more than one area fails when the target is gone already', () => {
+  const { mm, base } = setUp();
+  mm.mprotect(base + 2, 1, { read: true, write: false });
+  expect(mm.mremap(base + 1, 2, base + 8)).toBe(EFAULT);
+  expect([mm.findVma(base + 1), mm.findVma(base + 8)].map((vma) => vma !== undefined)).toEqual([
+    true,
+    false,
+  ]);
+  expect(mm.mremap(base + 9, 1, base + 10)).toBe(EFAULT);
+  expect(mm.mremap(base + 3, 2, base + 4)).toBe(EINVAL);
+  expect(mm.mremap(base + 3, 2, base + 8)).toBe(base + 8);
+});
+
+// move_vma() advises MADV_UNMERGEABLE first.
+test('merged pages are parted before they move', () => {
+  const { host, mm, base } = setUp();
+  mm.madvise(base, 4, 'mergeable');
+  host.ksm.scan(8, () => {});
+  const pfn = (hvn: number): number => pteOf(host, mm, hvn) >>> abi.HPTE_PFN_SHIFT;
+  const merged = pfn(base);
+  expect(pfn(base + 1)).toBe(merged);
+  mm.mremap(base, 1, base + 8);
+  expect(pfn(base + 8)).not.toBe(merged);
+  expect(host.core.x.pageFlags(pfn(base + 8)) & abi.PG_KSM).toBe(0);
+  expect(auditHost(host, 0).problems).toEqual([]);
 });

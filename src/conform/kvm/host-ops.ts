@@ -172,8 +172,7 @@ export class RecordedHost {
         mm.mmap({ hvn, npages: n });
         return 0;
       case 'mremap':
-        mm.mremap(hvn, n, DATA_HVN + parseNumber(words[3] ?? '0'));
-        return 0;
+        return Math.min(0, mm.mremap(hvn, n, DATA_HVN + parseNumber(words[3] ?? '0')));
       case 'fork':
         this.#child = mm.fork();
         this.#hidden(() => this.#runChild());
