@@ -30,6 +30,8 @@ import {
   PG_CHARGED,
   PG_HUGE,
   PG_LRU,
+  PG_LRU_PENDING,
+  PG_UNEVICTABLE,
   ZERO_PFN,
 } from '../abi';
 import { trace } from '../events';
@@ -160,6 +162,12 @@ export function hugeFrameAlloc(): Pfn {
 /** The frame that stands for a page: the head of a compound one (page_folio). */
 export function folioOf(pfn: Pfn): Pfn {
   return load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_HUGE ? pfn & ~(HPAGE_PMD_NR - 1) : pfn;
+}
+
+/** A new page of a locked area that waits for its list is not unevictable yet. */
+export function isLocking(flags: u32): bool {
+  const both = PG_UNEVICTABLE | PG_LRU_PENDING;
+  return (flags & both) == both;
 }
 
 /** Pages of a folio with these flags. */

@@ -6,6 +6,7 @@ import {
   FRAME_FLAGS,
   FRAME_REFCOUNT,
   PG_ACTIVE,
+  PG_ANON,
   PG_HUGE,
   PG_LRU_PENDING,
   PG_SWAPBACKED,
@@ -31,10 +32,14 @@ export function lruSetBatch(pages: u32): void {
   batchSize = pages;
 }
 
-/** Adds a new page to its list, by way of the batch when there is one (folio_add_lru). */
+/**
+ * Adds a new page to its list, by way of the batch when there is one (folio_add_lru). That of a locked area has a batch
+ * of its own, but for a file's, which was added before it is mapped.
+ */
 export function lruCacheAdd(pfn: Pfn): void {
   lruInFault(pfn);
-  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_UNEVICTABLE) != 0 && batchSize != 0)
+  const locked = PG_UNEVICTABLE | PG_ANON;
+  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & locked) == locked && batchSize != 0)
     mlockNewPage(pfn);
   else folioAddLru(pfn);
 }

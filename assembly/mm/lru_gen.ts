@@ -29,7 +29,7 @@ import {
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { Pfn } from '../types';
-import { folioPages, framePtr, frameTotal } from './frame';
+import { folioPages, framePtr, frameTotal, isLocking } from './frame';
 
 export const MIN_NR_GENS: u32 = 2;
 export const MAX_NR_GENS: u32 = 4;
@@ -160,7 +160,7 @@ export function genIncRefs(pfn: Pfn): void {
   }
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
-  if (flags & PG_UNEVICTABLE) return;
+  if (flags & PG_UNEVICTABLE && !isLocking(flags)) return;
   if ((flags & PG_REFERENCED) == 0) {
     store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
     return;

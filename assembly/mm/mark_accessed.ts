@@ -5,6 +5,7 @@ import {
   FRAME_FLAGS,
   PG_ACTIVE,
   PG_LRU,
+  PG_ANON,
   PG_LRU_PENDING,
   PG_REFERENCED,
   PG_UNEVICTABLE,
@@ -15,7 +16,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
-import { folioOf, framePtr } from './frame';
+import { folioOf, framePtr, isLocking } from './frame';
 import { genIncRefs, lruGenEnabled } from './lru_gen';
 import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
@@ -37,11 +38,11 @@ export function folioMarkAccessed(pfn: Pfn): void {
     store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
     return;
   }
-  // A new mlocked page that waits for its list is not unevictable yet, nor in the batch that is searched.
-  const locking = (flags & (PG_UNEVICTABLE | PG_LRU_PENDING)) == (PG_UNEVICTABLE | PG_LRU_PENDING);
+  const locking = isLocking(flags);
   if (!locking && (flags & (PG_UNEVICTABLE | PG_ACTIVE)) != 0) return;
   if ((flags & PG_LRU) != 0) folioActivate(pfn);
-  else if (!locking && (flags & PG_LRU_PENDING) != 0) {
+  // The batch of mlocked pages is not searched.
+  else if ((flags & PG_LRU_PENDING) != 0 && !(locking && (flags & PG_ANON) != 0)) {
     store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
     bump(PAGES_ACTIVATED);
   }

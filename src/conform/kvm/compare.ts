@@ -51,7 +51,7 @@ const L3_EVENTS = new Set(
 /** Events of pages on their way through the lists, which the recorder shows for frames that it knows. */
 const LIST_EVENTS = new Set(
   (
-    'folio_mark_accessed folio_referenced swap_writepage swap_read workingset_refault ' +
+    'folio_mark_accessed folio_referenced folio_referenced_ret swap_writepage swap_read workingset_refault ' +
     'workingset_eviction folio_activate lru_insert lru_activate'
   ).split(' '),
 );
@@ -59,6 +59,17 @@ const LIST_EVENTS = new Set(
 /** Whether an event is of a page on its way through the lists. */
 function isListed({ t, pfn }: KvmEvent): boolean {
   return LIST_EVENTS.has(t) && typeof pfn === 'string';
+}
+
+/** What folio_referenced() found, with the page that it looked at. */
+function withTheirPages(events: readonly KvmEvent[]): KvmEvent[] {
+  let looked: KvmEvent['pfn'];
+  return events.map((event) => {
+    if (event.t === 'folio_referenced') looked = event.pfn;
+    return event.t === 'folio_referenced_ret'
+      ? { ...event, ...(looked === undefined ? {} : { pfn: looked }) }
+      : event;
+  });
 }
 
 /** Level at which an event is compared. */
@@ -332,11 +343,10 @@ export class StepComparer {
     const isKnown = ({ pfn }: KvmEvent): boolean => this.#known.has(String(pfn));
     const isNumbered = ({ pfn }: KvmEvent): boolean =>
       this.#knownNumbers.has(numberOf(String(pfn)));
-    const counts = countEvents(
-      ours.events.filter((event) => !isListed(event) || isNumbered(event)),
-    );
-    const surely = countEvents(ours.events.filter((event) => isListed(event) && isKnown(event)));
-    const atMost = countEvents(ours.events.filter(isListed));
+    const events = withTheirPages(ours.events);
+    const counts = countEvents(events.filter((event) => !isListed(event) || isNumbered(event)));
+    const surely = countEvents(events.filter((event) => isListed(event) && isKnown(event)));
+    const atMost = countEvents(events.filter(isListed));
     for (const [key, most] of Object.entries(atMost)) {
       const recorded = step.event_counts?.[key] ?? 0;
       if (recorded >= (surely[key] ?? 0) && recorded <= most) counts[key] = recorded;
@@ -358,7 +368,17 @@ export class StepComparer {
       check(level, 'event counts', lines(step.event_counts), lines(mine));
     }
     if (step.seq === undefined || !this.#compared('seq', step)) return;
-    check(3, 'sequence', step.seq.split(' '), sequence(ours.events));
+    const seen = withTheirPages(ours.events).filter(
+      (event) => !isListed(event) || this.#knownNumbers.has(numberOf(String(event.pfn))),
+    );
+    const recorded = step.seq.split(' ');
+    const emulated = sequence(seen);
+    check(
+      3,
+      'sequence',
+      recorded,
+      sameLines(recorded, emulated) ? emulated : sequence(ours.events),
+    );
   }
 
   /** Takes the recorded page states of a step over. */
