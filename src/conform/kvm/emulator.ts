@@ -30,7 +30,7 @@ import {
 } from '../../../assembly/abi.ts';
 import type { Core } from '../../core/load.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
-import type { AccessOutcome, Store } from './guest.ts';
+import type { AccessOutcome, Store } from './guest-port.ts';
 import { CODE_GFN } from './layout.ts';
 import type { MemoryStamps } from './stamps.ts';
 

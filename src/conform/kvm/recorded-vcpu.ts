@@ -37,7 +37,7 @@ import type { Core } from '../../core/load.ts';
 import { FAULT_INJECT, FAULT_MMIO, FAULT_READONLY, kvmPageFault } from '../../kvm/page-fault.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import { runStraight } from '../../sched/task.ts';
-import type { AccessOutcome, GuestPort, Store } from './guest.ts';
+import type { AccessOutcome, GuestPort, Store } from './guest-port.ts';
 import { Emulator, type Operand, writeBytes } from './emulator.ts';
 import { CODE_GFN, STUB } from './layout.ts';
 import type { Pte } from './script.ts';

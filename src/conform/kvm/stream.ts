@@ -7,125 +7,28 @@ import { EVENT_NAMES } from '../../events/names.ts';
 import { gfnName, gpteGfn, gpteText, gvaName, hvnName, pfecText, spteText } from './layout.ts';
 import { reclaimEvent } from './reclaim-events.ts';
 import type { KvmEvent } from './recording.ts';
+import {
+  bitNames,
+  FAULT_FLAGS,
+  isLeaf,
+  MMIO,
+  MMIO_HIGH,
+  MMU_NOTIFY,
+  mmioSpte,
+  permText,
+  rangeEvent,
+  roleText,
+  SPTE_BY,
+  sptePfn,
+  VM_FAULTS,
+  VMEXIT,
+} from './tracepoint-words.ts';
 
 /** An event as it came from the stream: id and four words. */
 export type RawEvent = readonly [id: number, a: number, b: number, c: number, d: number];
 
 /** Names a frame; the comparison pairs these names with the recording's. */
 export type FrameName = (pfn: number) => string;
-
-/** What an MMIO event is about, by its word c. */
-const MMIO = ['unsatisfied-read', 'read', 'write'];
-
-const MMU_NOTIFY = [
-  'UNMAP',
-  'CLEAR',
-  'PROTECTION_VMA',
-  'PROTECTION_PAGE',
-  'SOFT_DIRTY',
-  'RELEASE',
-  'MIGRATE',
-  'EXCLUSIVE',
-];
-const VMEXIT = [
-  '',
-  'PF excp',
-  'npf',
-  'io',
-  'invlpg',
-  'write_cr0',
-  'cr0_sel_write',
-  'write_cr3',
-  'write_cr4',
-];
-const SPTE_BY = [
-  '',
-  'drop_spte',
-  'kvm_zap_all_rmap_sptes',
-  'mmu_set_spte',
-  'paging64_sync_page',
-  'rmap_write_protect',
-  'age',
-];
-const FAULT_FLAGS = [
-  'WRITE',
-  'MKWRITE',
-  'ALLOW_RETRY',
-  'RETRY_NOWAIT',
-  'KILLABLE',
-  'TRIED',
-  'USER',
-  'REMOTE',
-  'INSTRUCTION',
-  'INTERRUPTIBLE',
-  'UNSHARE',
-];
-const VM_FAULTS: readonly [bit: number, name: string][] = [
-  [0, 'OOM'],
-  [1, 'SIGBUS'],
-  [2, 'MAJOR'],
-  [5, 'HWPOISON_LARGE'],
-  [6, 'SIGSEGV'],
-  [8, 'NOPAGE'],
-  [9, 'LOCKED'],
-  [10, 'RETRY'],
-  [11, 'FALLBACK'],
-  [12, 'DONE_COW'],
-  [3, 'WRITE'],
-];
-
-function bitNames(value: number, names: readonly string[]): string {
-  return names.filter((_, bit) => (value >>> bit) & 1).join('|');
-}
-
-/** Role word of a shadow page as KVM's tracepoint prints it (mmutrace.h). */
-export function roleText(role: number): string {
-  const access = (role >>> abi.ROLE_ACCESS_SHIFT) & 7;
-  const a =
-    (access & abi.ACC_WRITE_MASK ? 'w' : '-') +
-    (access & abi.ACC_USER_MASK ? 'u' : '-') +
-    (access & abi.ACC_EXEC_MASK ? 'x' : '-');
-  return (
-    `8-byte q${(role >>> abi.ROLE_QUADRANT_SHIFT) & 3}` +
-    `${role & abi.ROLE_DIRECT ? ' direct' : ''} ${a}` +
-    `${role & abi.ROLE_INVALID ? ' invalid' : ''}` +
-    ` ${role & abi.ROLE_EFER_NX ? '' : '!'}nxe` +
-    ` ${role & abi.ROLE_AD_DISABLED ? '!' : ''}ad`
-  );
-}
-
-/** `rwxu`: what an spte permits, as the tracepoint kvm_mmu_set_spte prints it. */
-function permText(lo: number, hi: number): string {
-  return `r${lo & 2 ? 'w' : '-'}${hi >>> 31 ? '-' : 'x'}${lo & 4 ? 'u' : '-'}`;
-}
-
-/** Bit 51 of an spte, in its high word: an access outside all slots. */
-const MMIO_HIGH = 1 << 19;
-
-/** pfn of an spte's two words. */
-function sptePfn(lo: number, hi: number): number {
-  return ((lo >>> 12) | ((hi & 0xfff) << 20)) >>> 0;
-}
-
-/** A page number in the canonical half or above 32 bits never occurs in a recording's machine. */
-function isLeaf(level: number, lo: number): boolean {
-  return level === 1 || (lo & 0x80) !== 0;
-}
-
-/** make_mmio_spte() on AMD: present, bit 51 reserved, the access, the generation from bit 3 on. */
-function mmioSpte(gfn: number, access: number, generation: number): bigint {
-  const low = BigInt(1 | (access & 6) | ((generation & 0xff) << 3));
-  return (1n << 51n) | (BigInt(gfn) << 12n) | low;
-}
-
-/** Pages of a whole address space, as KVM counts them: 2^64 - 1 bytes. */
-const WHOLE_PAGES = 2 ** 52 - 1;
-
-const range = (t: string, a: number, b: number): KvmEvent | null => {
-  if (a === 0 && b === abi.HVN_LIMIT) return { t, start: null, pages: WHOLE_PAGES };
-  const start = hvnName(a);
-  return start === undefined ? null : { t, start, pages: b };
-};
 
 /** Makes recording events out of raw ones. */
 export class EventWriter {
@@ -345,20 +248,20 @@ export class EventWriter {
       case abi.EVENT_MN_INVALIDATE_RANGE_END:
       case abi.EVENT_KVM_INVALIDATE_RANGE_START:
       case abi.EVENT_KVM_INVALIDATE_RANGE_END: {
-        const event = range(t, a, b);
+        const event = rangeEvent(t, a, b);
         return event && { ...event, event: MMU_NOTIFY[c] ?? String(c) };
       }
       case abi.EVENT_MN_INVALIDATE_RANGE:
       case abi.EVENT_KVM_INVALIDATE_RANGE:
-        return range(t, a, b);
+        return rangeEvent(t, a, b);
       case abi.EVENT_TP_KVM_UNMAP_HVA_RANGE:
       case abi.EVENT_TP_KVM_AGE_HVA:
-        return hvnName(a) === undefined ? null : range(t, a, b);
+        return hvnName(a) === undefined ? null : rangeEvent(t, a, b);
       case abi.EVENT_MN_CLEAR_FLUSH_YOUNG:
       case abi.EVENT_KVM_CLEAR_FLUSH_YOUNG:
       case abi.EVENT_MN_CLEAR_YOUNG:
       case abi.EVENT_KVM_CLEAR_YOUNG: {
-        const event = range(t, a, b);
+        const event = rangeEvent(t, a, b);
         this.#mine.set(t, event !== null);
         return event;
       }

@@ -1,0 +1,51 @@
+// What stands between the guest of a recording (guest.ts) and the machine that runs it
+// (recorded-vcpu.ts): the accesses that instructions make, and how they end.
+
+import type { Pte } from './script.ts';
+
+/** How one access ended. */
+export type AccessOutcome =
+  | { readonly kind: 'done'; readonly emulated?: true }
+  | { readonly kind: 'fault'; readonly code: number }
+  | {
+      readonly kind: 'mmio';
+      readonly gpa: number;
+      readonly value: number;
+      readonly write: boolean;
+      /** How the store of a read-modify-write ended, whose load this was. */
+      readonly stored?: AccessOutcome;
+    }
+  | { readonly kind: 'error'; readonly errno: string };
+
+/** Value that a store writes: up to 8 bytes in two words. */
+export interface Store {
+  readonly bytes: number;
+  readonly lo: number;
+  readonly hi: number;
+}
+
+/** What the guest's instructions need of the machine. */
+export interface GuestPort {
+  /** One memory access at CPL 0 or 3; a store's value goes where the translation leads. */
+  access(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+  ): AccessOutcome;
+  /** One locked access that reads and writes. */
+  readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
+  /** The vCPU runs again after an exit for an MMIO read. */
+  completeRead(): void;
+  /** Bytes at the place that the last access translated to. */
+  loaded(bytes: number): Pte;
+  /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
+  delivering(code: number | null): void;
+  cr3(gfn: number): AccessOutcome;
+  cr0(value: number): AccessOutcome;
+  cr4(value: number): AccessOutcome;
+  invlpg(vpn: number, offset: number): AccessOutcome;
+  /** The stub is through: an I/O exit. */
+  ioExit(): void;
+}
