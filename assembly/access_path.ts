@@ -52,12 +52,12 @@ import { disturb } from './mmu/settled_table';
 import { isServed, quickFault } from './mmu/quick_fault';
 import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
 import {
-  codeAbsent,
+  codeFault,
   plainSptep,
   plainWalk,
   plainWalkAgain,
   shadowWalk,
-  WALK_ABSENT,
+  WALK_FAULT,
   WALK_OTHER,
   walkBits,
   walkLevel,
@@ -91,7 +91,7 @@ let batchStart: usize = 0;
 let l2Hits: u32 = 0;
 let misses: u32 = 0;
 
-/** The last walk ended at an absent entry, and left the error code to be written. */
+/** The last walk faulted at a leaf entry, and left the error code to be written. */
 let isUncoded: bool = false;
 
 /** Whether a gva has the sign extension that the paging mode asks for. */
@@ -143,10 +143,10 @@ function walkAndFill(vcpu: usize, want: u64, flags: u32): u32 {
   if (!isCanonical(vcpu, gva)) return EXIT_NONCANONICAL;
   if (load<u32>(vcpu, VCPU_TDP) != 0) return nestedWalkAndFill(vcpu, want, flags);
   const spte = plainWalk(vcpu, gva, flags);
-  isUncoded = spte == WALK_ABSENT;
+  isUncoded = spte == WALK_FAULT;
   if (spte == WALK_OTHER) return fillFrom(vcpu, want, shadowWalk(vcpu, gva, flags));
   bumpBy(WALK_STEPS, walkSteps);
-  if (spte == WALK_ABSENT) return EXIT_PAGE_FAULT;
+  if (spte == WALK_FAULT) return EXIT_PAGE_FAULT;
   fillPlain(vcpu, want, spte);
   return EXIT_DONE;
 }
@@ -258,7 +258,7 @@ function serveFault(vcpu: usize, exit: u32, accesses: u32): bool {
   if (exit == EXIT_PAGE_FAULT) {
     const plain = plainFault(vcpu, accesses, l2Hits);
     if (plain == RET_PF_FIXED) return isServed(vcpu, plain);
-    if (isUncoded) codeAbsent(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS));
+    if (isUncoded) codeFault(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS));
     isUncoded = false;
     if (plain != PLAIN_NOT) return isServed(vcpu, plain);
   } else if (exit != EXIT_NPF) {

@@ -53,7 +53,7 @@ import { gfnToMemslot } from './memslot';
 import { faultInstall, isStale } from './page_fault';
 import { folioSetReferenced, releasePfn } from './pfn';
 import { isFirstMapping, mapFirst, mayMapFirst } from './settled_map';
-import { absentSptep, isAbsentReached } from './shadow_walk';
+import { isAbsentReached } from './shadow_walk';
 import { translate } from './translate';
 
 /** Faults in a row that ended in RET_PF_RETRY; the host counts those that make no progress. */
@@ -68,7 +68,7 @@ function pteOf(hvn: Hvn, ptep: usize): u32 {
 /** faultInstall() below tables that are all there; RET_PF_CONTINUE: it is to be called. */
 function installSettled(vcpu: usize, pfn: Pfn, writable: u32, seq: u32, hvn: Hvn): u32 {
   if (tableTaken || load<u32>(vcpu, VCPU_TDP) != 0) return RET_PF_CONTINUE;
-  if (!isAbsentReached() || load<u64>(absentSptep) != 0) return RET_PF_CONTINUE;
+  if (!isAbsentReached()) return RET_PF_CONTINUE;
   if (load<u32>(vcpu, VCPU_WALK_LEVEL) != 1 || !mayMapFirst(vcpu)) return RET_PF_CONTINUE;
   if (isStale(faultCheck, seq, hvn)) return RET_PF_CONTINUE;
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);

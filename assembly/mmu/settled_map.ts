@@ -1,5 +1,5 @@
 // Installing a translation where everything is settled: the hardware's walk has just passed all shadow tables and
-// ended at an empty entry, and nothing ran since that could change what the guest walk found. What shadowMap()
+// faulted at a leaf entry, and nothing ran since that could change what the guest walk found. What shadowMap()
 // (fault.ts) does then, without looking at the tables again. Only on a straight run (walkCacheOn()).
 
 import {
@@ -36,7 +36,7 @@ import {
   sptepToSp,
   tableToSp,
 } from './shadow_page';
-import { absentLeaf, absentSptep } from './shadow_walk';
+import { reachedLeaf, reachedSptep } from './shadow_walk';
 import { isCalm } from './settled_table';
 import { spteLruOn } from './spte_lru';
 
@@ -48,9 +48,8 @@ export function mayMapFirst(vcpu: usize): bool {
   return root != 0 && !spObsolete(tableToSp(root));
 }
 
-/** Whether an access with ACC_* rights `access` is the first to a gfn of `slot`, which holds no table of the guest's. */
-export function isFirstMapping(slot: usize, gfn: Gfn, access: u32, flags: u32): bool {
-  if (load<u32>(gfnToRmap(slot, gfn, 1)) != 0) return false;
+/** Whether a page that is mapped with ACC_* rights `access` holds no table of the guest's that matters. */
+function holdsNoTable(slot: usize, gfn: Gfn, access: u32, flags: u32): bool {
   // Around a shadowed table no large page is allowed.
   if (load<u32>(lpageInfo(slot, gfn, 2)) == 0) return true;
   if ((access & ACC_WRITE_MASK) == 0 && !unshadows(flags)) return true;
@@ -59,7 +58,37 @@ export function isFirstMapping(slot: usize, gfn: Gfn, access: u32, flags: u32): 
   return gfnTracked(slot, gfn) == 0;
 }
 
-/** Maps that access to the host page `pfn` at absentSptep; `access` has the protection key, too. */
+/** Whether an access is the first to a gfn of `slot`, which holds no table of the guest's. */
+export function isFirstMapping(slot: usize, gfn: Gfn, access: u32, flags: u32): bool {
+  return load<u32>(gfnToRmap(slot, gfn, 1)) == 0 && holdsNoTable(slot, gfn, access, flags);
+}
+
+/** Whether the only spte of such a gfn is reachedSptep. */
+export function isOnlyMapping(slot: usize, gfn: Gfn, access: u32, flags: u32): bool {
+  const head = <usize>load<u32>(gfnToRmap(slot, gfn, 1));
+  return head == reachedSptep && holdsNoTable(slot, gfn, access, flags);
+}
+
+/** Writes the spte of an access to the host page `pfn` at reachedSptep; `access` has the protection key, too. */
+function writeSpte(
+  vcpu: usize,
+  slot: usize,
+  gfn: Gfn,
+  access: u32,
+  pfn: Pfn,
+  hostWritable: bool,
+): void {
+  const sptep = reachedSptep;
+  const sp = sptepToSp(sptep);
+  if (!isCalm(reachedLeaf)) clearFloodCounts(vcpu, <usize>load<u32>(vcpu, VCPU_ROOT));
+  const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
+  store<u64>(sptep, firstSpte(access, pfn, hostWritable, adDisabled));
+  if (hostWritable && (access & ACC_WRITE_MASK) != 0) markPageDirty(slot, gfn);
+  spSetTranslation(sp, spteIndex(sptep), gfn, access);
+  store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
+}
+
+/** Maps an access that isFirstMapping(). */
 export function mapFirst(
   vcpu: usize,
   slot: usize,
@@ -68,21 +97,20 @@ export function mapFirst(
   pfn: Pfn,
   hostWritable: bool,
 ): void {
-  const sptep = absentSptep;
-  const sp = sptepToSp(sptep);
-  if (!isCalm(absentLeaf)) clearFloodCounts(vcpu, <usize>load<u32>(vcpu, VCPU_ROOT));
-  const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
-  store<u64>(sptep, firstSpte(access, pfn, hostWritable, adDisabled));
-  if (hostWritable && (access & ACC_WRITE_MASK) != 0) markPageDirty(slot, gfn);
-  const index = spteIndex(sptep);
-  spSetTranslation(sp, index, gfn, access);
+  const sptep = reachedSptep;
+  writeSpte(vcpu, slot, gfn, access, pfn, hostWritable);
   store<u32>(gfnToRmap(slot, gfn, 1), <u32>sptep);
   store<u8>(gfnMapped(slot, gfn), 1);
-  spNotePresent(sp, index);
+  spNotePresent(sptepToSp(sptep), spteIndex(sptep));
   bump(SPTES_INSTALLED);
   if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
   if (hasFeature(KVM_FEATURE_PREFETCH)) ptePrefetch(vcpu, sptep);
-  store<u32>(KVM, 0, KVM_LAST_PT_WRITE_COUNT);
+}
+
+/** Makes the spte of a write writable that isOnlyMapping() of the same host page. */
+export function mapWritable(vcpu: usize, slot: usize, gfn: Gfn, access: u32, pfn: Pfn): void {
+  writeSpte(vcpu, slot, gfn, access, pfn, true);
+  if (hasFeature(KVM_FEATURE_PREFETCH)) ptePrefetch(vcpu, reachedSptep);
 }
 
 /** Whether the access ends the shadowing of the page it writes. */

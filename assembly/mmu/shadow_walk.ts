@@ -110,20 +110,43 @@ function fault(vcpu: usize, code: u32, flags: u32): Sptep {
   return 0;
 }
 
-/** The empty leaf entry at which the last walk ended; 0: it ended elsewhere. Only where walkCacheOn(). */
-export let absentSptep: Sptep = 0;
+/**
+ * The leaf entry at which the last walk faulted, which was empty or, at a write, read-only; 0: it ended elsewhere. Only
+ * where walkCacheOn().
+ */
+export let reachedSptep: Sptep = 0;
 /** The entry of its leaf table (leaf_table.ts), and linkEpoch of that walk. */
-export let absentLeaf: usize = 0;
-let absentLinks: u32 = 0;
+export let reachedLeaf: usize = 0;
+let reachedLinks: u32 = 0;
 
-/** Writes the #PF error code of an access whose last plainWalk() ended at an absent entry. */
-export function codeAbsent(vcpu: usize, flags: u32): void {
-  fault(vcpu, absentCode(load<u64>(plainSptep)), flags);
+/** Writes the #PF error code of an access whose last plainWalk() faulted. */
+export function codeFault(vcpu: usize, flags: u32): void {
+  const spte = load<u64>(plainSptep);
+  fault(vcpu, (spte & PRESENT) != 0 ? PFERR_PRESENT_MASK : absentCode(spte), flags);
 }
 
-/** Whether the tables above absentSptep are still those of the walk that found it. */
+/** Whether the tables above reachedSptep are still those of the walk that found it. */
+export function isReached(): bool {
+  return reachedSptep != 0 && reachedLinks == linkEpoch;
+}
+
+/** The same for an entry that is empty. */
 export function isAbsentReached(): bool {
-  return absentSptep != 0 && absentLinks == linkEpoch;
+  return isReached() && load<u64>(reachedSptep) == 0;
+}
+
+/** Whether a user's write to a page of a leaf entry faults for the want of W alone. */
+function isReadOnly(spte: u64): bool {
+  return (spte & (PRESENT | USER | WRITABLE | GLOBAL)) == (PRESENT | USER);
+}
+
+function faultAt(leaf: usize, sptep: Sptep, reached: bool): u64 {
+  walkSteps = 4;
+  plainSptep = sptep;
+  reachedSptep = reached ? sptep : 0;
+  reachedLeaf = leaf;
+  reachedLinks = linkEpoch;
+  return WALK_FAULT;
 }
 
 /** Whether a user access may be made by a leaf entry of a leafTable() as it is, and its translation be cached. */
@@ -136,8 +159,8 @@ function endsPlainly(spte: u64, flags: u32): bool {
   return (spte & (set | stops)) == set;
 }
 
-/** plainWalk(): the leaf entry is not present, and nothing is left to do but to fault. */
-export const WALK_ABSENT: u64 = 0;
+/** plainWalk(): the leaf entry does not permit the access, and nothing is left to do but to fault. */
+export const WALK_FAULT: u64 = 0;
 /** plainWalk(): it is another walk. */
 export const WALK_OTHER: u64 = LARGE;
 /** Where the last plainWalk() or plainWalkAgain() found its entry. */
@@ -145,7 +168,7 @@ export let plainSptep: Sptep = 0;
 
 /**
  * The walk that most misses make, of a user's access to the 4 KiB pages of a known leaf table. It changes nothing but
- * its results: the leaf entry if that serves the access as it is, WALK_ABSENT (codeAbsent() is to be called if anybody
+ * its results: the leaf entry if that serves the access as it is, WALK_FAULT (codeFault() is to be called if anybody
  * asks for the error code), or WALK_OTHER.
  */
 export function plainWalk(vcpu: usize, gva: u64, flags: u32): u64 {
@@ -154,22 +177,16 @@ export function plainWalk(vcpu: usize, gva: u64, flags: u32): u64 {
   if (leaf == 0) return WALK_OTHER;
   const sptep = leafSptep(leaf, gva);
   const spte = load<u64>(sptep);
-  if ((spte & PRESENT) == 0) {
-    walkSteps = 4;
-    plainSptep = sptep;
-    absentSptep = spte == 0 ? sptep : 0;
-    absentLeaf = leaf;
-    absentLinks = linkEpoch;
-    return WALK_ABSENT;
-  }
-  return endsPlainly(spte, flags) ? endPlainly(sptep, spte) : WALK_OTHER;
+  if ((spte & PRESENT) == 0) return faultAt(leaf, sptep, spte == 0);
+  if (endsPlainly(spte, flags)) return endPlainly(sptep, spte);
+  return flags == ACCESS_WRITE && isReadOnly(spte) ? faultAt(leaf, sptep, true) : WALK_OTHER;
 }
 
-/** The same after the access that ended at absentSptep was served. */
+/** The same after the access that faulted at reachedSptep was served. */
 export function plainWalkAgain(flags: u32): u64 {
-  if (!isAbsentReached()) return WALK_OTHER;
-  const spte = load<u64>(absentSptep);
-  return endsPlainly(spte, flags) ? endPlainly(absentSptep, spte) : WALK_OTHER;
+  if (!isReached()) return WALK_OTHER;
+  const spte = load<u64>(reachedSptep);
+  return endsPlainly(spte, flags) ? endPlainly(reachedSptep, spte) : WALK_OTHER;
 }
 
 function endPlainly(sptep: Sptep, spte: u64): u64 {
@@ -185,7 +202,7 @@ function endPlainly(sptep: Sptep, spte: u64): u64 {
  * result in walkBits, walkLevel, walkPfn and walkPkey, or 0 and the #PF error code in VCPU_FAULT_CODE.
  */
 export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
-  absentSptep = 0;
+  reachedSptep = 0;
   let table = <usize>load<u32>(vcpu, VCPU_ROOT);
   let level = load<u32>(vcpu, VCPU_ROOT_LEVEL);
   let rights: u64 = WRITABLE | USER;

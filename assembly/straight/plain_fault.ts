@@ -1,6 +1,6 @@
-// The plain fault, which nearly every fault under pressure is: the hardware's walk ended at an empty leaf spte, the
-// guest's tables have nothing to say but where the page lies (settled_table.ts), and the host maps the page or has
-// to read it from its file. The same steps as quick_fault.ts makes through VCPU_WALK_* and VCPU_FAULT_*, with what
+// The plain fault, which nearly every fault under pressure is: the hardware's walk faulted at an empty leaf spte or, at
+// a write, at a read-only one, the guest's tables have nothing to say but where the page lies (settled_table.ts), and
+// the host maps the page or has to read it from its file. The same steps as quick_fault.ts makes through VCPU_WALK_* and VCPU_FAULT_*, with what
 // they find in locals; whatever is not plain is left to it before anything is changed.
 
 import {
@@ -13,6 +13,7 @@ import {
   ACC_WRITE_MASK,
   FAULT_CHECK_NONE,
   FOLLOW_NONE,
+  HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   HPTE_WRITE,
   KVM_INVALIDATE_SEQ,
@@ -58,10 +59,17 @@ import { GUEST_BITS } from '../mmu/leaf_table';
 import { gfnToMemslot, lastSlot } from '../mmu/memslot';
 import { faultInstall, isStale } from '../mmu/page_fault';
 import { folioSetReferenced, releasePfn, releasePlain } from '../mmu/pfn';
-import { isFirstMapping, mapFirst, mayMapFirst } from '../mmu/settled_map';
+import {
+  isFirstMapping,
+  isOnlyMapping,
+  mapFirst,
+  mapWritable,
+  mayMapFirst,
+} from '../mmu/settled_map';
 import { quiet, settledTable } from '../mmu/settled_table';
 import { sptepToSp } from '../mmu/shadow_page';
-import { absentLeaf, absentSptep, isAbsentReached } from '../mmu/shadow_walk';
+import { isAbsentReached, isReached, reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
+import { spteToPfn } from '../mmu/spte';
 import { translateSettled, wantOf } from '../mmu/translate';
 import { bump } from '../stats';
 import { Gfn, Hvn } from '../types';
@@ -143,16 +151,16 @@ function accessOf(gpte: u64, above: u32): u32 {
 }
 
 /**
- * Serves the fault in VCPU_FAULT_* at absentSptep: RET_PF_*, RET_PF_CONTINUE for the host's turn, or PLAIN_NOT. The
+ * Serves the fault in VCPU_FAULT_* at reachedSptep: RET_PF_*, RET_PF_CONTINUE for the host's turn, or PLAIN_NOT. The
  * counts of the running batch are for the clock.
  */
 export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   if (known != quiet) learn(vcpu);
-  if (!mayBe || !isAbsentReached()) return PLAIN_NOT;
-  const sptep = absentSptep;
+  if (!mayBe || !isReached()) return PLAIN_NOT;
+  const sptep = reachedSptep;
   const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
-  const guest = settledTable(vcpu, absentLeaf, sptepToSp(sptep), gva);
+  const guest = settledTable(vcpu, reachedLeaf, sptepToSp(sptep), gva);
   if (guest == 0) return PLAIN_NOT;
   const gpte = load<u64>(<usize>(guest & ~GUEST_BITS) + (sptep & 0xff8));
   const row = ROWS + <usize>(flags * ROW_SHIFT);
@@ -166,7 +174,10 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   }
   const access = accessOf(gpte, guest);
   if ((load<u32>(slot, SLOT_FLAGS) & KVM_MEM_READONLY) != 0) return PLAIN_NOT;
-  if (!isFirstMapping(slot, gfn, access, flags)) return PLAIN_NOT;
+  const old = load<u64>(sptep);
+  const alone =
+    old == 0 ? isFirstMapping(slot, gfn, access, flags) : isOnlyMapping(slot, gfn, access, flags);
+  if (!alone) return PLAIN_NOT;
   const hvn = load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
   const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
   if (isStaleHere(seq, hvn)) return PLAIN_NOT;
@@ -174,8 +185,11 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   if (pmdp == 0) return PLAIN_NOT;
   const want = load<u32>(row, ROW_WANT);
   const pte = load<u32>(ptepAt(pmdp, hvn));
-  if (pte == 0) return faultIn(vcpu, slot, gfn, access, hvn, pmdp, want, accesses, l2Hits);
+  if (pte == 0 && old == 0) {
+    return faultIn(vcpu, slot, gfn, access, hvn, pmdp, want, accesses, l2Hits);
+  }
   if ((pte & HPTE_PRESENT) == 0) return PLAIN_NOT;
+  if (old != 0 && spteToPfn(old) != pte >> HPTE_PFN_SHIFT) return PLAIN_NOT;
   let pfn = lookUp(hvn, pmdp, want);
   let writable = true;
   if (pfn == FOLLOW_NONE) {
@@ -187,7 +201,8 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
     if (looksAgain(now, want)) folioSetReferenced(pfn);
   }
   bump(GUEST_WALKS);
-  mapFirst(vcpu, slot, gfn, access, pfn, writable);
+  if (old == 0) mapFirst(vcpu, slot, gfn, access, pfn, writable);
+  else mapWritable(vcpu, slot, gfn, access, pfn);
   releasePlain(pfn, marksAccessed);
   return RET_PF_FIXED;
 }

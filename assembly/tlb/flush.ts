@@ -23,8 +23,8 @@ import {
   candidates,
   findAged,
   matches,
-  mayHold,
   removeAged,
+  removeFromFour,
   removeOrdered,
   setOf,
 } from './sets';
@@ -74,7 +74,11 @@ function isPage(key: u64, want: u64): bool {
 function removePageOrdered(array: usize, page: u64, want: u64): void {
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
-  if (ways == 4 && !mayHold(set, want & TLB_PAGE_MASK)) return;
+  // An empty way looks like one for page 0.
+  if (ways == 4 && page != 0) {
+    removeFromFour(set, want & TLB_PAGE_MASK);
+    return;
+  }
   for (let way: u32 = 0; way < ways;) {
     if (isPage(load<u64>(set + ((<usize>way) << 4)), want)) removeOrdered(set, ways, way);
     else way++;

@@ -49,6 +49,16 @@ export function isDead(tlb: usize, key: u64, value: u64): bool {
   return <u32>(value >> EPOCH_SHIFT) != load<u32>(tlb + TLB_EPOCH);
 }
 
+/** Removes a page (bits 63:12, not 0) from an ordered set of four, in whatever space. */
+export function removeFromFour(set: usize, page: u64): void {
+  while (mayHold(set, page)) {
+    let at = set;
+    while ((load<u64>(at) ^ page) > ~TLB_PAGE_MASK) at += 16;
+    for (; at < set + 48; at += 16) v128.store(at, v128.load(at, 16));
+    v128.store(set, i64x2.splat(0), 48);
+  }
+}
+
 export function removeOrdered(set: usize, ways: u32, way: u32): void {
   const last = set + ((<usize>(ways - 1)) << 4);
   for (let at = set + ((<usize>way) << 4); at < last; at += 16) v128.store(at, v128.load(at, 16));
