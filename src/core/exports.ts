@@ -27,10 +27,11 @@ import type {
   TwoListExports,
   VmscanExports,
   FolioBatchExports,
+  MemcgExports,
 } from './vmscan-exports.ts';
 import type { WorkloadExports } from './workload-exports.ts';
 
-/** Exports of layout.ts, stats.ts and index.ts. */
+/** Exports of layout.ts, stats.ts, events.ts and index.ts. */
 export interface BaseExports {
   readonly memory: WebAssembly.Memory;
   /** ABI version that the core was compiled with. */
@@ -133,6 +134,7 @@ export interface CoreExports
     VmscanExports,
     RangeExports,
     FolioBatchExports,
+    MemcgExports,
     KsmExports,
     DeviceExports,
     TdpExports {}

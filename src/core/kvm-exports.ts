@@ -1,6 +1,6 @@
 // The exports of the MMU: vCPUs, TLBs, shadow tables, nested tables. Part of exports.ts.
 
-/** Exports of vcpu.ts, tlb/ and run.ts. */
+/** Exports of vcpu.ts, tlb/, access_path.ts and run.ts, and of mmu/page_fault.ts and straight/ below them. */
 export interface RunExports {
   /** Makes `n` vCPUs in 64-bit mode; called once. */
   vcpuInit(n: number): void;
@@ -117,10 +117,7 @@ export interface KvmExports {
   invalidateRetry(seq: number, hvn: number): number;
 }
 
-/**
- * Exports of the shadow MMU: mmu/{shadow_page,shadow_tables,fault,sync,pte_write,write_protect,zap,age,invlpg,pfn,
- * guest_walk}.ts.
- */
+/** Exports of mmu/: the shadow MMU. */
 export interface ShadowExports {
   /** Sizes the hash of shadow pages: 2^shift chains. */
   shadowPageInit(shift: number): void;
@@ -189,20 +186,6 @@ export interface ShadowExports {
   spteLruReclaimed(pages: number): void;
   /** Maps a leaf entry that an emulated write made, where the generation does that. */
   updatePte(vcpu: number, gfn: number, index: number): void;
-  /** The cost of reclaim so far of a kind: 0 anonymous, 1 file. */
-  lruCost(kind: number): number;
-  /** Pages of a kind were written out or refaulted (lru_note_cost). */
-  lruNoteCost(kind: number, pages: number): void;
-  /** The CPU's stock of kernel objects is drained: a flush of the statistics is due. */
-  memcgDrainStock(): void;
-  /** Switches the group's statistics on (1) or off (0). */
-  memcgEnable(on: number): void;
-  /** Flushes the group's statistics if enough changed, or in any case (1). */
-  memcgFlush(force: number): void;
-  /** Pages on a list (LRU_*), or activated refaults (4 anonymous, 5 file), at the last flush. */
-  memcgStat(i: number): number;
-  /** Statistics of the group changed by `n` in one update. */
-  memcgUpdated(n: number): void;
   /** INVLPG of VCPU_FAULT_GVA below a root table. */
   invalidateGva(vcpu: number, rootTable: number): void;
 }

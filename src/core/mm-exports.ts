@@ -134,7 +134,7 @@ export interface RmapExports {
   rmapHvn(pfn: number, i: number): number;
 }
 
-/** Exports of mm/memory.ts. */
+/** Exports of mm/{memory,swapin,filemap_fault,cow,follow,gup}.ts: what faults do to ptes and frames. */
 export interface MemoryExports {
   /** Address of the scratch block of results. */
   mmOut(): number;

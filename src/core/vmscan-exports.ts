@@ -1,6 +1,6 @@
 // The exports of reclaim: lists, generations, the reclaim of a page. Part of exports.ts.
 
-/** Exports of mm/lru.ts. */
+/** Exports of mm/{lru,lru_add,isolate}.ts: the lists, and the ways onto and off them. */
 export interface LruExports {
   /** Marks a page on no list as isolated, with a reference. */
   holdIsolated(pfn: number): void;
@@ -143,7 +143,7 @@ export interface VmscanExports {
   reclaimUnmap(pfn: number): number;
 }
 
-/** Exports of mm/folio_batch.ts and mm/mark_accessed.ts. */
+/** Exports of mm/{folio_batch,mark_accessed,workingset}.ts. */
 export interface FolioBatchExports {
   /** Activates a page, by way of the per-CPU batch when there is one. */
   folioActivate(pfn: number): void;
@@ -159,4 +159,22 @@ export interface FolioBatchExports {
   workingsetSetOutside(pages: number): void;
   /** Tells the LRU that a page was used. */
   folioMarkAccessed(pfn: number): void;
+}
+
+/** Exports of mm/memcg.ts: the statistics of the control group. */
+export interface MemcgExports {
+  /** The cost of reclaim so far of a kind: 0 anonymous, 1 file. */
+  lruCost(kind: number): number;
+  /** Pages of a kind were written out or refaulted (lru_note_cost). */
+  lruNoteCost(kind: number, pages: number): void;
+  /** The CPU's stock of kernel objects is drained: a flush of the statistics is due. */
+  memcgDrainStock(): void;
+  /** Switches the group's statistics on (1) or off (0). */
+  memcgEnable(on: number): void;
+  /** Flushes the group's statistics if enough changed, or in any case (1). */
+  memcgFlush(force: number): void;
+  /** Pages on a list (LRU_*), or activated refaults (4 anonymous, 5 file), at the last flush. */
+  memcgStat(i: number): number;
+  /** Statistics of the group changed by `n` in one update. */
+  memcgUpdated(n: number): void;
 }
