@@ -25,6 +25,8 @@ export interface HostHooks {
   youngTest?(mm: number, hvn: number, young: boolean): void;
   /** A page was evicted. */
   evicted?(mm: number, hvn: number, wrote: boolean): void;
+  /** An area gets its anon_vma, an object of the kernel. */
+  anonPrepared?(): void;
   /** A page is about to be read from the swap device or the file. */
   majorFault?(mm: number, hvn: number): void;
 }

@@ -127,6 +127,7 @@ export class Mm implements MmHandle {
       ...(makes ? { anon: anonOf(this.#vmas, vma) } : {}),
     };
     this.vmas = this.#vmas.map((other) => (other === vma ? noted : other));
+    if (makes) this.host.hooks.anonPrepared?.();
   }
 
   /**

@@ -69,7 +69,7 @@ export class RecordedHost {
   /** What happens now is done by another task: the forked process, or a work queue. */
   byOthers = false;
   /** Steps since the CPU's stocks were drained, null: too many to matter. */
-  #sinceDrain: number | null = null;
+  #drained = false;
   /** Whether the recording's reclaim on request succeeds in this step. */
   reclaims = false;
 
@@ -99,17 +99,15 @@ export class RecordedHost {
   }
 
   /**
-   * The driver reads its statistics after a step, and what the kernel allocates for that is charged by the byte.
-   * At the second time after the stocks were drained, a page is charged for it, for which the group may have to
-   * reclaim, and one given back, since what it had left makes up a whole one (obj_cgroup_charge(),
-   * refill_obj_stock()).
+   * A small object of the kernel is charged, by the byte: the first one after the stocks were drained needs a page, for
+   * which the group may have to reclaim. What was left before makes up a whole page with the rest of it, so that one
+   * is given back at once (obj_cgroup_charge(), refill_obj_stock()); later objects find enough.
    */
-  chargeObjects(): void {
-    if (this.#sinceDrain === null) return;
-    if (this.#sinceDrain++ === 0) return;
-    this.#sinceDrain = null;
+  chargeObject(): void {
+    if (!this.#drained) return;
+    this.#drained = false;
     const host = this.#host;
-    if (host.charged() >= host.room) this.#mm.run((t, at) => host.tryCharge(t, at));
+    if (host.charged() >= host.room) this.#mm.runNested((t, at) => host.tryCharge(t, at));
     host.core.x.memcgUpdated(1);
     host.core.x.memcgUpdated(1);
   }
@@ -290,7 +288,7 @@ export class RecordedHost {
     if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
     for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
     this.#host.core.x.memcgDrainStock();
-    this.#sinceDrain = 0;
+    this.#drained = true;
     this.#host.limit = this.#host.charged() + pages;
     return 0;
   }

@@ -196,6 +196,7 @@ export class RecordedMachine implements StepRunner {
       this.#cpu.watch(this.#stamps);
     }
     this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script);
+    this.host.hooks = { anonPrepared: () => this.#ops.chargeObject() };
     this.core.x.memcgDrainStock();
     this.core.x.memcgFlush(0);
     this.core.x.memcgUpdated(history.updates);
@@ -228,14 +229,16 @@ export class RecordedMachine implements StepRunner {
       else {
         const words = (steps[step] as { words: readonly string[] }).words;
         const text = (steps[step] as { text: string }).text;
-        if (text.startsWith('g ')) result = this.#guest.run(words);
-        else {
+        if (text.startsWith('g ')) {
+          result = this.#guest.run(words);
+          // KVM_GET_REGS.
+          this.#ops.chargeObject();
+        } else {
           const done = this.#ops.run(words);
           if (done.result.errno === undefined) this.#stamps?.ran(words);
           result = [done.result];
           extra = done.extra;
         }
-        this.#ops.chargeObjects();
       }
     } finally {
       this.core.trace(null);
