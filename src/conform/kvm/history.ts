@@ -39,6 +39,8 @@ export interface History {
   readonly objectsAt: number | null;
   /** Updates in that step after it. */
   readonly objectsRest: number;
+  /** An object that was freed after a limit was set left bytes on the CPU, which the next ones are charged from. */
+  readonly stocked: boolean;
   /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
   readonly slots: number;
 }
@@ -53,6 +55,7 @@ export const USUAL: History = {
   updates: 9,
   objectsAt: 0,
   objectsRest: 0,
+  stocked: false,
   slots: 0,
 };
 
@@ -109,7 +112,12 @@ function objectHistories(usual: History): History[] {
 export function historiesOf(recording: Recording, pressure: boolean): readonly History[] {
   const usual = usualHistory(recording);
   return [
-    ...(pressure ? [{ ...usual, ...FIRST_OF_BOOT }] : []),
+    ...(pressure
+      ? [
+          { ...usual, ...FIRST_OF_BOOT },
+          { ...usual, stocked: true },
+        ]
+      : []),
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
     ...(hasStep(recording, 'h reclaim') ? objectHistories(usual) : []),
   ];

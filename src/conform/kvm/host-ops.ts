@@ -68,12 +68,15 @@ export class RecordedHost {
   #child: Mm | null = null;
   /** What happens now is done by another task: the forked process, or a work queue. */
   byOthers = false;
-  /** Steps since the CPU's stocks were drained, null: too many to matter. */
+  /** Whether no object of the kernel was charged since the CPU's stocks were drained. */
   #drained = false;
+  readonly #stocked: boolean;
   /** Whether the recording's reclaim on request succeeds in this step. */
   reclaims = false;
 
-  constructor(host: Host, mm: Mm, kvm: Kvm, script: Script) {
+  /** `stocked`: as in History. */
+  constructor(host: Host, mm: Mm, kvm: Kvm, script: Script, stocked: boolean) {
+    this.#stocked = stocked;
     this.#host = host;
     this.#mm = mm;
     this.#kvm = kvm;
@@ -288,7 +291,7 @@ export class RecordedHost {
     if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
     for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
     this.#host.core.x.memcgDrainStock();
-    this.#drained = true;
+    this.#drained = !this.#stocked;
     this.#host.limit = this.#host.charged() + pages;
     return 0;
   }

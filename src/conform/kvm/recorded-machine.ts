@@ -195,7 +195,7 @@ export class RecordedMachine implements StepRunner {
       this.#stamps = new MemoryStamps(this.core, this.mm, script);
       this.#cpu.watch(this.#stamps);
     }
-    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script);
+    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script, history.stocked);
     this.host.hooks = { anonPrepared: () => this.#ops.chargeObject() };
     this.core.x.memcgDrainStock();
     this.core.x.memcgFlush(0);
