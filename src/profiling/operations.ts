@@ -23,7 +23,7 @@ const KINDS: readonly OperationKind[] = [
     meaning: 'access path and TLB lookups, per reference',
     counters: ['accesses'],
     functions:
-      /^(run\/(runBatch|promote\w*|slowAccess)|tlb\/\w+\/(tlbLookup|probe|find|touch)\w*)$/,
+      /^(run\/\w+(<\w+>)?|access_path\/(hitL2|missL1|slowAccess|account)|tlb\/\w+\/(tlbLookup|probe|find|touch|mayHold)\w*)$/,
     time: 'self',
   },
   {
@@ -31,28 +31,29 @@ const KINDS: readonly OperationKind[] = [
     meaning: 'hardware walk and TLB fill, per TLB miss',
     counters: ['tlb_misses'],
     functions:
-      /^(run\/walkAndFill|mmu\/shadow_walk\/\w+|tlb\/\w+\/(tlbFill|fill|needsPurge|purge)\w*)$/,
+      /^(access_path\/(walk|fill|nested)\w*|mmu\/(shadow_walk|leaf_table|nested_walk)\/\w+|tlb\/\w+\/(tlbFill|fill|needsPurge|purge)\w*)$/,
     time: 'self',
   },
   {
     kind: 'fault',
     meaning: 'vmexit for a shadow page fault, all that follows from it included',
     counters: ['shadow_page_faults'],
-    functions: /^kvmPageFault$/,
+    functions: /^(kvmPageFault|access_path\/faultAndFill)$/,
     time: 'total',
   },
   {
     kind: 'age',
-    meaning: 'ageing of a range of host pages in the shadow MMU, per notifier call',
+    meaning: 'ageing of host pages in the shadow MMU, per notifier call',
     counters: ['age_page_calls', 'test_young_calls'],
-    functions: /^mmu\/age\/ageHvaRange$/,
+    functions: /^(mmu\/age\/ageHvaRange|straight\/plain\/isSeenReferenced)$/,
     time: 'total',
   },
   {
     kind: 'drop',
     meaning: 'removal of one leaf spte',
     counters: ['sptes_dropped'],
-    functions: /^mmu\/(age\/zapRmap|zap\/(dropSpte|clearSpteTrackBits))$/,
+    functions:
+      /^mmu\/(age\/zapRmap|zap\/(dropSpte|clearSpteTrackBits))$|^straight\/plain\/dropSeen$/,
     time: 'self',
   },
   {
@@ -66,7 +67,8 @@ const KINDS: readonly OperationKind[] = [
     kind: 'reclaim',
     meaning: 'host reclaim, per evicted page',
     counters: ['evictions'],
-    functions: /^mm\/(vmscan|lru|swap)\/\w+$/,
+    functions:
+      /^(mm\/(vmscan|lru|isolate|two_list|swap)|straight\/(evict|reclaim|referenced|scan|shrink))\/\w+$/,
     time: 'self',
   },
   {
