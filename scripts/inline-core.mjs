@@ -6,7 +6,7 @@ import binaryen from 'binaryen';
 const FLEXIBLE = 60;
 const ALWAYS = 20;
 /** The same for a function with one caller, whatever it has in it. */
-const ONE_CALLER = 2000;
+const ONE_CALLER = 200;
 
 /**
  * Functions on the way of a TLB miss, a plain fault and its reclaim that go into their few callers whatever their
@@ -15,12 +15,19 @@ const ONE_CALLER = 2000;
 const INLINE = [
   'access_path/fillPlain',
   'access_path/missL1',
+  'access_path/serveFault',
+  'access_path/walkAgainAndFill',
   'access_path/walkAndFill',
+  'ahead/seeGuest',
+  'ahead/seeHosts',
+  'ahead/seeLeaves',
+  'ahead/seeList',
   'ahead/seePage',
+  'ahead/seePages',
   'mm/device/deviceRead',
   'mm/frame/frameAlloc',
+  'mm/lru/lruRotateOldest',
   'mm/pte/ptepClearAt',
-  'mm/filemap/fileRead',
   'mmu/fault_policy/lookUp',
   'mmu/flush/flushOne',
   'mmu/leaf_table/leafTable',
@@ -30,10 +37,19 @@ const INLINE = [
   'mmu/settled_map/isOnlyMapping',
   'mmu/settled_map/mapFirst',
   'mmu/settled_map/writeSpte',
+  'mmu/shadow_walk/plainWalk',
   'straight/evict/evictSeen',
+  'straight/evict/notifySeen',
+  'straight/file_fault/enterPage',
   'straight/file_fault/plainRead',
+  'straight/file_fault/touchNew',
   'straight/plain/isSeenReferenced',
   'straight/plain/seePlain',
+  'straight/plain_fault/faultIn',
+  'straight/plain_fault/plainFault',
+  'straight/plain_fault/readOrGup',
+  'straight/plain_fault/release',
+  'straight/scan/evictPlain',
   'straight/shrink/makeRoomBy',
   'straight/shrink/shrink',
   'tlb/flush/removePageOrdered',

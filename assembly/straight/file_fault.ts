@@ -65,6 +65,11 @@ export const READ_NOT: Pfn = 0xfffffffe;
 
 /** The pte of the page that plainRead() gave. */
 export let readPte: Hpte = 0;
+/** The same of a page that another gave. */
+export function noteReadPte(pte: Hpte): void {
+  readPte = pte;
+}
+
 /** The area of the last page; 0: none. */
 let lastArea: usize = 0;
 

@@ -1,7 +1,7 @@
 // The plain fault, which nearly every fault under pressure is: the hardware's walk faulted at an empty leaf spte or, at
 // a write, at a read-only one, the guest's tables have nothing to say but where the page lies (settled_table.ts), and
-// the host maps the page or has to read it from its file. The same steps as quick_fault.ts makes through VCPU_WALK_* and VCPU_FAULT_*, with what
-// they find in locals; whatever is not plain is left to it before anything is changed.
+// the host maps the page or can fault it in here. The same steps as quick_fault.ts makes through VCPU_WALK_* and
+// VCPU_FAULT_*, with what they find in locals; whatever is not plain is left to it before anything is changed.
 
 import {
   ACCESS_FETCH,
@@ -32,7 +32,8 @@ import {
 } from '../abi';
 import { GUEST_WALKS, RETRIED_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
-import { leafPmdp, ptepAt } from '../mm/pte';
+import { lruGenEnabled } from '../mm/lru_gen';
+import { hpteGet, leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
 import { setWalkFresh } from '../mmu/fault';
 import {
   faultCheck,
@@ -72,9 +73,9 @@ import { isAbsentReached, isReached, reachedLeaf, reachedSptep } from '../mmu/sh
 import { spteToPfn } from '../mmu/spte';
 import { translateSettled, wantOf } from '../mmu/translate';
 import { bump } from '../stats';
-import { Gfn, Hvn } from '../types';
+import { Gfn, Hvn, Pfn } from '../types';
 import { STRAIGHT } from './config';
-import { READ_NOT, mayReadPlain, plainRead, readPte } from './file_fault';
+import { READ_NOT, mayReadPlain, noteReadPte, plainRead, readPte } from './file_fault';
 import { straightGup } from './gup';
 import { noTableTaken, tableTaken } from './reclaim';
 
@@ -85,6 +86,10 @@ export const PLAIN_NOT: u32 = 0xffffffff;
 let known: u64 = 0;
 /** Faults may be plain at all. */
 let mayBe: bool = false;
+/** plainRead() may be asked. */
+let mayRead: bool = false;
+/** releasePlain() may be asked. */
+let mayRelease: bool = false;
 
 // What a plain access of a kind asks of the guest's tables, a row for each of ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH:
 // the bits of the entry that matter, what they must be, the ACC_* of the levels above; and FOLL_WRITE or 0.
@@ -118,8 +123,9 @@ function learn(vcpu: usize): void {
     load<u32>(STRAIGHT, STRAIGHT_ON) != 0 &&
     load<u32>(vcpu, VCPU_TDP) == 0 &&
     pagingRootLevel(vcpu) == 4 &&
-    mayReadPlain() &&
     mayMapFirst(vcpu);
+  mayRead = mayReadPlain();
+  mayRelease = !lruGenEnabled();
   learnRow(vcpu, ACCESS_READ, 0, 0, 0);
   learnRow(vcpu, ACCESS_WRITE, PT_WRITABLE | PT_DIRTY, ACC_WRITE_MASK, 0);
   learnRow(vcpu, ACCESS_FETCH, 0, ACC_EXEC_MASK, PT64_NX);
@@ -185,10 +191,10 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   if (pmdp == 0) return PLAIN_NOT;
   const want = load<u32>(row, ROW_WANT);
   const pte = load<u32>(ptepAt(pmdp, hvn));
-  if (pte == 0 && old == 0) {
+  if ((pte & HPTE_PRESENT) == 0) {
+    if (old != 0) return PLAIN_NOT;
     return faultIn(vcpu, slot, gfn, access, hvn, pmdp, want, accesses, l2Hits);
   }
-  if ((pte & HPTE_PRESENT) == 0) return PLAIN_NOT;
   if (old != 0 && spteToPfn(old) != pte >> HPTE_PFN_SHIFT) return PLAIN_NOT;
   let pfn = lookUp(hvn, pmdp, want);
   let writable = true;
@@ -203,11 +209,29 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   bump(GUEST_WALKS);
   if (old == 0) mapFirst(vcpu, slot, gfn, access, pfn, writable);
   else mapWritable(vcpu, slot, gfn, access, pfn);
-  releasePlain(pfn, marksAccessed);
+  release(pfn);
   return RET_PF_FIXED;
 }
 
-/** The same for a page that the host has to read, if it has to. */
+/** releasePfn(). */
+function release(pfn: Pfn): void {
+  if (mayRelease) releasePlain(pfn, marksAccessed);
+  else releasePfn(pfn, marksAccessed);
+}
+
+/** The page of an empty or swapped pte with a reference, as straightGup() gives it; readPte is its pte then. */
+function readOrGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32): Pfn {
+  if (mayRead && load<u32>(ptepAt(pmdp, hvn)) == 0) {
+    const pfn = plainRead(hvn, pmdp, foll, accesses, l2Hits);
+    if (pfn != READ_NOT) return pfn;
+  }
+  const epoch = ptepEpoch;
+  const pfn = straightGup(hvn, pmdp, foll, accesses, l2Hits);
+  noteReadPte(epoch == ptepEpoch ? load<u32>(ptepAt(pmdp, hvn)) : hpteGet(mmId, hvn));
+  return pfn;
+}
+
+/** The same for a page that the host does not map. */
 function faultIn(
   vcpu: usize,
   slot: usize,
@@ -222,14 +246,13 @@ function faultIn(
   const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
   noTableTaken();
   unnoted = vcpu;
-  const pfn = plainRead(hvn, pmdp, gupFlags | want, accesses, l2Hits);
-  const noted = unnoted == 0;
-  unnoted = 0;
-  if (pfn == READ_NOT) return PLAIN_NOT;
+  const pfn = readOrGup(hvn, pmdp, gupFlags | want, accesses, l2Hits);
   if (pfn == FOLLOW_NONE) {
-    if (!noted) translateSettled(vcpu);
+    noteFault();
     return RET_PF_CONTINUE;
   }
+  const noted = unnoted == 0;
+  unnoted = 0;
   if (!noted) bump(GUEST_WALKS);
   const pte = readPte;
   if (looksAgain(pte, want)) folioSetReferenced(pfn);
@@ -240,7 +263,7 @@ function faultIn(
   }
   if (!tableTaken && isAbsentReached()) {
     mapFirst(vcpu, slot, gfn, access, pfn, (pte & HPTE_WRITE) != 0);
-    releasePlain(pfn, marksAccessed);
+    release(pfn);
     return RET_PF_FIXED;
   }
   setWalkFresh(!tableTaken);
