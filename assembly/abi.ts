@@ -1185,6 +1185,8 @@ export const MAP_SWAP_DIRECT: u32 = 128;
 export const MAP_ZERO_PAGE: u32 = 256;
 /** gupPlain() is called again after room was made. */
 export const MAP_ROOM_MADE: u32 = 512;
+/** Nobody faults for the page: it is read ahead (MADV_WILLNEED), or for a huge one. */
+export const MAP_NO_FAULT: u32 = 4096;
 /** A pte of shared memory is read-only until a write (vma_wants_writenotify). */
 export const MAP_WRITE_NOTIFY: u32 = 2048;
 

@@ -259,15 +259,17 @@ export function genEviction(pfn: Pfn): u32 {
 }
 
 /**
- * A page with a token comes back in a fault. If it is of the oldest generation still, that counts against
- * its tier, and the page is marked as of the working set with most accesses.
+ * A page with a token comes back. If it is of the oldest generation still, that counts against its tier; if a fault
+ * brings it, or it had most accesses, the page is marked as of the working set with most accesses.
  */
-export function genRefault(pfn: Pfn, token: u32, workingset: u32): void {
+export function genRefault(pfn: Pfn, token: u32, workingset: u32, inFault: bool): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   const type = genType(flags);
   if (token >> 2 != (lruGenMinSeq(type) & 0x7ffff)) return;
-  add(at(REFAULTED, type, genTier((token & 3) + workingset)), 1);
+  const refs = (token & 3) + workingset;
+  add(at(REFAULTED, type, genTier(refs)), 1);
+  if (!inFault && refs <= REFS_MAX) return;
   store<u32>(page, flags | PG_WORKINGSET, FRAME_FLAGS);
   store<u8>(bytes + <usize>pfn, <u8>(byteOf(pfn) | REFS_MASK));
 }

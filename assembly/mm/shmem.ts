@@ -16,6 +16,7 @@ import {
   HPTE_WRITE,
   HPTE_YOUNG,
   IO_MAJOR,
+  MAP_NO_FAULT,
   MAP_SHARED,
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
@@ -32,7 +33,7 @@ import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import { filemapAdd, filemapDel, filemapGet, pageFile } from './filemap';
 import { framePtr, getPage, putPage } from './frame';
-import { lruAddDrain, lruCacheAdd } from './lru_add';
+import { folioAddLru, lruAddDrain, lruCacheAdd } from './lru_add';
 import { allocFor, setPageDirty } from './memory';
 import { hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { rmapAdd } from './rmap';
@@ -80,8 +81,10 @@ function swapin(slot: u32, args: u32): u32 {
   if (pfn == 0) return 0;
   swapDuplicate(slot);
   swapCacheAdd(pfn, slot);
-  workingsetRefault(pfn, swapShadow(slot));
-  lruCacheAdd(pfn);
+  const inFault = (args & MAP_NO_FAULT) == 0;
+  workingsetRefault(pfn, swapShadow(slot), inFault);
+  if (inFault) lruCacheAdd(pfn);
+  else folioAddLru(pfn);
   trace(EVENT_SWAP_READ, pfn);
   swapRead(pfn, slot);
   bump(SWAP_INS);

@@ -14,6 +14,7 @@ import {
   IO_BUSY,
   IO_MAJOR,
   MAP_OLD,
+  MAP_NO_FAULT,
   MAP_SWAP_DIRECT,
   MAP_SWAP_PREPARE,
   MAP_VM_WRITE,
@@ -78,8 +79,9 @@ export function swapinBegin(slot: u32, args: u32): u32 {
     swapDuplicate(slot);
     swapCacheAdd(pfn, slot);
   }
-  workingsetRefault(pfn, swapShadow(slot));
-  lruInFault(pfn);
+  const inFault = (args & MAP_NO_FAULT) == 0;
+  workingsetRefault(pfn, swapShadow(slot), inFault);
+  if (inFault) lruInFault(pfn);
   folioAddLru(pfn);
   trace(EVENT_SWAP_READ, pfn);
   swapRead(pfn, slot);

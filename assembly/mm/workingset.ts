@@ -63,15 +63,15 @@ export function workingsetEviction(pfn: Pfn, root: u32): u32 {
   return shadow;
 }
 
-/** workingset_refault: the page comes back; with a shadow (not 0) it may start active. */
-export function workingsetRefault(pfn: Pfn, shadow: u32): void {
+/** workingset_refault: the page comes back, in a fault or not; with a shadow (not 0) it may start active. */
+export function workingsetRefault(pfn: Pfn, shadow: u32, inFault: bool): void {
   if (shadow == 0) return;
   trace(EVENT_WORKINGSET_REFAULT, pfn);
   bump(WORKINGSET_REFAULTS);
   memcgUpdated(1);
   if (lruGenEnabled()) {
     const was: u32 = shadow & SHADOW_WORKINGSET ? 1 : 0;
-    genRefault(pfn, shadow >> SHADOW_AGE_SHIFT, was);
+    genRefault(pfn, shadow >> SHADOW_AGE_SHIFT, was, inFault);
     return;
   }
   const page = framePtr(pfn);

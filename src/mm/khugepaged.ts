@@ -186,7 +186,7 @@ function swapIn(mm: Mm, vma: Vma, first: number): void {
   const { host } = mm;
   const { x } = host.core;
   const direct = host.swap.profile.synchronous === true ? abi.MAP_SWAP_DIRECT : 0;
-  const args = (mapArgs(vma) & ~abi.MAP_WRITE_FAULT) | direct;
+  const args = (mapArgs(vma) & ~abi.MAP_WRITE_FAULT) | direct | abi.MAP_NO_FAULT;
   for (let hvn = first; hvn < first + abi.HPAGE_PMD_NR; hvn++) {
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
     if (pte === 0 || (pte & abi.HPTE_PRESENT) !== 0) continue;

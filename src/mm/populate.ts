@@ -107,8 +107,9 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
 export function willneed(mm: Mm, part: Vma): void {
   const { host } = mm;
   const { x } = host.core;
+  const args = abi.MAP_CHARGED | abi.MAP_NO_FAULT;
   if (host.shmemFiles.includes(part.file)) {
-    x.shmemWillneed(part.file, part.pgoff, part.pgoff + part.end - part.start, abi.MAP_CHARGED);
+    x.shmemWillneed(part.file, part.pgoff, part.pgoff + part.end - part.start, args);
     return;
   }
   let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
@@ -118,7 +119,7 @@ export function willneed(mm: Mm, part: Vma): void {
     const slot = pte >>> abi.HPTE_PFN_SHIFT;
     if (x.swapCacheLookup(slot) !== 0) continue;
     if (host.charged() >= host.room && mm.run((t, at) => host.tryCharge(t, at)) !== 0) break;
-    const pfn = x.swapinBegin(slot, abi.MAP_CHARGED) >>> 0;
+    const pfn = x.swapinBegin(slot, args) >>> 0;
     if (pfn === 0) break;
     host.swap.read(slot);
     x.putPage(pfn & ~abi.IO_MAJOR);
