@@ -44,7 +44,7 @@ import type { StepRunner } from './check.ts';
 import type { OurStep } from './compare.ts';
 import { RecordedGuest } from './guest.ts';
 import { NOTHING, USUAL, type History, type Seen } from './history.ts';
-import { CHILD_HVN, RecordedHost } from './host-ops.ts';
+import { CHILD_HVNS, RecordedHost } from './host-ops.ts';
 import {
   DATA_GFN,
   DATA_HVN,
@@ -289,8 +289,10 @@ export class RecordedMachine implements StepRunner {
   #mapInfra(childPages: number): void {
     this.mm.mmap({ hvn: INFRA_HVN, npages: INFRA_PAGES, flags: VM_LOCKED | VM_DONTCOPY });
     for (let i = 0; i < INFRA_PAGES; i++) this.mm.access(INFRA_HVN + i, true);
-    this.mm.mmap({ hvn: CHILD_HVN, npages: childPages, flags: VM_LOCKED });
-    for (let i = 0; i < childPages; i++) this.mm.access(CHILD_HVN + i, true);
+    for (const hvn of CHILD_HVNS.slice(0, childPages)) {
+      this.mm.mmap({ hvn, npages: 1, flags: VM_LOCKED });
+      this.mm.access(hvn, true);
+    }
     this.core.x.lruAddDrain();
     const put = (table: number, index: number, lo: number, hi = 0): void =>
       this.#put(table, index, lo >>> 0, hi);
