@@ -278,7 +278,8 @@ export class Vcpu {
     exit.gvaLo = mem.load32(this.ptr + VCPU_FAULT_GVA);
     exit.gvaHi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
     exit.code = code;
-    exit.gfn = mem.load32(this.ptr + VCPU_WALK_GFN);
+    const translated = kind === 'mmio' || kind === 'memory_fault';
+    exit.gfn = translated ? mem.load32(this.ptr + VCPU_WALK_GFN) : 0;
     return exit;
   }
 

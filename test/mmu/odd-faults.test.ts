@@ -1,0 +1,112 @@
+// Faults that are not plain, between others that are, in one batch: guest tables that the guest maps as data, entries
+// without a right, a bit or a page, frames above all gfns, reserved bits, keys, read-only memslots and two sptes of a
+// page. Whether run() serves faults itself or not, the guest sees the same and every counter agrees.
+import { expect, test } from 'vitest';
+import { KVM_MEM_READONLY } from '../../assembly/abi.ts';
+import { loadCore } from '../../src/core/load.ts';
+import { auditKvm } from '../../src/kvm/audit.ts';
+import { Kvm } from '../../src/kvm/kvm.ts';
+import { AGING_PRESETS } from '../../src/mm/aging.ts';
+import { Host } from '../../src/mm/host.ts';
+import { makePolicy } from '../../src/policies.ts';
+import { GENERATIONS } from '../../src/simulate.ts';
+import { Stats } from '../../src/stats/stats.ts';
+
+const PAGES = 160;
+const READ_ONLY = 16;
+/** gfn of the read-only slot. */
+const ROM = 256;
+/** Present, writable, user, accessed, dirty. */
+const ENTRY = 0x67;
+const BATCH = 24;
+const BATCHES = 400;
+
+/** What the entries of the second half of the first leaf table are instead: low and high word. */
+const ODD: readonly (readonly [lo: number, hi: number])[] = [
+  [ENTRY & ~2, 0],
+  [ENTRY & ~4, 0],
+  [ENTRY & ~0x20, 0],
+  [ENTRY & ~0x40, 0],
+  [ENTRY & ~1, 0],
+  [ENTRY | 0x100, 0],
+  // XD, a key, a reserved bit, and a frame above all gfns.
+  [ENTRY, 0x8000_0000],
+  [ENTRY, 0x1000_0000],
+  [ENTRY, 1 << 19],
+  [ENTRY, 1 << 12],
+];
+
+function* numbers(seed: number): Generator<number, never> {
+  for (;;) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    yield seed >>> 8;
+  }
+}
+
+/** Runs random batches; what the guest and the host see of them. */
+function run(protocol: keyof typeof AGING_PRESETS, generation: string, file: boolean, on: boolean) {
+  const core = loadCore('release');
+  const aging = AGING_PRESETS[protocol];
+  const host = new Host(core, {
+    frames: 90,
+    aging,
+    policy: makePolicy(file ? 'clock' : 'two-list'),
+  });
+  const mm = host.createMm();
+  const back = (npages: number): number =>
+    mm.mmap(file ? { npages, file: host.createFile(), shared: true } : { npages });
+  const kvm = new Kvm({ core, mm, aging, generation, quickFaults: on, prefetch: false });
+  const hvn = back(PAGES);
+  kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn });
+  const rom = { slot: 1, gfn: ROM, npages: READ_ONLY, hvn: back(READ_ONLY) };
+  kvm.setUserMemoryRegion({ ...rom, flags: KVM_MEM_READONLY });
+  const vcpu = kvm.vcpus[0];
+  if (vcpu === undefined) throw new Error('a VM has a vCPU');
+  vcpu.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0xd00 });
+  for (let table = 0; table < 3; table++)
+    vcpu.writeGuestPte(table, 0, ((table + 1) << 12) | ENTRY, 0);
+  vcpu.writeGuestPte(2, 1, (4 << 12) | ENTRY, 0);
+  for (let page = 0; page < PAGES; page++) {
+    const [lo, hi] = page < PAGES / 2 ? [ENTRY, 0] : (ODD[page % ODD.length] ?? [0, 0]);
+    vcpu.writeGuestPte(3, page, ((page << 12) | lo) >>> 0, hi);
+    vcpu.writeGuestPte(4, page, (page << 12) | ENTRY, 0);
+  }
+  for (let page = 0; page < READ_ONLY; page++) {
+    vcpu.writeGuestPte(3, PAGES + page, ((ROM + page) << 12) | ENTRY, 0);
+  }
+  vcpu.writeGuestPte(3, PAGES + READ_ONLY, ((2 * ROM) << 12) | ENTRY, 0);
+  vcpu.setGuestCr3(0);
+  const records = core.x.arenaAlloc(BATCH * 8) >>> 0;
+  const random = numbers(7);
+  const seen: string[] = [];
+  for (let batch = 0; batch < BATCHES; batch++) {
+    for (let i = 0; i < BATCH; i++) {
+      const page = random.next().value % (PAGES + READ_ONLY + 1);
+      const vpn = page < PAGES && random.next().value % 4 === 0 ? page + 512 : page;
+      core.mem.store32(records + 8 * i, ((vpn << 12) | (random.next().value % 3)) >>> 0);
+      core.mem.store32(records + 8 * i + 4, 0);
+    }
+    for (let at = 0; at < BATCH;) {
+      const { kind, consumed, gvaLo, code, gfn } = vcpu.run(records + 8 * at, BATCH - at);
+      if (kind !== 'done') seen.push(`${batch} ${at + consumed}: ${kind} ${gvaLo} ${code} ${gfn}`);
+      at += consumed + 1;
+    }
+    if (batch % 50 === 0) expect(auditKvm(kvm)).toEqual([]);
+  }
+  return { seen, counters: { ...new Stats(core).read() } };
+}
+
+const cases = (['v3', 'v4', 'clear_young'] as const).flatMap((protocol) =>
+  GENERATIONS.flatMap((generation) =>
+    [false, true].map((file) => [protocol, generation, file ? 'file' : 'anon'] as const),
+  ),
+);
+
+test.each(cases)('%s, %s, %s memory: odd faults among plain ones', (protocol, generation, kind) => {
+  const slow = run(protocol, generation, kind === 'file', false);
+  const quick = run(protocol, generation, kind === 'file', true);
+  expect(quick.seen).toEqual(slow.seen);
+  expect(quick.counters).toEqual(slow.counters);
+  expect(slow.seen.length).toBeGreaterThan(BATCHES);
+  expect(slow.counters.evictions).toBeGreaterThan(BATCHES);
+});
