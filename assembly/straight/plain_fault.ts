@@ -73,7 +73,7 @@ import { isAbsentReached, isReached, reachedLeaf, reachedSptep } from '../mmu/sh
 import { spteToPfn } from '../mmu/spte';
 import { translateSettled, wantOf } from '../mmu/translate';
 import { bump } from '../stats';
-import { Gfn, Hvn, Pfn } from '../types';
+import { Gfn, Hvn, Pfn, Spte } from '../types';
 import { STRAIGHT } from './config';
 import { READ_NOT, mayReadPlain, noteReadPte, plainRead, readPte } from './file_fault';
 import { straightGup } from './gup';
@@ -173,13 +173,9 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   const lacks = (gpte & load<u64>(row, ROW_MASK)) ^ load<u64>(row, ROW_BITS);
   if ((lacks | (<u64>(~guest & load<u32>(row, ROW_ACCESS)))) != 0) return PLAIN_NOT;
   const gfn = <u32>(gpte >> 12);
-  let slot = lastSlot;
-  if (gfn - load<u32>(slot, SLOT_BASE_GFN) >= load<u32>(slot, SLOT_NPAGES)) {
-    slot = gfnToMemslot(gfn);
-    if (slot == 0) return PLAIN_NOT;
-  }
+  const slot = writableSlot(gfn);
+  if (slot == 0) return PLAIN_NOT;
   const access = accessOf(gpte, guest);
-  if ((load<u32>(slot, SLOT_FLAGS) & KVM_MEM_READONLY) != 0) return PLAIN_NOT;
   const old = load<u64>(sptep);
   const alone =
     old == 0 ? isFirstMapping(slot, gfn, access, flags) : isOnlyMapping(slot, gfn, access, flags);
@@ -196,6 +192,32 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
     return faultIn(vcpu, slot, gfn, access, hvn, pmdp, want, accesses, l2Hits);
   }
   if (old != 0 && spteToPfn(old) != pte >> HPTE_PFN_SHIFT) return PLAIN_NOT;
+  return mapPresent(vcpu, slot, gfn, access, hvn, pmdp, want, old, accesses, l2Hits);
+}
+
+/** The memslot of a gfn, if the guest may write to it, or 0. */
+function writableSlot(gfn: Gfn): usize {
+  let slot = lastSlot;
+  if (gfn - load<u32>(slot, SLOT_BASE_GFN) >= load<u32>(slot, SLOT_NPAGES)) {
+    slot = gfnToMemslot(gfn);
+    if (slot == 0) return 0;
+  }
+  return (load<u32>(slot, SLOT_FLAGS) & KVM_MEM_READONLY) != 0 ? 0 : slot;
+}
+
+/** plainFault() at a page that the host maps, where the spte is `old`. */
+function mapPresent(
+  vcpu: usize,
+  slot: usize,
+  gfn: Gfn,
+  access: u32,
+  hvn: Hvn,
+  pmdp: usize,
+  want: u32,
+  old: Spte,
+  accesses: u32,
+  l2Hits: u32,
+): u32 {
   let pfn = lookUp(hvn, pmdp, want);
   let writable = true;
   if (pfn == FOLLOW_NONE) {
@@ -231,7 +253,7 @@ function readOrGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32)
   return pfn;
 }
 
-/** The same for a page that the host does not map. */
+/** plainFault() at a page that the host does not map. */
 function faultIn(
   vcpu: usize,
   slot: usize,
@@ -266,6 +288,7 @@ function faultIn(
     release(pfn);
     return RET_PF_FIXED;
   }
+  assert(noted, 'only reclaim that is not plain takes tables and cuts links');
   setWalkFresh(!tableTaken);
   const writable: u32 = (pte & HPTE_WRITE) != 0 ? 1 : 0;
   const result = faultInstall(vcpu, pfn, writable, faultCheck, seq, marksAccessed);
