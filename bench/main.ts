@@ -20,18 +20,51 @@ import { Replayer } from './lib/replayer.ts';
 import { type Row, line } from './lib/row.ts';
 import { realTraces, recordedTraces } from './lib/traces.ts';
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'a,b,c,d,e,f,g,h,i,j,k,l,m,x' },
-    rounds: { type: 'string', default: '7' },
-    save: { type: 'string' },
-    cold: { type: 'string' },
-  },
-});
+const LETTERS = 'a,b,c,d,e,f,g,h,i,j,k,l,m,x';
+const USAGE = `usage: npm run bench -- [options]
+  --only LETTERS  what to measure, of ${LETTERS} (docs/performance.md says what each is)
+  --rounds N      rounds of each, the two sides in turn (default 7)
+  --quick         a small part of everything
+  --json          the rows as JSON
+  --save NAME     store them as bench/results/NAME.json`;
+
+/** Ends with a message and how it is used. */
+function refuse(message: string): never {
+  console.error(`${message}\n${USAGE}`);
+  process.exit(2);
+}
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        help: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        quick: { type: 'boolean', default: false },
+        only: { type: 'string', default: LETTERS },
+        rounds: { type: 'string', default: '7' },
+        save: { type: 'string' },
+        // One pass of this trace in this process: how `cold` measures.
+        cold: { type: 'string' },
+      },
+    }).values;
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const values = options();
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
 const rounds = Number(values.rounds);
+if (!Number.isInteger(rounds) || rounds < 1)
+  refuse(`--rounds ${values.rounds}: expected 1 or more`);
 const wanted = new Set(values.only.split(','));
+for (const letter of wanted) {
+  if (!LETTERS.split(',').includes(letter)) refuse(`--only ${letter}: expected of ${LETTERS}`);
+}
 const rows: Row[] = [];
 
 function say(text: string): void {

@@ -14,7 +14,6 @@ const ONE_CALLER = 200;
  */
 const INLINE = [
   'access_path/fillPlain',
-  'access_path/missL1',
   'access_path/serveFault',
   'access_path/walkAgainAndFill',
   'access_path/walkAndFill',
@@ -53,7 +52,6 @@ const INLINE = [
   'straight/plain_fault/writableSlot',
   'straight/scan/evictPlain',
   'straight/shrink/makeRoomBy',
-  'straight/shrink/shrink',
   'tlb/flush/removePageOrdered',
   'tlb/flush/tlbFlushGva',
   'tlb/lookup/tlbLookupL2',
