@@ -6,6 +6,8 @@ import { loadCore } from '../../src/core/load.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
 import { AGING_PRESETS } from '../../src/mm/aging.ts';
 import { Host } from '../../src/mm/host.ts';
+import type { CounterName } from '../../src/stats/counters.ts';
+import { Stats } from '../../src/stats/stats.ts';
 
 const PAGES = 300;
 /** Present, writable, user, accessed, dirty. */
@@ -37,7 +39,8 @@ function machine() {
   };
   const pte = (page: number): number => core.x.hpteGet(mm.id, hvn + page) >>> 0;
   for (const page of [20, 21, 22]) touch(page);
-  return { core, mm, hvn, map, touch, pte };
+  const count = (name: CounterName): number => new Stats(core).read()[name];
+  return { core, mm, hvn, map, touch, pte, count };
 }
 
 test.each([0, 1, 2, 3])(
@@ -64,3 +67,17 @@ test.each([0, 1, 2])(
     expect(pte(30) & HPTE_PRESENT).toBe(0);
   },
 );
+
+test('a fault below a table starts the count of writes to it over', () => {
+  const { map, touch, count } = machine();
+  const write = (entry: number): void => map(2, entry, 3);
+  write(100);
+  write(101);
+  touch(23);
+  write(102);
+  write(103);
+  expect(count('shadow_pages_flooded')).toBe(0);
+  // Three in a row are too many (detect_write_flooding()).
+  write(104);
+  expect(count('shadow_pages_flooded')).toBe(1);
+});
