@@ -35,7 +35,7 @@ import { dropSeen, seenHvn, seenPmdp, seenPtep, seenSptep } from './plain';
 
 /** Zaps the spte of the page that was seen, and flushes. */
 function zapSeen(): void {
-  if (seenSptep != 0) dropSeen(true, true);
+  if (seenSptep != 0) dropSeen(true);
 }
 
 /** The notifier calls around the unmapping of the page that was seen, of a file's. */

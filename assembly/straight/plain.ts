@@ -38,12 +38,11 @@ import { lockstepTested, lockstepWords } from '../lockstep';
 import { lruGenEnabled } from '../mm/lru_gen';
 import { memcgEnabled } from '../mm/memcg';
 import { mappedPmdp, ptepAt } from '../mm/pte';
-import { folioMarkAccessed } from '../mm/mark_accessed';
 import { spteAge } from '../mmu/age';
 import { flushOne } from '../mmu/flush';
 import { hasFeature } from '../mmu/kvm';
 import { gfnToRmap, lastAlone, onlySlotOfHvn, rmapLevels } from '../mmu/memslot';
-import { isAccessedSpte, isDirtySpte, spteToPfn } from '../mmu/spte';
+import { isAccessedSpte, isDirtySpte } from '../mmu/spte';
 import { spteLruOn } from '../mmu/spte_lru';
 import { walkCacheOn } from '../mmu/walk_cache';
 import { spNoteAbsent, spteIndex, sptepToSp } from '../mmu/shadow_page';
@@ -112,13 +111,13 @@ export function seePlain(page: usize): bool {
 
 /**
  * Drops the spte of the page that was seen, which has one, and flushes when asked to (kvm_zap_all_rmap_sptes and its
- * caller); `accessed`: the mm hears of A.
+ * caller). What its A bit says is lost: the protocol that drops does not ask it, and a page that is evicted has no use
+ * for it.
  */
-export function dropSeen(accessed: bool, flushes: bool): void {
+export function dropSeen(flushes: bool): void {
   const sptep = seenSptep;
   const spte = load<u64>(sptep);
   const sp = sptepToSp(sptep);
-  if (accessed && isAccessedSpte(spte)) folioMarkAccessed(spteToPfn(spte));
   const page = seenPage;
   if (isDirtySpte(spte)) store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
   store<u64>(sptep, 0);
@@ -140,7 +139,7 @@ function ageSeen(): bool {
   if (sptep == 0 || action == AGE_NONE) return false;
   const flushes = load<u32>(STRAIGHT, STRAIGHT_AGE_FLUSHES) != 0;
   if (action == AGE_DROP) {
-    dropSeen(false, flushes);
+    dropSeen(flushes);
     return true;
   }
   const young = action == AGE_CLEAR ? spteAge(sptep) : isAccessedSpte(load<u64>(sptep));

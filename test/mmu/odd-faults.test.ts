@@ -66,6 +66,8 @@ function run(protocol: keyof typeof AGING_PRESETS, generation: string, file: boo
   for (let table = 0; table < 3; table++)
     vcpu.writeGuestPte(table, 0, ((table + 1) << 12) | ENTRY, 0);
   vcpu.writeGuestPte(2, 1, (4 << 12) | ENTRY, 0);
+  // The same table once more, without the right to write.
+  vcpu.writeGuestPte(2, 2, (4 << 12) | (ENTRY & ~2), 0);
   for (let page = 0; page < PAGES; page++) {
     const [lo, hi] = page < PAGES / 2 ? [ENTRY, 0] : (ODD[page % ODD.length] ?? [0, 0]);
     vcpu.writeGuestPte(3, page, ((page << 12) | lo) >>> 0, hi);
@@ -82,7 +84,8 @@ function run(protocol: keyof typeof AGING_PRESETS, generation: string, file: boo
   for (let batch = 0; batch < BATCHES; batch++) {
     for (let i = 0; i < BATCH; i++) {
       const page = random.next().value % (PAGES + READ_ONLY + 1);
-      const vpn = page < PAGES && random.next().value % 4 === 0 ? page + 512 : page;
+      const vpn =
+        page < PAGES && random.next().value % 4 === 0 ? page + 512 * (1 + (page % 2)) : page;
       core.mem.store32(records + 8 * i, ((vpn << 12) | (random.next().value % 3)) >>> 0);
       core.mem.store32(records + 8 * i + 4, 0);
     }
