@@ -21,8 +21,9 @@ export type HugeAdvice =
   /** Small pages by now: go on one by one. */
   | { readonly kind: 'small' };
 
-/** Result of reclaimHuge() beside RECLAIM_*. */
+/** Results of reclaimHuge() beside RECLAIM_*: it was split; it turned out to be in use. */
 export const RECLAIM_SPLIT = 0x400;
+export const RECLAIM_ACTIVATE = 0x100;
 
 const SKIP: HugeAdvice = { kind: 'skip' };
 const SMALL: HugeAdvice = { kind: 'small' };
@@ -84,19 +85,26 @@ function isWhole(hvn: number, end: number): boolean {
 /**
  * Reclaims an isolated huge page as one (THP_SWAP): every mapping is split, its ptes become swap entries
  * under one notifier call, and the whole is written and freed. RECLAIM_* bits; RECLAIM_SPLIT: nobody maps it as one, and
- * by now it is 512 isolated pages, the first of which is to be reclaimed as such.
+ * by now it is 512 isolated pages, the first of which is to be reclaimed as such. One that was freed lazily needs no slots;
+ * if it was written since, it is mapped in parts from now on, an ordinary page again, and active.
  */
 export function reclaimHuge(host: Host, head: number): number {
   const { x } = host.core;
   const places = folioMappings(host, head);
-  if (x.swapTotal() - x.swapUsed() < abi.HPAGE_PMD_NR) return abi.RECLAIM_SWAP_FULL;
   const lazy = (x.pageFlags(head) & abi.PG_SWAPBACKED) === 0;
+  const slots = x.swapTotal() - x.swapUsed();
+  if (!lazy && slots < abi.HPAGE_PMD_NR) return abi.RECLAIM_SWAP_FULL;
   const whole = places.some(({ mm, hvn }) => x.hpmdGet(mm.id, hvn) !== 0);
   if (!whole && !lazy) return splitIsolated(host, head);
   for (const { mm, hvn } of places) {
     host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, hvn);
     mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
     notifyHuge(mm, MN_INVALIDATE_RANGE_START, hvn);
+    if (lazy && isRedirtied(mm, head, hvn)) {
+      x.lruSetFlags(head, abi.PG_DIRTY | abi.PG_SWAPBACKED, 0);
+      notifyHuge(mm, MN_INVALIDATE_RANGE_END, hvn);
+      return RECLAIM_ACTIVATE;
+    }
     if (x.pageFlags(head) & abi.PG_HUGE) takeApart(host, head);
     for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
       if (x.tryToUnmapOne(head + i) === 3 || mm.hooks !== '6.x') continue;
@@ -110,6 +118,18 @@ export function reclaimHuge(host: Host, head: number): number {
   });
   if ((result & abi.RECLAIM_WROTE) !== 0) host.swap.write(host.out(0));
   return result;
+}
+
+/** A huge page that was freed lazily can't be dropped: it was written since, by whichever pte. */
+function isRedirtied(mm: Mm, head: number, hvn: number): boolean {
+  const { x } = mm.host.core;
+  if ((x.pageFlags(head) & abi.PG_HUGE) === 0) return false;
+  if ((x.pageFlags(head) & abi.PG_DIRTY) !== 0) return true;
+  for (let i = 0; i < abi.HPAGE_PMD_NR; i++) {
+    const pte = x.hpteGet(mm.id, hvn + i) >>> 0;
+    if (pte >>> abi.HPTE_PFN_SHIFT === head + i && (pte & abi.HPTE_DIRTY) !== 0) return true;
+  }
+  return false;
 }
 
 /** The frames of an isolated huge page as isolated pages of their own, each with a swap slot. */

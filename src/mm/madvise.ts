@@ -5,7 +5,7 @@ import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
 import { cutAreas } from './huge-memory.ts';
-import { coldHuge, freeHuge, splitForSmall } from './huge-reclaim.ts';
+import { coldHuge, freeHuge, RECLAIM_ACTIVATE, splitForSmall } from './huge-reclaim.ts';
 import { khugepagedEnter, madviseCollapse } from './khugepaged.ts';
 import { unmerge } from './ksm.ts';
 import type { Mm } from './mm.ts';
@@ -28,7 +28,7 @@ import {
   vmasFlagged,
   vmasWithin,
 } from './vma.ts';
-import { RECLAIM_ACTIVATE, reclaimPage } from './vmscan/reclaim-page.ts';
+import { reclaimPage } from './vmscan/reclaim-page.ts';
 import { pageReferenced } from './vmscan/referenced.ts';
 
 /** The advice that the host mm knows. */

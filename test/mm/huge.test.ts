@@ -284,6 +284,26 @@ describe('reclaim (shrink_inactive_list, shrink_folio_list)', () => {
     sound();
   });
 
+  test('one that was freed lazily is dropped, or an ordinary page again if it was written (try_to_unmap_one)', () => {
+    for (const [page, written] of [
+      [0, false],
+      [HUGE, true],
+    ] as const) {
+      start((page + HUGE) as number, VM_HUGEPAGE);
+      mm.touch(BASE + page, true);
+      mm.madvise(BASE + page, HUGE, 'free');
+      if (written) mm.touch(BASE + page + 9, true);
+      calls = [];
+      expect(host.reclaim(4)).toBe(HUGE);
+      expect([host.charged(), host.core.x.swapUsed()]).toEqual([0, written ? HUGE : 0]);
+      // In use, it is only mapped in parts at first; then it is split, and each page goes by itself.
+      const ranges = calls.filter((call) => call === `start ${page}+${HUGE}`);
+      expect(ranges.length).toBe(written ? 4 : 2);
+      sound();
+      mm.munmap(BASE, page + HUGE);
+    }
+  });
+
   test('a page of which a part has moved is split area by area, in the order of its frames', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);

@@ -9,7 +9,7 @@ import { lockPage, lockPte, lockRmap } from '../../sched/locks.ts';
 import type { Task } from '../../sched/task.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
-import { RECLAIM_SPLIT, reclaimHuge } from '../huge-reclaim.ts';
+import { RECLAIM_ACTIVATE, RECLAIM_SPLIT, reclaimHuge } from '../huge-reclaim.ts';
 import {
   MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
@@ -54,9 +54,7 @@ const UNMAP = 13;
 
 const GIVE_UP = 14;
 
-/** Result bit of reclaimPage() beside RECLAIM_*: the page turned out referenced or can't be unmapped. */
-export const RECLAIM_ACTIVATE = 0x100;
-/** Result bit: the page was a huge one, 512 pages are free. */
+/** Result bit of reclaimPage() beside RECLAIM_* and RECLAIM_ACTIVATE: the page was a huge one, 512 pages are free. */
 export const RECLAIM_HUGE = 0x800;
 /** Result bit: the device failed the write. */
 export const RECLAIM_IO_ERROR = 0x200;

@@ -3,7 +3,8 @@
 import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
 import type { Host } from '../host.ts';
-import { RECLAIM_ACTIVATE, RECLAIM_HUGE, RECLAIM_IO_ERROR, reclaimPage } from './reclaim-page.ts';
+import { RECLAIM_ACTIVATE } from '../huge-reclaim.ts';
+import { RECLAIM_HUGE, RECLAIM_IO_ERROR, reclaimPage } from './reclaim-page.ts';
 import { pageReferenced } from './referenced.ts';
 
 // Arguments and locals.
