@@ -507,7 +507,7 @@ export const EVENT_GUEST_PTE_SET_D: u32 = 6;
 export const EVENT_GUEST_WALK_ERROR: u32 = 7;
 /** A: vector, b: error code. */
 export const EVENT_INJECT: u32 = 8;
-/** No arguments. */
+/** A: 1 when the instruction can't be emulated, which follows its first event. */
 export const EVENT_EMULATE_INSN: u32 = 9;
 /** A: gfn, b: offset, c: 0 a read for the VMM, 1 its completion, 2 a write, d: length. */
 export const EVENT_MMIO: u32 = 10;

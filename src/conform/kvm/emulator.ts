@@ -87,6 +87,7 @@ export class Emulator {
 
   /** Emulates the instruction; null: it runs again on the processor. */
   emulate(op: Operand): AccessOutcome | null {
+    if ((op.flags & ACCESS_KIND_MASK) === ACCESS_FETCH) return this.#unfetched(op);
     const gpa = this.#vcpu.kvm.tdp ? this.#exitGpa(op.offset) : null;
     const lastRetry = this.#lastRetry;
     this.fetchInstruction();
@@ -115,6 +116,16 @@ export class Emulator {
     this.#lastRetry = '';
     this.walk(CODE_GFN, this.rip, ACCESS_FETCH | cpl);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
+  }
+
+  /** handle_emulation_failure: what lies outside all slots can't be fetched as an instruction. */
+  #unfetched(op: Operand): AccessOutcome {
+    this.#lastRetry = '';
+    const permitted = this.walk(op.vpn, op.offset, op.flags);
+    this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
+    if (!permitted) return this.#fault(0);
+    this.#emit(EVENT_EMULATE_INSN, 1, 0, 0, 0);
+    return { kind: 'unfetched' };
   }
 
   /** The emulator's own translation; false: the guest's tables forbid the access. */

@@ -15,6 +15,8 @@ export type AccessOutcome =
       /** How the store of a read-modify-write ended, whose load this was. */
       readonly stored?: AccessOutcome;
     }
+  /** An instruction could not be fetched; at CPL 0 the VMM is told, at CPL 3 the guest gets a #UD. */
+  | { readonly kind: 'unfetched' }
   | { readonly kind: 'error'; readonly errno: string };
 
 /** Value that a store writes: up to 8 bytes in two words. */

@@ -166,6 +166,10 @@ function resumeLoop(run: StubRun, op: string, words: readonly string[]): void {
   if (!loops) throw new DataError(`the guest loops for ever at page ${from.vpn}`);
 }
 
+/** KVM_EXIT_INTERNAL_ERROR, and KVM_INTERNAL_ERROR_EMULATION, as the driver prints them. */
+const EXIT_INTERNAL_ERROR = '17';
+const INTERNAL_ERROR_EMULATION = '1';
+
 /** A guest operation of a script. */
 export class RecordedGuest {
   readonly #port: GuestPort;
@@ -209,6 +213,10 @@ export class RecordedGuest {
   #end(ended: Ended, user: boolean): JsonObject {
     const { outcome, gva } = ended;
     if (outcome.kind === 'error') return { err: outcome.errno };
+    if (outcome.kind === 'unfetched') {
+      if (user) throw new DataError('a #UD at CPL 3 is not emulated');
+      return { exit: EXIT_INTERNAL_ERROR, suberr: INTERNAL_ERROR_EMULATION };
+    }
     if (outcome.kind !== 'fault') throw new Error('an access ended without a reason');
     const delivered = deliver(this.#port, outcome.code, user);
     if (delivered.kind === 'error') return { err: delivered.errno };

@@ -494,7 +494,8 @@ export class RecordedMachine implements StepRunner {
     for (const event of events) {
       const name =
         COUNTED_EVENTS[event.t] ?? (this.#npt ? undefined : COUNTED_SHADOW_EVENTS[event.t]);
-      if (name !== undefined) add(name);
+      const failed = event.t === 'emulate_insn' && event.fail === true;
+      if (name !== undefined) add(failed ? 'insn_emulation_fail' : name);
       if (event.t === 'vmexit' && event.reason === 'invlpg') add('invlpg');
       if (event.t === 'sp_get' && event.created === true && !this.#npt) add('mmu_cache_miss');
       if (event.t === 'inject' && !String(event.what).includes('reinjected')) add('pf_guest');

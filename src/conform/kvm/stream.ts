@@ -132,6 +132,8 @@ export class EventWriter {
       case abi.EVENT_GUEST_PTE_SET_A:
       case abi.EVENT_GUEST_PTE_SET_D:
         return { t: t.slice(0, -1) + t.slice(-1).toUpperCase(), table: gfnName(a), index: b };
+      case abi.EVENT_EMULATE_INSN:
+        return a === 0 ? { t } : { t, fail: true };
       case abi.EVENT_GUEST_WALK_ERROR:
         return { t, code: a, bits: pfecText(a) };
       case abi.EVENT_INJECT:
