@@ -21,6 +21,9 @@ const ENTRY = 0x67;
 const BATCH = 24;
 const BATCHES = 400;
 
+/** What lies behind the guest: anonymous memory, a shared file, a private one. */
+const MEMORY = ['anon', 'file', 'private'] as const;
+
 /** What the entries of the second half of the first leaf table are instead: low and high word. */
 const ODD: readonly (readonly [lo: number, hi: number])[] = [
   [ENTRY & ~2, 0],
@@ -44,17 +47,26 @@ function* numbers(seed: number): Generator<number, never> {
 }
 
 /** Runs random batches; what the guest and the host see of them. */
-function run(protocol: keyof typeof AGING_PRESETS, generation: string, file: boolean, on: boolean) {
+function run(
+  protocol: keyof typeof AGING_PRESETS,
+  generation: string,
+  memory: (typeof MEMORY)[number],
+  on: boolean,
+) {
   const core = loadCore('release');
   const aging = AGING_PRESETS[protocol];
   const host = new Host(core, {
     frames: 90,
     aging,
-    policy: makePolicy(file ? 'clock' : 'two-list'),
+    policy: makePolicy(memory === 'anon' ? 'two-list' : 'clock'),
   });
   const mm = host.createMm();
   const back = (npages: number): number =>
-    mm.mmap(file ? { npages, file: host.createFile(), shared: true } : { npages });
+    mm.mmap(
+      memory === 'anon'
+        ? { npages }
+        : { npages, file: host.createFile(), shared: memory === 'file' },
+    );
   const kvm = new Kvm({ core, mm, aging, generation, quickFaults: on, prefetch: false });
   const hvn = back(PAGES);
   kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: PAGES, hvn });
@@ -101,13 +113,13 @@ function run(protocol: keyof typeof AGING_PRESETS, generation: string, file: boo
 
 const cases = (['v3', 'v4', 'clear_young'] as const).flatMap((protocol) =>
   GENERATIONS.flatMap((generation) =>
-    [false, true].map((file) => [protocol, generation, file ? 'file' : 'anon'] as const),
+    MEMORY.map((memory) => [protocol, generation, memory] as const),
   ),
 );
 
 test.each(cases)('%s, %s, %s memory: odd faults among plain ones', (protocol, generation, kind) => {
-  const slow = run(protocol, generation, kind === 'file', false);
-  const quick = run(protocol, generation, kind === 'file', true);
+  const slow = run(protocol, generation, kind, false);
+  const quick = run(protocol, generation, kind, true);
   expect(quick.seen).toEqual(slow.seen);
   expect(quick.counters).toEqual(slow.counters);
   expect(slow.seen.length).toBeGreaterThan(BATCHES);
