@@ -61,10 +61,10 @@ const INLINE = [
 
 /** Inlines these and no others. */
 function inlineNamed(core) {
-  const left = new Set(INLINE);
+  const named = new Set(INLINE);
   for (let i = 0; i < core.getNumFunctions(); i++) {
     const { name } = binaryen.getFunctionInfo(core.getFunctionByIndex(i));
-    if (left.delete(name)) continue;
+    if (named.has(name)) continue;
     binaryen.setPassArgument('no-inline', name);
     core.runPasses(['no-inline']);
   }

@@ -222,8 +222,8 @@ export function onlySlotOfHvn(mm: u32, hvn: Hvn): usize {
   return isLastAlone(mm, hvn) ? lastAlone : findOnlySlot(mm, hvn);
 }
 
-/** Whether that slot is `lastAlone`: who asks often looks there first. */
-export function isLastAlone(mm: u32, hvn: Hvn): bool {
+/** Whether that slot is `lastAlone`. */
+function isLastAlone(mm: u32, hvn: Hvn): bool {
   const last = lastAlone;
   if (last == 0 || load<u32>(last, SLOT_MM) != mm) return false;
   return hvn - load<u32>(last, SLOT_HVN) < load<u32>(last, SLOT_NPAGES);

@@ -51,7 +51,7 @@ import { Gfn, Hvn, Sptep } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 
 /** What seePlain() found: the page, its hvn, its pmd entry and pte, its rmap head and the spte in that. */
-export let seenPage: usize = 0;
+let seenPage: usize = 0;
 export let seenHvn: Hvn = 0;
 export let seenPmdp: usize = 0;
 export let seenPtep: usize = 0;

@@ -52,7 +52,7 @@ export function noTableTaken(): void {
 }
 
 /** A page with bytes is evicted. */
-export function noteTableTaken(): void {
+function noteTableTaken(): void {
   tableTaken = true;
   disturb();
 }
