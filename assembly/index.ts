@@ -45,23 +45,17 @@ export {
   putPage,
 } from './mm/frame';
 export {
-  hpmdGet,
   hpmdNextPopulated,
   hpmdNone,
-  hpmdSet,
-  hpmdSplit,
   hpteFreeTables,
-  hpteGet,
   hpteKeepTables,
-  hpteNextMapped,
-  hpteOr,
-  hpteSet,
   hpteTables,
-  hpteTestAndClearYoung,
   mmCreate,
   mmDestroy,
   mmUsed,
-} from './mm/pte';
+} from './mm/pgtable';
+export { hpmdGet, hpmdSet, hpmdSplit } from './mm/pmd';
+export { hpteGet, hpteNextMapped, hpteOr, hpteSet, hpteTestAndClearYoung } from './mm/pte';
 export {
   collapseHugePage,
   doHugeAnonymousPage,

@@ -25,17 +25,8 @@ import {
   frameSetContent,
   getPage,
 } from './frame';
-import {
-  hpteGet,
-  hpteNextMapped,
-  hpteSet,
-  hpteSetAt,
-  leafPmdp,
-  mmCreate,
-  mmDestroy,
-  mmUsed,
-  ptepAt,
-} from './pte';
+import { mmCreate, mmDestroy, mmUsed } from './pgtable';
+import { hpteGet, hpteNextMapped, hpteSet, hpteSetAt, leafPmdp, ptepAt } from './pte';
 
 /** Id of the content table of each file. */
 const CONTENTS: usize = memory.data(1024, 8);

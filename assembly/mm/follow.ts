@@ -19,7 +19,8 @@ import { Hvn } from '../types';
 import { folioOf, framePtr, getPage } from './frame';
 import { markPageAccessed } from './lru';
 import { setPageDirty } from './memory';
-import { hpmdp, leafPmdp, ptepAt } from './pte';
+import { hpmdp } from './pmd';
+import { leafPmdp, ptepAt } from './pte';
 
 /**
  * The page of a present pte that permits the access, with a reference; FOLLOW_NONE when a fault must

@@ -47,7 +47,8 @@ import { holdIsolated, lruPutbackBatched } from './isolate';
 import { lruAddNewer, lruListOf, lruShrinkToHead } from './lru';
 import { lruCacheAdd } from './lru_add';
 import { tryToFreeSwapUnmapped } from './memory';
-import { hpmdGet, hpmdp, hpmdSet, hpmdSplit, hptep, hpteSet } from './pte';
+import { hpmdGet, hpmdp, hpmdSet, hpmdSplit } from './pmd';
+import { hptep, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 
 /** No list. */

@@ -36,7 +36,8 @@ import { Hpte, Hvn, Pfn } from '../types';
 import { folioOf, frameAlloc, frameCharge, framePtr, putPage, tableCharge } from './frame';
 import { lruCacheAdd } from './lru_add';
 import { memcgUpdated } from './memcg';
-import { hpmdp, hptep, hpteSet, hpteSetAt, leafPmdp } from './pte';
+import { hpmdp } from './pmd';
+import { hptep, hpteSet, hpteSetAt, leafPmdp } from './pte';
 import { pageMapcount, rmapAdd } from './rmap';
 import { swapCacheDel, swapCount } from './swap';
 

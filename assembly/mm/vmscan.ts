@@ -48,7 +48,8 @@ import { filemapDel, fileWrite, pageFile } from './filemap';
 import { framePtr, freePage } from './frame';
 import { memcgUpdated } from './memcg';
 import { outWord } from './memory';
-import { hpmdp, hpteGet, hptep, hpteSetAt, leafPmdp, ptepAt } from './pte';
+import { hpmdp } from './pmd';
+import { hpteGet, hptep, hpteSetAt, leafPmdp, ptepAt } from './pte';
 import { pageMapcount, rmapHvn, rmapMm, rmapRemove } from './rmap';
 import { isShmemPage, shmemToSwap } from './shmem';
 import {

@@ -3,7 +3,7 @@
 // (cf. kvm_mmu_zap_collapsible_sptes, 6.1).
 
 import { SLOT_BASE_GFN, SLOT_HVN, SLOT_MM, SLOT_NPAGES } from '../abi';
-import { hpmdp } from '../mm/pte';
+import { hpmdp } from '../mm/pmd';
 import { gatherMany } from './flush';
 import { gfnToRmap, slotPtr } from './memslot';
 import { rmapIterFirst, rmapIterNext } from './rmap';

@@ -48,7 +48,7 @@ import {
 } from '../abi';
 import { SHADOW_PAGES_RECYCLED, SHADOW_PAGES_UNSYNC } from '../counters';
 import { trace } from '../events';
-import { hpmdp } from '../mm/pte';
+import { hpmdp } from '../mm/pmd';
 import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
 import { flushRemoteTlbs } from './flush';

@@ -28,7 +28,8 @@ import {
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
-import { hpteGet, hpteOr, ptepsMoved } from '../mm/pte';
+import { ptepsMoved } from '../mm/pgtable';
+import { hpteGet, hpteOr } from '../mm/pte';
 import { Gfn, Hvn } from '../types';
 import { trackAlloc, trackClear } from './page_track';
 import { walkCacheOn } from './walk_cache';

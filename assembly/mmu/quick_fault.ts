@@ -33,7 +33,8 @@ import {
 } from '../abi';
 import { SHADOW_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
-import { hpteGet, leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
+import { ptepEpoch } from '../mm/pgtable';
+import { hpteGet, leafPmdp, ptepAt } from '../mm/pte';
 import { bump } from '../stats';
 import { straightGup } from '../straight/gup';
 import { noTableTaken, tableTaken } from '../straight/reclaim';

@@ -27,7 +27,7 @@ import {
   WALK_OK,
 } from '../abi';
 import { framePtr } from '../mm/frame';
-import { ptepEpoch } from '../mm/pte';
+import { ptepEpoch } from '../mm/pgtable';
 import {
   PT64_BASE_MASK,
   PT_ACCESSED,

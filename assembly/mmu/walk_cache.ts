@@ -21,7 +21,8 @@ import {
   SLOT_MM,
 } from '../abi';
 import { framePtr } from '../mm/frame';
-import { hptep, ptepEpoch } from '../mm/pte';
+import { ptepEpoch } from '../mm/pgtable';
+import { hptep } from '../mm/pte';
 import { Gfn, Hpte } from '../types';
 import { gfnToMemslot } from './memslot';
 

@@ -33,7 +33,8 @@ import {
 import { GUEST_WALKS, RETRIED_PAGE_FAULTS } from '../counters';
 import { isTracing } from '../events';
 import { lruGenEnabled } from '../mm/lru_gen';
-import { hpteGet, leafPmdp, ptepAt, ptepEpoch } from '../mm/pte';
+import { ptepEpoch } from '../mm/pgtable';
+import { hpteGet, leafPmdp, ptepAt } from '../mm/pte';
 import { setWalkFresh } from '../mmu/fault';
 import {
   faultCheck,

@@ -42,7 +42,7 @@ export interface FrameExports {
   folioOf(pfn: number): number;
 }
 
-/** Exports of mm/pte.ts: host page tables by mm id and host virtual page number (hvn). */
+/** Exports of mm/pgtable.ts, pmd.ts and pte.ts: host page tables by mm id and host virtual page number (hvn). */
 export interface PteExports {
   /** A new address space: its id (1 to 255), or 0 when all are in use. */
   mmCreate(): number;
