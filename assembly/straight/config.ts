@@ -42,6 +42,23 @@ export function straightArea(hvn: Hvn): usize {
   return 0;
 }
 
+/** The area that areaOf() last found; 0: none. */
+let lastArea: usize = 0;
+
+/** straightArea(), until forgetArea(); faults cluster. */
+export function areaOf(hvn: Hvn): usize {
+  const area = lastArea;
+  const start = load<u32>(area, STRAIGHT_AREA_START);
+  if (hvn - start < load<u32>(area, STRAIGHT_AREA_END) - start) return area;
+  lastArea = straightArea(hvn);
+  return lastArea;
+}
+
+/** The host may have changed the areas. */
+export function forgetArea(): void {
+  lastArea = 0;
+}
+
 /** No gfn that the yardstick knows. */
 export const NO_GFN: u32 = 0xffffffff;
 

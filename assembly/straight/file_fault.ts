@@ -34,10 +34,8 @@ import {
   PG_MM_SHIFT,
   PG_REFERENCED,
   PG_UNEVICTABLE,
-  STRAIGHT_AREA_END,
   STRAIGHT_AREA_FILE,
   STRAIGHT_AREA_OFFSET,
-  STRAIGHT_AREA_START,
   STRAIGHT_CLOCK,
   STRAIGHT_MM,
   STRAIGHT_NOT,
@@ -56,7 +54,7 @@ import { ptepEpoch } from '../mm/pgtable';
 import { hpteGet, leafPmdp, ptepAt, ptepFillAt } from '../mm/pte';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
-import { STRAIGHT, straightArea, yardstickGfn } from './config';
+import { areaOf, forgetArea, STRAIGHT, yardstickGfn } from './config';
 import { argsOf, noMemory, roomMade } from './gup';
 import { mayBePlain } from './plain';
 import { makeRoomPlainly, mayReclaim, straightLimit } from './shrink';
@@ -71,22 +69,10 @@ export function noteReadPte(pte: Hpte): void {
   readPte = pte;
 }
 
-/** The area of the last page; 0: none. */
-let lastArea: usize = 0;
-
 /** Whether plainRead() may be asked, from now on until the host may have changed something. */
 export function mayReadPlain(): bool {
-  lastArea = 0;
+  forgetArea();
   return mayBePlain() && lruBatchSize() == 0;
-}
-
-/** straightArea(); faults cluster. */
-export function areaOf(hvn: Hvn): usize {
-  const area = lastArea;
-  const start = load<u32>(area, STRAIGHT_AREA_START);
-  if (hvn - start < load<u32>(area, STRAIGHT_AREA_END) - start) return area;
-  lastArea = straightArea(hvn);
-  return lastArea;
 }
 
 /**
