@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkRecording } from '../conform/kvm/check.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
-import type { Level } from '../conform/kvm/compare.ts';
+import type { Level } from '../conform/kvm/levels.ts';
 import { fuzz, fuzzScripts, type FuzzFailure } from '../conform/kvm/fuzz.ts';
 import { fuzzOnRig, type Rig, type RigRun } from '../conform/kvm/fuzz-rig.ts';
 import { FAMILY_NAMES, type FamilyName } from '../conform/kvm/generate.ts';

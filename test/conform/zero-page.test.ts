@@ -1,6 +1,6 @@
 // Names of frames of the zero pages: the recorder calls them so if a snapshot of the script shows them.
 import { expect, test } from 'vitest';
-import type { OurStep } from '../../src/conform/kvm/compare.ts';
+import type { OurStep } from '../../src/conform/kvm/our-step.ts';
 import { toRecording, type JsonObject } from '../../src/conform/kvm/recording.ts';
 import { nameZeroPages, ZeroBits, zeroName } from '../../src/conform/kvm/zero-page.ts';
 

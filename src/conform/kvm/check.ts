@@ -1,9 +1,14 @@
 // Checks recordings against the emulator: which levels agree, the first step that differs, and the
 // totals of runs under memory pressure.
 
-import { countEvents, knownFrames, LEVELS, StepComparer } from './compare.ts';
-import type { Difference, Level, OurStep } from './compare.ts';
+import { StepComparer } from './compare.ts';
+import type { Difference } from './compare.ts';
+import { countEvents } from './event-counts.ts';
 import { historiesOf, seenIn, usualHistory, type History, type Seen } from './history.ts';
+import { LEVELS } from './levels.ts';
+import type { Level } from './levels.ts';
+import { knownFrames } from './our-step.ts';
+import type { OurStep } from './our-step.ts';
 import type { Recording, Step } from './recording.ts';
 import { parseScript } from './script.ts';
 import { nameZeroPages } from './zero-page.ts';

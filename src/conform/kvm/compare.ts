@@ -1,33 +1,27 @@
-// Compares one step of a recording with the same step on the emulator, level by level.
-//
-//   L1  what the guest and the VMM see: results, guest ptes with A and D, the dirty bitmap
-//   L2  what KVM does: faults, injections, notifier calls, sptes, shadow pages, flushes, counters
-//   L3  what the host mm does: faults, LRU and swap activity, page states
+// Compares one step of a recording with the same step on the emulator, level by level (levels.ts).
 //
 // A field of a step that a repeat of the recording did differently is not compared; nothing else is
 // left out but events of frames that one side can't know (strangers.ts) and memory.stat, which the kernel flushes late.
 
+import { countEvents, isListed, sequence, withTheirPages } from './event-counts.ts';
+import { FramePairs, withFrames } from './frame-pairs.ts';
+import { eventLevel } from './levels.ts';
+import type { Level } from './levels.ts';
+import { mappedFrames, numberOf } from './our-step.ts';
+import type { OurStep } from './our-step.ts';
 import { parseScript } from './script.ts';
+import {
+  ageLines,
+  counterLines,
+  eventText,
+  objectText,
+  resultText,
+  sameLines,
+} from './step-text.ts';
 import { withoutStrangers, type FrameNames } from './strangers.ts';
 import { withoutRepeats, withoutRescans, withoutYields } from './timing.ts';
 import { ZeroBits } from './zero-page.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
-
-/** Level of a comparison. */
-export type Level = 1 | 2 | 3;
-export const LEVELS: readonly Level[] = [1, 2, 3];
-
-/** What the emulator did in a step, in the recording's form. */
-export interface OurStep {
-  readonly result: readonly JsonObject[];
-  readonly events: readonly KvmEvent[];
-  readonly counters: Readonly<Record<string, number>>;
-  /** State of every data page. */
-  readonly pages: readonly PageState[];
-  readonly shadowPages: readonly JsonObject[];
-  readonly age?: Step['age'];
-  readonly dirty?: Step['dirty'];
-}
 
 /** One disagreement: what was compared, and both sides in lines of words. */
 export interface Difference {
@@ -37,169 +31,12 @@ export interface Difference {
   readonly emulated: readonly string[];
 }
 
-const L1_EVENTS = new Set(['guest_pte_set_A', 'guest_pte_set_D']);
-const L3_EVENTS = new Set(
-  (
-    'host_fault host_fault_ret wp_page_copy folio_mark_accessed folio_activate folio_referenced ' +
-    'folio_referenced_one folio_referenced_ret try_to_unmap_one swap_writepage swap_read ' +
-    'vmscan_write workingset_eviction workingset_refault lru_insert lru_activate ' +
-    'lru_gen_look_around vmscan_lru_isolate vmscan_lru_shrink_active ' +
-    'vmscan_lru_shrink_inactive mm_collapse_huge_page mm_khugepaged_scan_pmd'
-  ).split(' '),
-);
+/** Compares two lists of lines, and notes how they differ. */
+type Check = (level: Level, what: string, recorded: string[], emulated: string[]) => void;
 
-/** Events of pages on their way through the lists, which the recorder shows for frames that it knows. */
-const LIST_EVENTS = new Set(
-  (
-    'folio_mark_accessed folio_referenced folio_referenced_ret swap_writepage swap_read workingset_refault ' +
-    'workingset_eviction folio_activate lru_insert lru_activate'
-  ).split(' '),
-);
-
-/** Whether an event is of a page on its way through the lists. */
-function isListed({ t, pfn }: KvmEvent): boolean {
-  return LIST_EVENTS.has(t) && typeof pfn === 'string';
-}
-
-/** What folio_referenced() found, with the page that it looked at. */
-function withTheirPages(events: readonly KvmEvent[]): KvmEvent[] {
-  let looked: KvmEvent['pfn'];
-  return events.map((event) => {
-    if (event.t === 'folio_referenced') looked = event.pfn;
-    return event.t === 'folio_referenced_ret'
-      ? { ...event, ...(looked === undefined ? {} : { pfn: looked }) }
-      : event;
-  });
-}
-
-/** Level at which an event is compared. */
-export function eventLevel(t: string): Level {
-  return L1_EVENTS.has(t) ? 1 : L3_EVENTS.has(t) ? 3 : 2;
-}
-
-/** Pairs the recording's frame names with ours; a frame that is freed gets a new name of ours. */
-export class FramePairs {
-  readonly #toRecorded = new Map<string, string>();
-  /** The latest of ours that got a recorded name. */
-  readonly #toOurs = new Map<string, string>();
-
-  /** The recorded name for one of ours; `expected` is bound to it if ours is still new. */
-  recorded(ours: string, expected: string | undefined): string {
-    if (ours === 'zero') return 'zero';
-    const bound = this.#toRecorded.get(ours);
-    if (bound !== undefined) return bound;
-    if (expected === undefined || expected === 'zero' || !expected.startsWith('f')) return ours;
-    this.#bind(ours, expected);
-    return expected;
-  }
-
-  #bind(ours: string, recorded: string): void {
-    this.#toRecorded.set(ours, recorded);
-    this.#toOurs.set(recorded, ours);
-  }
-
-  /** The recorded name for one of ours, if it has one. */
-  boundTo(ours: string): string | undefined {
-    return this.#toRecorded.get(ours);
-  }
-
-  /** Our latest frame with a recorded name. */
-  latest(recorded: string): string | undefined {
-    return this.#toOurs.get(recorded);
-  }
-
-  /** Binds anew, after a disagreement was reported. */
-  rebind(ours: string, recorded: string): void {
-    if (ours === 'zero' || recorded === 'zero' || this.#toRecorded.get(ours) === recorded) return;
-    this.#bind(ours, recorded);
-  }
-}
-
-/** An event in words: name, then its arguments. */
-export function eventText(event: KvmEvent): string {
-  const parts: string[] = [event.t];
-  for (const [key, value] of Object.entries(event)) {
-    if (key === 't' || value === undefined) continue;
-    if (key === 'by' && !event.t.startsWith('spte_')) continue;
-    parts.push(`${key}=${Array.isArray(value) ? value.join(',') : scalarText(event.t, value)}`);
-  }
-  return parts.join(' ');
-}
-
-/** The raw spte of a split shows where the host's memory lies: only its flags are compared. */
-function scalarText(t: string, value: unknown): string {
-  const text = String(value);
-  return t === 'split_huge_page' ? text.replace(/spte [0-9a-f]*(?=[0-9a-f]{3} )/, 'spte …') : text;
-}
-
-const FRAME_KEYS = ['pfn', 'ret'] as const;
-
-/** Our events with the recording's frame names, paired in order with the recorded ones. */
-function withFrames(
-  ours: readonly KvmEvent[],
-  recorded: readonly KvmEvent[],
-  pairs: FramePairs,
-): KvmEvent[] {
-  return ours.map((event, i) => {
-    let out = event;
-    const twin = recorded[i];
-    for (const key of FRAME_KEYS) {
-      const name = event[key];
-      if (typeof name !== 'string' || !(name.startsWith('#') || name === 'zero')) continue;
-      const other = twin?.t === event.t ? twin[key] : undefined;
-      out = { ...out, [key]: pairs.recorded(name, typeof other === 'string' ? other : undefined) };
-    }
-    return out;
-  });
-}
-
-function objectText(object: JsonObject): string {
-  return Object.entries(object)
-    .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => {
-      if (typeof value !== 'object' || value === null) return `${key}=${String(value)}`;
-      if (Array.isArray(value)) return `${key}=${value.join('+')}`;
-      return `${key}={${objectText(value as JsonObject)}}`;
-    })
-    .join(' ');
-}
-
-/** Keys in one order, so that two objects compare as text. */
-function sorted(object: JsonObject): JsonObject {
-  const out: Record<string, JsonObject[string]> = {};
-  for (const key of Object.keys(object).toSorted()) {
-    const value = object[key];
-    const nested = typeof value === 'object' && value !== null && !Array.isArray(value);
-    out[key] = nested ? sorted(value as JsonObject) : value;
-  }
-  return out;
-}
-
-function sameLines(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((line, i) => line === b[i]);
-}
-
-/** Fields of a result that carry no fact: EFAULT's exit is a stale field of the run page. */
-function resultText(result: JsonObject): string {
-  const { exit, ...rest } = result;
-  return objectText(sorted(rest.err === undefined && exit !== undefined ? result : rest));
-}
-
-function counterLines(counters: Readonly<Record<string, number>>): string[] {
-  return Object.entries(counters)
-    .filter(([, v]) => v !== 0)
-    .map(([k, v]) => `${k} ${v > 0 ? '+' : ''}${v}`)
-    .toSorted();
-}
-
-function ageLines(age: Step['age']): string[] {
-  return Object.entries(age ?? {}).map(
-    ([page, { host, kvm }]) => `page ${page}: host ${host} kvm ${kvm}`,
-  );
-}
-
-function shadowPageText(sp: JsonObject): string {
-  return objectText(sorted(sp));
+/** Order of groups of pages: those whose list is cut come first. */
+function cutFirst(group: JsonObject): number {
+  return (group.pages as readonly unknown[])[1] === '..' ? 0 : 1;
 }
 
 /** Follows the recording's page states and compares each step. */
@@ -274,8 +111,8 @@ export class StepComparer {
         check(
           2,
           'shadow pages',
-          this.#shadowPages.map(shadowPageText),
-          ours.shadowPages.map(shadowPageText),
+          this.#shadowPages.map(objectText),
+          ours.shadowPages.map(objectText),
         );
       }
     }
@@ -421,14 +258,9 @@ export class StepComparer {
       const mine = ours.pages[i];
       if (mine === undefined || this.#vary.has(i)) return;
       put(1, i, `gpte ${theirs.gpte}`, `gpte ${mine.gpte}`);
-      put(
-        2,
-        i,
-        objectText(sorted(theirs.shadow)),
-        objectText(sorted(this.#named(mine.shadow, theirs.shadow))),
-      );
+      put(2, i, objectText(theirs.shadow), objectText(this.#named(mine.shadow, theirs.shadow)));
       const named = this.#named(this.#zeroBits.aligned(mine.host, theirs.host), theirs.host);
-      put(3, i, objectText(sorted(theirs.host)), objectText(sorted(named)));
+      put(3, i, objectText(theirs.host), objectText(named));
       const name = mine.host.pfn;
       const recorded = theirs.host.pfn;
       if (typeof name === 'string' && typeof recorded === 'string')
@@ -444,67 +276,4 @@ export class StepComparer {
     const other = typeof theirs.pfn === 'string' ? theirs.pfn : undefined;
     return { ...mine, pfn: this.#pairs.recorded(mine.pfn, other) };
   }
-}
-
-/**
- * Our frames that the recorder would know: those that back a page in a recorded snapshot, and those that KVM
- * got for a fault.
- */
-export function knownFrames(recording: Recording, run: readonly OurStep[]): Set<string> {
-  const known = new Set<string>();
-  for (const [i, step] of run.entries()) {
-    const recorded = recording.steps[i];
-    if ((recorded?.pages_initial ?? recorded?.pages_changed) !== undefined) {
-      for (const name of mappedFrames(step)) known.add(name);
-    }
-    for (const { t, ret } of step.events) {
-      if (t === 'hva_to_pfn_ret' && typeof ret === 'string') known.add(ret);
-    }
-  }
-  return known;
-}
-
-/** The frame behind a name, which says how often the frame was allocated too. */
-function numberOf(name: string): string {
-  return name.split('.')[0] as string;
-}
-
-/** Our names of the frames that back pages after a step. */
-function mappedFrames(ours: OurStep): Set<string> {
-  const names = new Set<string>();
-  for (const { host } of ours.pages) if (typeof host.pfn === 'string') names.add(host.pfn);
-  return names;
-}
-
-type Check = (level: Level, what: string, recorded: string[], emulated: string[]) => void;
-
-function cutFirst(group: JsonObject): number {
-  return (group.pages as readonly unknown[])[1] === '..' ? 0 : 1;
-}
-
-/** Tokens of a quiet step: page faults, major host faults, and what reclaim asked and did. */
-function sequence(events: readonly KvmEvent[]): string[] {
-  const out: string[] = [];
-  for (const e of events) {
-    if (e.t === 'kvm_page_fault') out.push(`F${String(e.page ?? e.addr)}`);
-    else if (e.t === 'folio_referenced_one') out.push(`R${String(e.page ?? e.addr)}`);
-    else if (e.t === 'try_to_unmap_one') out.push(`U${String(e.page ?? e.addr)}`);
-    else if (e.t === 'folio_referenced_ret') out.push(`=${String(e.ret)}`);
-    else if (e.t === 'host_fault_ret' && String(e.ret).includes('MAJOR')) {
-      out.push(`M${String(e.page)}`);
-    } else if (e.t === 'mn_clear_flush_young_ret') out.push(`y${String(e.ret)}`);
-  }
-  return out.length === 0 ? [''] : out;
-}
-
-/** Counts events as quiet steps of recordings do. */
-export function countEvents(events: readonly KvmEvent[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const event of events) {
-    const suffix =
-      event.t.endsWith('_ret') && event.t !== 'hva_to_pfn_ret' ? `:${String(event.ret)}` : '';
-    const key = event.t + suffix;
-    counts[key] = (counts[key] ?? 0) + 1;
-  }
-  return counts;
 }

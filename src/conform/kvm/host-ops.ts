@@ -15,7 +15,7 @@ import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/notifier-ops.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
-import type { OurStep } from './compare.ts';
+import type { OurStep } from './our-step.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN } from './layout.ts';
 import { LruSwitch } from './lru-switch.ts';
 import { errnoName } from './recorded-vcpu.ts';

@@ -41,7 +41,7 @@ import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, VM_NORESERVE } from '../../mm/vma.ts';
 import type { StepRunner } from './check.ts';
-import type { OurStep } from './compare.ts';
+import type { OurStep } from './our-step.ts';
 import { RecordedGuest } from './guest.ts';
 import { NOTHING, USUAL, type History, type Seen } from './history.ts';
 import { CHILD_HVNS, RecordedHost } from './host-ops.ts';

@@ -1,7 +1,7 @@
 // Prints what checkRecording() found: a line a recording, the first difference in two columns, and
 // `N passed, M failed` for each level.
 
-import type { Level } from './compare.ts';
+import type { Level } from './levels.ts';
 import type { LevelResult, RecordingResult } from './check.ts';
 import { diffRows, formatDiff } from './diff.ts';
 

@@ -2,7 +2,7 @@
 // whole host's: the recorder calls their frames `zero` if a snapshot of the script shows them, and else
 // frames like any other; whether they were referenced before the script is not the script's.
 
-import type { OurStep } from './compare.ts';
+import type { OurStep } from './our-step.ts';
 import type { JsonObject, KvmEvent, Recording } from './recording.ts';
 
 const PREFIX = 'zero:';
