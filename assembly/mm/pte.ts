@@ -13,7 +13,6 @@ import {
   pgdpOf,
   pmdpAlloc,
   pmdpOf,
-  ptepEpoch,
   usedAdd,
   usedSub,
 } from './pgtable';
