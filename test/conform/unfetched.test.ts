@@ -1,0 +1,41 @@
+// An instruction outside all slots: KVM has nothing to fetch it from, so that it can't be emulated (6.1,
+// x86.c: x86_decode_emulated_instruction(), handle_emulation_failure()). The numbers are those of
+// include/uapi/linux/kvm.h: KVM_EXIT_INTERNAL_ERROR 17, KVM_INTERNAL_ERROR_EMULATION 1.
+import { describe, expect, test } from 'vitest';
+import { PFERR_FETCH_MASK, PFERR_PRESENT_MASK } from '../../assembly/abi.ts';
+import type { OurStep } from '../../src/conform/kvm/compare.ts';
+import { RecordedMachine } from '../../src/conform/kvm/recorded-machine.ts';
+import { parseScript } from '../../src/conform/kvm/script.ts';
+
+const OUTSIDE = 'gpa=0x30000000';
+
+/** The steps of a script on the emulator, without warm-up and teardown. */
+function stepsOf(npt: boolean, ...lines: string[]): OurStep[] {
+  const machine = new RecordedMachine(parseScript(['pages 4', ...lines], 'x'), { npt });
+  const steps: OurStep[] = [];
+  for (let step = machine.next(); step !== null; step = machine.next()) steps.push(step);
+  return steps.slice(1, -1);
+}
+
+describe.each([
+  ['shadow paging', false],
+  ['two-dimensional paging', true],
+])('%s', (_, npt) => {
+  test('at CPL 0 the VMM is told of an internal error, and the emulation that failed is counted', () => {
+    const [step] = stepsOf(npt, `pte A 1 pwu ${OUTSIDE}`, 'g exec 1');
+    expect(step?.result).toEqual([{ exit: '17', suberr: '1' }]);
+    expect(step?.events.filter(({ t }) => t === 'emulate_insn')).toEqual([
+      { t: 'emulate_insn' },
+      { t: 'emulate_insn', fail: true },
+    ]);
+    expect(step?.counters).toMatchObject({ insn_emulation_fail: 1 });
+  });
+
+  test('the fault of a page that may not be executed comes first', () => {
+    const [step] = stepsOf(npt, `pte A 1 pwun ${OUTSIDE}`, 'g exec 1');
+    expect(step?.result).toMatchObject([
+      { guest_fault: '1', code: PFERR_PRESENT_MASK | PFERR_FETCH_MASK },
+    ]);
+    expect(step?.events.some(({ t }) => t === 'emulate_insn')).toBe(false);
+  });
+});
