@@ -3,7 +3,7 @@
 // include/uapi/linux/kvm.h: KVM_EXIT_INTERNAL_ERROR 17, KVM_INTERNAL_ERROR_EMULATION 1.
 import { describe, expect, test } from 'vitest';
 import { PFERR_FETCH_MASK, PFERR_PRESENT_MASK } from '../../assembly/abi.ts';
-import type { OurStep } from '../../src/conform/kvm/compare.ts';
+import type { OurStep } from '../../src/conform/kvm/our-step.ts';
 import { RecordedMachine } from '../../src/conform/kvm/recorded-machine.ts';
 import { parseScript } from '../../src/conform/kvm/script.ts';
 
@@ -29,6 +29,19 @@ describe.each([
       { t: 'emulate_insn', fail: true },
     ]);
     expect(step?.counters).toMatchObject({ insn_emulation_fail: 1 });
+  });
+
+  test('at CPL 3 the guest gets a #UD, on the stack of the TSS and without an error code', () => {
+    const [step, next] = stepsOf(npt, `pte A 1 pwu ${OUTSIDE}`, 'g uexec 1', 'g read 0');
+    // The driver's TSS names 0x4ff0, its handler leaves by this port, and a frame has five words.
+    expect(step?.result).toEqual([{ exception: true, port: '0xf2', rsp: '0x4fc8' }]);
+    expect(step?.events.slice(-3)).toMatchObject([
+      { t: 'emulate_insn', fail: true },
+      { t: 'inject', what: '#UD' },
+      { t: 'vmexit', reason: 'io' },
+    ]);
+    expect(step?.counters).not.toHaveProperty('pf_guest');
+    expect(next?.result).toMatchObject([{ ok: true }]);
   });
 
   test('the fault of a page that may not be executed comes first', () => {

@@ -19,6 +19,13 @@ export type AccessOutcome =
   | { readonly kind: 'unfetched' }
   | { readonly kind: 'error'; readonly errno: string };
 
+/** An exception that the processor delivers. */
+export interface Exception {
+  readonly vector: number;
+  /** Null: this one has no error code. */
+  readonly code: number | null;
+}
+
 /** Value that a store writes: up to 8 bytes in two words. */
 export interface Store {
   readonly bytes: number;
@@ -43,7 +50,7 @@ export interface GuestPort {
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): Pte;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
-  delivering(code: number | null): void;
+  delivering(exception: Exception | null): void;
   cr3(gfn: number): AccessOutcome;
   cr0(value: number): AccessOutcome;
   cr4(value: number): AccessOutcome;

@@ -9,19 +9,24 @@ import {
   ACCESS_WRITE,
 } from '../../../assembly/abi.ts';
 import { DataError } from '../../core/errors.ts';
-import type { AccessOutcome, GuestPort } from './guest-port.ts';
+import type { AccessOutcome, Exception, GuestPort } from './guest-port.ts';
 import { CODE_GFN, gvaName, pfecText, STUB, TABLES } from './layout.ts';
 import type { JsonObject } from './recording.ts';
 import { directory, leafTable, parseGva, parseNumber, parsePte } from './script.ts';
 import type { Gva, Pte } from './script.ts';
 import { Abandoned, Ended, StubRun, SUPERVISOR_STACK } from './stub-run.ts';
+import { PF_VECTOR, UD_VECTOR } from './tracepoint-words.ts';
 
 const CR0_WP1 = 0x80050033;
 const CR0_WP0 = 0x80040033;
 const EXCEPTION_STACK = { vpn: 4, offset: 0xfe8 };
+/** Stack pointer behind an exception's five words. */
+const FRAME_WITHOUT_CODE = EXCEPTION_STACK.vpn * 4096 + EXCEPTION_STACK.offset - 4 * 8;
+/** Port of the handler of all exceptions but #PF, as the driver prints it. */
+const BAD_PORT = '0xf2';
 const IDT_VPN = 2;
 const GDT_VPN = 1;
-const IDT_PF_OFFSET = 14 * 16;
+const IDT_GATE = 16;
 const GDT_CS_OFFSET = 8;
 
 /** Iterations of a stub's loop that is not meant to end. */
@@ -126,19 +131,20 @@ function runLoop(
   }
 }
 
-/** The processor delivers a #PF: gate, segment, from CPL 3 the stack's address in the TSS (in the page of
- *  the segment), stack, then the handler runs to its I/O exit. */
-function deliver(port: GuestPort, code: number, user: boolean): AccessOutcome {
+/** The processor delivers an exception: gate, segment, from CPL 3 the stack's address in the TSS (in the page
+ *  of the segment), stack, then the handler runs to its I/O exit; that of #PF takes the error code first. */
+function deliver(port: GuestPort, exception: Exception, user: boolean): AccessOutcome {
+  const { vector, code } = exception;
   const implicit = ACCESS_SUPERVISOR | ACCESS_IMPLICIT;
   const stack = user ? EXCEPTION_STACK : SUPERVISOR_STACK;
-  const steps: readonly [number, number, number][] = [
-    [IDT_VPN, IDT_PF_OFFSET, ACCESS_READ | implicit],
+  const steps: [number, number, number][] = [
+    [IDT_VPN, vector * IDT_GATE, ACCESS_READ | implicit],
     [GDT_VPN, GDT_CS_OFFSET, ACCESS_READ | implicit],
     [stack.vpn, stack.offset, ACCESS_WRITE | implicit],
-    [CODE_GFN, STUB.pf, ACCESS_FETCH | ACCESS_SUPERVISOR],
-    [stack.vpn, stack.offset, ACCESS_READ | ACCESS_SUPERVISOR],
+    [CODE_GFN, vector === PF_VECTOR ? STUB.pf : STUB.bad, ACCESS_FETCH | ACCESS_SUPERVISOR],
   ];
-  port.delivering(code);
+  if (code !== null) steps.push([stack.vpn, stack.offset, ACCESS_READ | ACCESS_SUPERVISOR]);
+  port.delivering(exception);
   for (const [i, [vpn, offset, flags]] of steps.entries()) {
     if (i === 3) port.delivering(null);
     const outcome = port.access(vpn, offset, flags, 1, null);
@@ -214,14 +220,23 @@ export class RecordedGuest {
     const { outcome, gva } = ended;
     if (outcome.kind === 'error') return { err: outcome.errno };
     if (outcome.kind === 'unfetched') {
-      if (user) throw new DataError('a #UD at CPL 3 is not emulated');
+      if (user) return this.#undefinedOpcode();
       return { exit: EXIT_INTERNAL_ERROR, suberr: INTERNAL_ERROR_EMULATION };
     }
     if (outcome.kind !== 'fault') throw new Error('an access ended without a reason');
-    const delivered = deliver(this.#port, outcome.code, user);
+    const { code } = outcome;
+    const delivered = deliver(this.#port, { vector: PF_VECTOR, code }, user);
     if (delivered.kind === 'error') return { err: delivered.errno };
     this.#port.ioExit();
     const fault = gvaName(gva.vpn, gva.offset);
-    return { guest_fault: fault, code: outcome.code, bits: pfecText(outcome.code) };
+    return { guest_fault: fault, code, bits: pfecText(code) };
+  }
+
+  /** #UD at CPL 3: the handler of whatever is no #PF leaves through a port of its own. */
+  #undefinedOpcode(): JsonObject {
+    const delivered = deliver(this.#port, { vector: UD_VECTOR, code: null }, true);
+    if (delivered.kind === 'error') return { err: delivered.errno };
+    this.#port.ioExit();
+    return { exception: true, port: BAD_PORT, rsp: `0x${FRAME_WITHOUT_CODE.toString(16)}` };
   }
 }

@@ -56,7 +56,7 @@ export class KvmStatistics {
       if (name !== undefined) add(failed ? 'insn_emulation_fail' : name);
       if (event.t === 'vmexit' && event.reason === 'invlpg') add('invlpg');
       if (event.t === 'sp_get' && event.created === true && !this.#npt) add('mmu_cache_miss');
-      if (event.t === 'inject' && !String(event.what).includes('reinjected')) add('pf_guest');
+      if (event.t === 'inject' && /^#PF.*\)$/.test(String(event.what))) add('pf_guest');
       if (event.t === 'fast_page_fault' && String(event.result).endsWith('fixed 1')) add('pf_fast');
       // A root that is loaded anew is flushed without being counted.
       if (event.t === (this.#npt ? 'load_root' : 'sp_get') && event.level === 4) loading = true;

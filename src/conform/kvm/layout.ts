@@ -157,4 +157,5 @@ export const STUB = {
   writes: 0x3e,
   rw: 0x4b,
   pf: 0x52,
+  bad: 0x58,
 } as const;

@@ -37,7 +37,7 @@ import type { Core } from '../../core/load.ts';
 import { FAULT_INJECT, FAULT_MMIO, FAULT_READONLY, kvmPageFault } from '../../kvm/page-fault.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import { runStraight } from '../../sched/task.ts';
-import type { AccessOutcome, GuestPort, Store } from './guest-port.ts';
+import type { AccessOutcome, Exception, GuestPort, Store } from './guest-port.ts';
 import { Emulator, type Operand, writeBytes } from './emulator.ts';
 import { CODE_GFN, STUB } from './layout.ts';
 import type { Pte } from './script.ts';
@@ -56,8 +56,8 @@ export class RecordedVcpu implements GuestPort {
   /** Address of one access record. */
   readonly #record: number;
   readonly #emulator: Emulator;
-  /** Error code of the exception that is being delivered, null: none. */
-  #pending: number | null = null;
+  /** The exception that is being delivered, null: none. */
+  #pending: Exception | null = null;
   #reinject = false;
   /** The exception was found by KVM's emulator, not by the processor. */
   #byKvm = false;
@@ -218,8 +218,8 @@ export class RecordedVcpu implements GuestPort {
     this.#emulator.stamps?.stored(place.pfn, place.offset, store.bytes);
   }
 
-  delivering(code: number | null): void {
-    this.#pending = code;
+  delivering(exception: Exception | null): void {
+    this.#pending = exception;
     this.#reinject = false;
   }
 
@@ -230,7 +230,8 @@ export class RecordedVcpu implements GuestPort {
     if (this.#pending !== null && (this.#reinject || !this.#npt || this.#byKvm)) {
       const first = !this.#reinject && !this.#injected;
       if (first || this.#reinject) {
-        this.#emit(EVENT_INJECT, 14, this.#pending, this.#reinject ? 1 : 0, 0);
+        const { vector, code } = this.#pending;
+        this.#emit(EVENT_INJECT, vector, code ?? 0, this.#reinject ? 1 : 0, 0);
         this.#injected = true;
       }
       this.#reinject = false;

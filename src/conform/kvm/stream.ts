@@ -10,6 +10,7 @@ import type { KvmEvent } from './recording.ts';
 import {
   bitNames,
   FAULT_FLAGS,
+  exceptionText,
   isLeaf,
   MMIO,
   MMIO_HIGH,
@@ -137,7 +138,7 @@ export class EventWriter {
       case abi.EVENT_GUEST_WALK_ERROR:
         return { t, code: a, bits: pfecText(a) };
       case abi.EVENT_INJECT:
-        return { t, what: `#PF (0x${b.toString(16)})${c ? ' [reinjected]' : ''}` };
+        return { t, what: `${exceptionText(a, b)}${c ? ' [reinjected]' : ''}` };
       case abi.EVENT_MMIO: {
         const gpa = (a * 4096 + b).toString(16);
         return { t, info: `mmio ${MMIO[c] ?? ''} len ${d} gpa 0x${gpa}` };

@@ -5,6 +5,14 @@ import * as abi from '../../../assembly/abi.ts';
 import { hvnName } from './layout.ts';
 import type { KvmEvent } from './recording.ts';
 
+export const UD_VECTOR = 6;
+export const PF_VECTOR = 14;
+
+/** An exception as the tracepoint kvm_inj_exception prints it. */
+export function exceptionText(vector: number, code: number): string {
+  return vector === PF_VECTOR ? `#PF (0x${code.toString(16)})` : '#UD';
+}
+
 /** What an MMIO event is about, by its word c. */
 export const MMIO = ['unsatisfied-read', 'read', 'write'];
 
