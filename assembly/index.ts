@@ -240,7 +240,7 @@ export { spteLruInit, spteLruReclaimed } from './mmu/spte_lru';
 export { updatePte } from './mmu/prefetch';
 export { zapCollapsibleSptes } from './mmu/collapse';
 export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
-export { workingsetEviction, workingsetSetOutside } from './mm/workingset';
+export { workingsetSetOutside } from './mm/workingset';
 export {
   lruGenMaxSeq,
   lruGenMinSeq,

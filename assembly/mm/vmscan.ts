@@ -251,9 +251,10 @@ export function removeMapping(pfn: Pfn, shadow: u32): u32 {
  * Write-back and freeing of an unmapped page in one call, for reclaim that nothing can interrupt.
  * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop. MM_OUT word 0 is the slot
  * or file offset that the page had, word 1 its flags. `workingset`: leave a shadow (1,
- * with 2: one that the whole host's lists will judge) or none (0).
+ * with 2: one that the whole host's lists will judge) or none (0). `before`: pages of the same huge page that
+ * went before it.
  */
-export function pageoutFree(pfn: Pfn, workingset: u32): u32 {
+export function pageoutFree(pfn: Pfn, workingset: u32, before: u32): u32 {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   outWord(0, load<u32>(page, FRAME_PRIVATE));
@@ -261,7 +262,7 @@ export function pageoutFree(pfn: Pfn, workingset: u32): u32 {
   const wrote = pageout(pfn);
   if (wrote & (RECLAIM_PINNED | RECLAIM_SWAP_FULL)) return wrote;
   const cached = load<u32>(page, FRAME_FLAGS) & PG_SWAPCACHE;
-  const shadow: u32 = workingset && cached ? workingsetEviction(pfn, workingset >> 1) : 0;
+  const shadow: u32 = workingset && cached ? workingsetEviction(pfn, workingset >> 1, before) : 0;
   const freed = removeMapping(pfn, shadow);
   if (freed == RECLAIM_FREED && wrote == 0) bump(CLEAN_DROPS);
   return wrote | freed;

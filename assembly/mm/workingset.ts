@@ -47,16 +47,17 @@ export function workingsetSetOutside(pages: u32): void {
 
 /**
  * workingset_eviction: the shadow of a page that is evicted now; never 0. `root`: not for a group's
- * limit, so a refault will be judged by the lists of the whole host.
+ * limit, so a refault will be judged by the lists of the whole host. `before`: pages of the same huge page that
+ * were evicted before this one, since all of them are of one age.
  */
-export function workingsetEviction(pfn: Pfn, root: u32): u32 {
+export function workingsetEviction(pfn: Pfn, root: u32, before: u32): u32 {
   trace(EVENT_WORKINGSET_EVICTION, pfn);
   if (lruGenEnabled()) {
     let token = SHADOW_VALID;
     if (genRefs(pfn) != 0) token |= SHADOW_WORKINGSET;
     return token | ((genEviction(pfn) & AGE_MASK) << SHADOW_AGE_SHIFT);
   }
-  let shadow = ((nonresidentAge & AGE_MASK) << SHADOW_AGE_SHIFT) | SHADOW_VALID;
+  let shadow = (((nonresidentAge - before) & AGE_MASK) << SHADOW_AGE_SHIFT) | SHADOW_VALID;
   if (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_WORKINGSET) shadow |= SHADOW_WORKINGSET;
   if (root != 0) shadow |= SHADOW_ROOT;
   nonresidentAge++;

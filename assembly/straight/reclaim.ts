@@ -83,7 +83,7 @@ function unmapOne(pfn: Pfn, mm: u32, hvn: Hvn): u32 {
 
 /** Writes an unmapped page if it is dirty, and frees it if nobody else holds it. */
 function writeAndFree(pfn: Pfn, gfn: Gfn): u32 {
-  const done = pageoutFree(pfn, load<u32>(STRAIGHT, STRAIGHT_SHADOW));
+  const done = pageoutFree(pfn, load<u32>(STRAIGHT, STRAIGHT_SHADOW), 0);
   if ((done & RECLAIM_WROTE) != 0) {
     const swapped = (outRead(1) & (PG_ANON | PG_SWAPBACKED)) != 0;
     deviceWrite(swapped ? DEVICE_SWAP : DEVICE_DISK, outRead(0));

@@ -129,7 +129,7 @@ export interface VmscanExports {
    * Write-back and freeing of an unmapped page in one call, for reclaim that nothing can interrupt.
    * Result: RECLAIM_* bits; RECLAIM_FREED without RECLAIM_WROTE is a clean drop.
    */
-  pageoutFree(pfn: number, shadow: number): number;
+  pageoutFree(pfn: number, shadow: number, before: number): number;
   /** True (1) when the hvn's pte was young; used where only the pte is asked. */
   hpteYoung(mm: number, hvn: number): number;
   /**
@@ -153,8 +153,6 @@ export interface FolioBatchExports {
   munlockPage(pfn: number): void;
   /** Makes an anonymous page lazily freeable (MADV_FREE), likewise. */
   markPageLazyfree(pfn: number): void;
-  /** The shadow that an evicted page leaves (not 0). */
-  workingsetEviction(pfn: number, root: number): number;
   /** Sets how many pages the rest of the host has on its lists (0 at first). */
   workingsetSetOutside(pages: number): void;
   /** Tells the LRU that a page was used. */

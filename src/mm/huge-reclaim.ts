@@ -86,9 +86,10 @@ function isWhole(hvn: number, end: number): boolean {
  * Reclaims an isolated huge page as one (THP_SWAP): every mapping is split, its ptes become swap entries
  * under one notifier call, and the whole is written and freed. RECLAIM_* bits; RECLAIM_SPLIT: nobody maps it as one, and
  * by now it is 512 isolated pages, the first of which is to be reclaimed as such. One that was freed lazily needs no slots;
- * if it was written since, it is mapped in parts from now on, an ordinary page again, and active.
+ * if it was written since, it is mapped in parts from now on, an ordinary page again, and active. `shadow`: what its
+ * pages leave, by their common age.
  */
-export function reclaimHuge(host: Host, head: number): number {
+export function reclaimHuge(host: Host, head: number, shadow: number): number {
   const { x } = host.core;
   const places = folioMappings(host, head);
   const lazy = (x.pageFlags(head) & abi.PG_SWAPBACKED) === 0;
@@ -112,9 +113,9 @@ export function reclaimHuge(host: Host, head: number): number {
     }
     notifyHuge(mm, MN_INVALIDATE_RANGE_END, hvn);
   }
-  let result = x.pageoutFree(head, 1);
+  let result = x.pageoutFree(head, shadow, 0);
   untraced(host.core, () => {
-    for (let i = 1; i < abi.HPAGE_PMD_NR; i++) result |= x.pageoutFree(head + i, 1);
+    for (let i = 1; i < abi.HPAGE_PMD_NR; i++) result |= x.pageoutFree(head + i, shadow, i);
   });
   if ((result & abi.RECLAIM_WROTE) !== 0) host.swap.write(host.out(0));
   return result;

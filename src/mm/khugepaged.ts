@@ -124,9 +124,8 @@ function look(mm: Mm, first: number, khugepaged: boolean): Scan {
     }
     suitable = head;
     if (!khugepaged) continue;
-    // The kernel asks the notifiers about the first of the pages each time.
     const young = (pte & abi.HPTE_YOUNG) !== 0 || (flags & abi.PG_REFERENCED) !== 0;
-    if (young || testYoung(mm, first)) scan.referenced++;
+    if (young || testYoung(mm, hvn)) scan.referenced++;
   }
   if (!scan.writable) return stop('no_writable_page');
   const few = scan.referenced === 0 || (scan.swapped > 0 && scan.referenced < abi.HPAGE_PMD_NR / 2);

@@ -45,9 +45,9 @@ function bound(of: object, key: string | symbol): unknown {
 }
 /** Makes pageout believe that a page is clean. */
 const dropsDirtyPages = (x: CoreExports): Partial<CoreExports> => ({
-  pageoutFree: (pfn, workingset) => {
+  pageoutFree: (pfn, workingset, before) => {
     x.lruSetFlags(pfn, 0, PG_DIRTY);
-    return x.pageoutFree(pfn, workingset);
+    return x.pageoutFree(pfn, workingset, before);
   },
 });
 const nothing: NotifierStep = (t, at) => t.done(at, 0);

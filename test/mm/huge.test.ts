@@ -46,6 +46,10 @@ beforeEach(() => {
     invalidateRangeStart: note('start'),
     invalidateRangeEnd: note('end'),
     invalidateRange: note('range'),
+    testYoung: (hvn) => {
+      note('test')(hvn, hvn + 1);
+      return false;
+    },
     clearFlushYoung: (from, to) => {
       note('young')(from, to);
       return false;
@@ -67,6 +71,22 @@ function pfn(page: number): number {
 
 function sound(): void {
   expect(auditHost(host).problems).toEqual([]);
+}
+
+/** A huge page that went to swap as one, on a host with `outside` pages of others. */
+function swappedOut(outside: number): void {
+  host.core.x.workingsetSetOutside(outside);
+  start(HUGE, VM_HUGEPAGE);
+  mm.touch(BASE, true);
+  mm.madvise(BASE, HUGE, 'pageout');
+  mm.madvise(BASE, HUGE, 'pageout');
+  expect(pte(0) & abi.HPTE_PRESENT).toBe(0);
+}
+
+/** Whether a page starts active when it comes back. */
+function active(page: number): boolean {
+  mm.touch(BASE + page, false);
+  return (host.core.x.pageFlags(pfn(page)) & abi.PG_ACTIVE) !== 0;
 }
 
 describe('faults (create_huge_pmd)', () => {
@@ -197,6 +217,18 @@ describe('splitting', () => {
   });
 });
 
+describe('refaults (workingset_eviction)', () => {
+  test('MADV_PAGEOUT of a huge page evicts for the whole host, whose lists its parts are judged by', () => {
+    swappedOut(2 * HUGE);
+    expect([active(0), active(511)]).toEqual([true, true]);
+  });
+
+  test('the parts of a huge page were evicted at the same age', () => {
+    swappedOut(HUGE);
+    expect([active(511), active(0)]).toEqual([true, false]);
+  });
+});
+
 describe('collapsing (mm/khugepaged.c)', () => {
   test('MADV_COLLAPSE takes the range from all secondary MMUs, then moves the contents', () => {
     start(HUGE, 0);
@@ -229,6 +261,18 @@ describe('collapsing (mm/khugepaged.c)', () => {
     mm.touch(BASE + 3, true);
     khugepagedPass(host);
     expect(huge(0)).toBe(true);
+  });
+
+  test('khugepaged asks the secondary MMUs about each page that looks old itself (hpage_collapse_scan_pmd)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.madvise(BASE, HUGE, 'nohugepage');
+    for (let i = 0; i < 4; i++) mm.touch(BASE + i, true);
+    host.core.x.lruAddDrain();
+    for (const i of [1, 3]) host.core.x.hpteTestAndClearYoung(mm.id, BASE + i);
+    mm.madvise(BASE, HUGE, 'hugepage');
+    khugepagedPass(host);
+    const asked = calls.filter((call) => call.startsWith('test'));
+    expect(asked).toEqual(['test 1+1', 'test 3+1', 'test 1+1', 'test 3+1']);
   });
 
   test('khugepaged looks where an advised area had pages when it was advised (khugepaged_enter_vma)', () => {

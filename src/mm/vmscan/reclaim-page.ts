@@ -66,7 +66,7 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
     switch (s[at]) {
       case START:
         if (host.thp !== 'never' && isHuge(host, s[at + PFN] as number)) {
-          const result = reclaimHuge(host, s[at + PFN] as number);
+          const result = reclaimHuge(host, s[at + PFN] as number, shadowKind(host));
           const whole = (result & abi.RECLAIM_FREED) !== 0 ? RECLAIM_HUGE : 0;
           if (result !== RECLAIM_SPLIT) return t.done(at, result | whole);
         }
@@ -261,7 +261,7 @@ function writeAndFree(s: Int32Array, at: number, host: Host): number {
     const error = failWrite(host, pfn);
     if (error !== 0) return error;
   }
-  const done = host.core.x.pageoutFree(pfn, shadowKind(host));
+  const done = host.core.x.pageoutFree(pfn, shadowKind(host), 0);
   if (done & abi.RECLAIM_WROTE) {
     const swapped = (host.out(1) & (abi.PG_ANON | abi.PG_SWAPBACKED)) !== 0;
     (swapped ? host.swap : host.disk).write(host.out(0));
