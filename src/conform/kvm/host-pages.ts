@@ -46,17 +46,19 @@ export class HostPages {
     if (pte & HPTE_YOUNG) lo |= 0x20;
     if (pte & HPTE_DIRTY) lo |= 0x40;
     const huge = (x.hpmdGet(this.#mm.id, DATA_HVN + i) & HPTE_PRESENT) !== 0;
+    const accessible = (pte & HPTE_PROTNONE) === 0;
     const mapcount = zero ? 0 : x.pageMapcount(pfn);
     return {
       state: 'present',
       pfn: this.#frames.name(pfn),
-      pte: pte & HPTE_PROTNONE ? 'protnone' : hpteText(huge ? lo | 0x80 : lo, 0x80000000),
+      pte: accessible ? hpteText(huge ? lo | 0x80 : lo, 0x80000000) : 'protnone',
       // The bit of /proc/pid/pagemap: mapped once.
       exclusive: mapcount === 1 ? 1 : 0,
       mapcount,
       flags: zero ? zeroFlags(pfn, flags) : flagNames(pfn, flags),
       mincore: whole ? 1 : null,
-      ...(huge ? { huge: true } : {}),
+      // The recorder tells the size of what the processor finds present.
+      ...(huge && accessible ? { huge: true } : {}),
     };
   }
 
