@@ -12,7 +12,7 @@ import {
   MN_INVALIDATE_RANGE_ONLY_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
-import { folioVisits } from './rmap-areas.ts';
+import { folioVisits, type FolioVisit } from './rmap-areas.ts';
 import { notifyRange } from './unmap.ts';
 import { VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, type Vma } from './vma.ts';
 
@@ -138,7 +138,20 @@ export function splitFolio(host: Host, head: number, pins: number, isolated = fa
     notifyClear(mm, MN_INVALIDATE_RANGE_END, hvn, end);
   }
   x.splitHugePage(head, isolated ? 1 : 0);
+  for (const visit of visits) lockParts(visit, head);
   return true;
+}
+
+/** remove_migration_pte: what a locked area maps again is locked, each page of its own now. */
+function lockParts({ mm, hvn, end, page }: FolioVisit, head: number): void {
+  const { x } = mm.host.core;
+  if (((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) === 0) return;
+  for (let i = 0; i < end - hvn; i++) {
+    const pfn = head + page + i;
+    const pte = x.hpteGet(mm.id, hvn + i) >>> 0;
+    const maps = (pte & abi.HPTE_PRESENT) !== 0 && pte >>> abi.HPTE_PFN_SHIFT === pfn;
+    if (maps) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
+  }
 }
 
 function notifyClear(mm: Mm, op: number, start: number, end: number): void {

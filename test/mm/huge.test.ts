@@ -359,6 +359,19 @@ describe('reclaim (shrink_inactive_list, shrink_folio_list)', () => {
     sound();
   });
 
+  test('pages of a huge page that is split are locked where a locked area maps them (remove_migration_pte)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    const first = pfn(0);
+    mm.mlock(BASE + 8, 8, true);
+    const locked = (page: number): boolean =>
+      (host.core.x.pageFlags(first + page) & abi.PG_UNEVICTABLE) !== 0;
+    expect(locked(8)).toBe(false);
+    mm.madvise(BASE, 4, 'pageout');
+    expect([7, 8, 15, 16].map(locked)).toEqual([false, true, true, false]);
+    sound();
+  });
+
   test('a locked page is no longer locked once it is mapped in parts (munlock_vma_page)', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);
