@@ -701,6 +701,7 @@ export const SPTE_BY_MMU_SET_SPTE: u32 = 3;
 export const SPTE_BY_PAGING64_SYNC_PAGE: u32 = 4;
 export const SPTE_BY_RMAP_WRITE_PROTECT: u32 = 5;
 export const SPTE_BY_AGE: u32 = 6;
+export const SPTE_BY_KVM_RMAP_ZAP_COLLAPSIBLE_SPTES: u32 = 7;
 
 // enum mmu_notifier_event.
 export const MMU_NOTIFY_UNMAP: u32 = 0;

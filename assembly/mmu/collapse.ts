@@ -2,14 +2,20 @@
 // larger mapping on both sides are zapped, so that the next access maps the large page
 // (cf. kvm_mmu_zap_collapsible_sptes, 6.1).
 
-import { SLOT_BASE_GFN, SLOT_HVN, SLOT_MM, SLOT_NPAGES } from '../abi';
+import {
+  SLOT_BASE_GFN,
+  SLOT_HVN,
+  SLOT_MM,
+  SLOT_NPAGES,
+  SPTE_BY_KVM_RMAP_ZAP_COLLAPSIBLE_SPTES,
+} from '../abi';
 import { hpmdp } from '../mm/pmd';
 import { gatherMany } from './flush';
 import { gfnToRmap, slotPtr } from './memslot';
-import { rmapIterFirst, rmapIterNext } from './rmap';
+import { pteListRemove, rmapIterFirst, rmapIterNext } from './rmap';
 import { spDirect, sptepToSp } from './shadow_page';
 import { Sptep } from '../types';
-import { dropSpte } from './zap';
+import { clearSpteTrackBits } from './zap';
 
 /** First spte of an rmap that a direct page holds, or 0. */
 function directSptep(head: usize): Sptep {
@@ -31,7 +37,9 @@ export function zapCollapsibleSptes(id: u32): u32 {
     if (load<u32>(head) == 0) continue;
     if (hpmdp(load<u32>(slot, SLOT_MM), load<u32>(slot, SLOT_HVN) + i) == 0) continue;
     for (let sptep = directSptep(head); sptep != 0; sptep = directSptep(head)) {
-      dropSpte(sptep);
+      const by = SPTE_BY_KVM_RMAP_ZAP_COLLAPSIBLE_SPTES;
+      clearSpteTrackBits(sptepToSp(sptep), sptep, by, true);
+      pteListRemove(head, sptep);
       flush = 1;
     }
   }

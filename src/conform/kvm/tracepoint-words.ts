@@ -48,6 +48,7 @@ export const SPTE_BY = [
   'paging64_sync_page',
   'rmap_write_protect',
   'age',
+  'kvm_rmap_zap_collapsible_sptes',
 ];
 /** FAULT_FLAG_* by bit. */
 export const FAULT_FLAGS = [
