@@ -30,7 +30,6 @@ import {
   PROTECT_NONE,
   PROTECT_READ,
   PROTECT_SHARED,
-  PROTECT_WRITE,
   ZAP_FLUSH,
   ZAP_FULL,
   ZAP_SPLIT,
@@ -213,14 +212,15 @@ export function protectedEnd(): u32 {
   return changedEnd;
 }
 
-/** What a present pte becomes. */
+/** What a present pte becomes; one that could be written is judged anew (pte_modify() takes the right). */
 function protectedPte(pte: u32, rights: u32, upgrade: u32): u32 {
   if ((pte & HPTE_PRESENT) == 0) return pte;
-  if (rights == PROTECT_NONE) return (pte & ~HPTE_WRITE) | HPTE_PROTNONE;
+  pte &= ~HPTE_WRITE;
+  if (rights == PROTECT_NONE) return pte | HPTE_PROTNONE;
   pte &= ~HPTE_PROTNONE;
-  if (rights == PROTECT_READ) return pte & ~HPTE_WRITE;
+  if (rights == PROTECT_READ) return pte;
   if (upgrade & PROTECT_SHARED) return pte | HPTE_WRITE;
-  if (upgrade && (pte & (HPTE_SWAP | HPTE_WRITE | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
+  if (upgrade && (pte & (HPTE_SWAP | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
     const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
     if (flags & PG_ANON_EXCLUSIVE) return pte | HPTE_WRITE;
   }
@@ -243,7 +243,7 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, rights: u32, upgrade: 
     if (pmdp != 0) {
       const pmd = load<u32>(pmdp);
       // change_huge_pmd() never makes a huge pte writable.
-      const to = rights == PROTECT_WRITE ? pmd & ~HPTE_PROTNONE : protectedPte(pmd, rights, 0);
+      const to = protectedPte(pmd, rights, 0);
       changed = to != pmd;
       if (changed) store<u32>(pmdp, to);
       hvn += HPAGE_PMD_NR;

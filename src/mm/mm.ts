@@ -13,7 +13,7 @@ import { getUserPages } from './gup.ts';
 import type { Host } from './host.ts';
 import { type Advice, madvise } from './madvise.ts';
 import { type MmuNotifierOps, NotifierChain } from './mmu-notifier.ts';
-import { mprotect, mremap } from './mprotect.ts';
+import { mprotect, mremap, type Protection } from './mprotect.ts';
 import { mlock } from './populate.ts';
 import { exitMmap, munmapRange, zapPageRange } from './unmap.ts';
 import {
@@ -267,7 +267,7 @@ export class Mm implements MmHandle {
   }
 
   /** Changes the rights of a range. Result: 0, or -ENOMEM at a hole, which ends it. */
-  mprotect(hvn: number, npages: number, prot: { read: boolean; write: boolean }): number {
+  mprotect(hvn: number, npages: number, prot: Protection): number {
     this.#checkRange(hvn, npages);
     return mprotect(this, hvn, hvn + npages, prot);
   }

@@ -16,6 +16,8 @@ import {
 import { faultIn } from './populate.ts';
 import { notifyRange, unmapAreas } from './unmap.ts';
 import {
+  VM_ACCESS,
+  VM_EXEC,
   VM_LOCKED,
   VM_MERGEABLE,
   VM_READ,
@@ -31,7 +33,7 @@ import {
 // Arguments and locals.
 const START = 1;
 const END = 2;
-/** changeProtection(): VM_READ and VM_WRITE from now on. movePageTables(): the new first page. */
+/** changeProtection(): VM_READ, VM_WRITE and VM_EXEC from now on. movePageTables(): the new first page. */
 const ARGUMENT = 3;
 /** changeProtection(): the area's VM_* before. */
 const BEFORE = 4;
@@ -49,8 +51,8 @@ const SPLIT = 5;
 const LOCKED_READONLY = VM_LOCKED | VM_WRITE | VM_SHARED;
 
 /**
- * change_protection: the ptes of [s[at + 1], s[at + 2]) get the rights s[at + 3] = VM_READ | VM_WRITE, in
- * an area that had s[at + 4]; which TLBs must forget is gathered in the frame at `gather`. v3 as posted did not
+ * change_protection: the ptes of [s[at + 1], s[at + 2]) get the rights s[at + 3] = VM_READ | VM_WRITE | VM_EXEC,
+ * in an area that had s[at + 4]; which TLBs must forget is gathered in the frame at `gather`. v3 as posted did not
  * tell the notifiers.
  */
 function changeProtection(t: Task, at: number, mm: Mm, gather: number): boolean {
@@ -101,9 +103,10 @@ function protect(s: Int32Array, at: number, mm: Mm, gather: number): void {
   const upgrade = upgradeOf(mm, start);
   let first = x.protectRange(mm.id, start, end, protectionOf(rights), upgrade) >>> 0;
   let last = x.protectedEnd() >>> 0;
-  // Ptes of PROT_NONE are in no TLB; those that become so are flushed whatever they were.
+  const changed = (s[at + BEFORE] as number) ^ rights;
+  // Ptes of PROT_NONE are in no TLB; those that become so, or lose or gain NX, are flushed whatever they were.
   if (((s[at + BEFORE] as number) & VM_READ) === 0) first = last;
-  else if ((rights & VM_READ) === 0) [first, last] = presentIn(mm, start, end);
+  else if ((changed & (VM_READ | VM_EXEC)) !== 0) [first, last] = presentIn(mm, start, end);
   if (first === last) return;
   s[gather + FLUSH] = Math.min(s[gather + FLUSH] as number, first);
   s[gather + FLUSH_END] = Math.max(s[gather + FLUSH_END] as number, last);
@@ -187,7 +190,7 @@ function firstWithTable(mm: Mm, part: Vma): number {
   return mm.host.core.x.hpmdNextPopulated(mm.id, part.start, part.end) >>> 0;
 }
 
-/** mprotect of [s[at + 1], s[at + 2]) to s[at + 3] = VM_READ | VM_WRITE. Result: 0, or -ENOMEM at a hole. */
+/** mprotect of [s[at + 1], s[at + 2]) to s[at + 3] = VM_READ | VM_WRITE | VM_EXEC. Result: 0, or -ENOMEM at a hole. */
 export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
   const end = s[at + END] as number;
@@ -209,7 +212,7 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
           continue;
         }
         s[at + CURSOR] = part.end;
-        const flags = (part.flags & ~(VM_READ | VM_WRITE)) | rights;
+        const flags = (part.flags & ~VM_ACCESS) | rights;
         if (flags === part.flags) continue;
         cutAreas(mm, mm.vmas, part.start, part.end);
         const rest = vmasWithout(mm.vmas, part.start, part.end);
@@ -294,14 +297,17 @@ function untilHole(mm: Mm, start: number, end: number): Vma[] {
   return hole < 0 ? parts : parts.slice(0, hole);
 }
 
+/** PROT_READ, PROT_WRITE and PROT_EXEC (default: not). */
+export interface Protection {
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly exec?: boolean;
+}
+
 /** Changes the rights of [start, end). Result: 0, or -ENOMEM at a hole, which ends it. */
-export function mprotect(
-  mm: Mm,
-  start: number,
-  end: number,
-  prot: { readonly read: boolean; readonly write: boolean },
-): number {
-  const rights = (prot.read ? VM_READ : 0) | (prot.write ? VM_WRITE : 0);
+export function mprotect(mm: Mm, start: number, end: number, prot: Protection): number {
+  const exec = prot.exec === true ? VM_EXEC : 0;
+  const rights = (prot.read ? VM_READ : 0) | (prot.write ? VM_WRITE : 0) | exec;
   const locked = prot.write
     ? untilHole(mm, start, end).filter((vma) => (vma.flags & LOCKED_READONLY) === VM_LOCKED)
     : [];

@@ -6,7 +6,7 @@ export const VM_WRITE = 2;
 export const VM_EXEC = 4;
 export const VM_SHARED = 8;
 /** VM_ACCESS_FLAGS. */
-const VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC;
+export const VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC;
 /** mlock: the pages are on no list that is scanned. */
 export const VM_LOCKED = 0x2000;
 /** MADV_DONTFORK. */

@@ -359,6 +359,14 @@ describe('reclaim (shrink_inactive_list, shrink_folio_list)', () => {
     sound();
   });
 
+  test('a huge page is not writable any more when its other rights change (change_huge_pmd)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.mprotect(BASE, HUGE, { read: true, write: true, exec: true });
+    expect([huge(0), pte(0) & abi.HPTE_WRITE]).toEqual([true, 0]);
+    sound();
+  });
+
   test('pages of a huge page that is split are locked where a locked area maps them (remove_migration_pte)', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);

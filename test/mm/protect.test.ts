@@ -108,3 +108,23 @@ test('merged pages are parted before they move', () => {
   expect(host.core.x.pageFlags(pfn(base + 8)) & abi.PG_KSM).toBe(0);
   expect(auditHost(host, 0).problems).toEqual([]);
 });
+
+// change_pte_range(), can_change_pte_writable(), pte_needs_flush(): PROT_EXEC is a right like the others.
+test('mprotect that only adds PROT_EXEC tells secondary TLBs of all present ptes, and judges writable ones anew', () => {
+  const { host, mm, base } = setUp();
+  const { x } = host.core;
+  const clean = pteOf(host, mm, base + 2) & ~abi.HPTE_DIRTY;
+  x.hpteSet(mm.id, base + 2, clean);
+  mm.madvise(base + 3, 1, 'dontneed');
+  const ranges: [number, number][] = [];
+  mm.registerNotifier({
+    invalidateRange: (start: number, end: number) => void ranges.push([start - base, end - base]),
+  });
+  mm.mprotect(base + 1, 3, { read: true, write: true, exec: true });
+  expect(ranges.at(-1)).toEqual([1, 3]);
+  const writable = [1, 2].map((i) => (pteOf(host, mm, base + i) & abi.HPTE_WRITE) !== 0);
+  expect(writable).toEqual([true, false]);
+  expect(mm.vmas.filter((vma) => vma.start >= base && vma.end <= base + PAGES)).toHaveLength(3);
+  mm.mprotect(base + 1, 3, { read: true, write: true });
+  expect(mm.vmas.filter((vma) => vma.start >= base && vma.end <= base + PAGES)).toHaveLength(1);
+});

@@ -169,6 +169,7 @@ export class RecordedHost {
         return mm.mprotect(hvn, n, {
           read: words[3] !== 'none',
           write: (words[3] ?? '').startsWith('rw'),
+          exec: words[3] === 'rwx',
         });
       case 'munmap':
         mm.munmap(hvn, n);

@@ -12,6 +12,7 @@ import {
 } from '../../../assembly/abi.ts';
 import type { Core } from '../../core/load.ts';
 import type { Mm } from '../../mm/mm.ts';
+import { VM_EXEC } from '../../mm/vma.ts';
 import type { OurFrames } from './our-frames.ts';
 import { DATA_HVN, hpteText } from './layout.ts';
 import { flagNames, zeroFlags } from './page-flags.ts';
@@ -51,7 +52,7 @@ export class HostPages {
     return {
       state: 'present',
       pfn: this.#frames.name(pfn),
-      pte: accessible ? hpteText(huge ? lo | 0x80 : lo, 0x80000000) : 'protnone',
+      pte: accessible ? hpteText(huge ? lo | 0x80 : lo, this.#noExec(DATA_HVN + i)) : 'protnone',
       // The bit of /proc/pid/pagemap: mapped once.
       exclusive: mapcount === 1 ? 1 : 0,
       mapcount,
@@ -60,6 +61,11 @@ export class HostPages {
       // The recorder tells the size of what the processor finds present.
       ...(huge && accessible ? { huge: true } : {}),
     };
+  }
+
+  /** NX of a present pte, in its high word: as the area is. */
+  #noExec(hvn: number): number {
+    return ((this.#mm.findVma(hvn)?.flags ?? 0) & VM_EXEC) === 0 ? 0x80000000 : 0;
   }
 
   /** mincore() of an absent page: in the swap cache, or not. */
