@@ -277,11 +277,12 @@ export function khugepagedEnter(mm: Mm, vma: Vma): void {
   if (hugepageAllowed(mm.host, vma) && collapsible(vma)) mm.khugepaged = true;
 }
 
-/** One pass of khugepaged over the address spaces that it was told of. */
+/** One pass of khugepaged over the address spaces that it was told of; without any it sleeps on. */
 export function khugepagedPass(host: Host): void {
+  const told = host.mms.filter((mm): mm is Mm => mm !== null && mm.khugepaged);
+  if (told.length === 0) return;
   drainAll(host);
-  for (const mm of host.mms) {
-    if (mm === null || !mm.khugepaged) continue;
+  for (const mm of told) {
     for (const vma of mm.vmas) {
       if (!hugepageAllowed(host, vma) || !collapsible(vma)) continue;
       const [from, to] = alignedWithin(vma.start, vma.end);

@@ -275,6 +275,17 @@ describe('collapsing (mm/khugepaged.c)', () => {
     expect(asked).toEqual(['test 1+1', 'test 3+1', 'test 1+1', 'test 3+1']);
   });
 
+  test('khugepaged sleeps on, and drains no batch, until it was told of an address space (khugepaged_wait_event)', () => {
+    start(HUGE, 0);
+    mm.touch(BASE, true);
+    const listed = (): boolean => (host.core.x.pageFlags(pfn(0)) & abi.PG_LRU) !== 0;
+    khugepagedPass(host);
+    expect(listed()).toBe(false);
+    mm.madvise(BASE, HUGE, 'hugepage');
+    khugepagedPass(host);
+    expect(listed()).toBe(true);
+  });
+
   test('khugepaged looks where an advised area had pages when it was advised (khugepaged_enter_vma)', () => {
     start(HUGE, 0);
     for (let i = 0; i < 4; i++) mm.touch(BASE + i, false);
