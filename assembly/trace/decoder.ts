@@ -28,11 +28,16 @@ import {
 import { DECODED_BYTES } from '../counters';
 import { pageAlloc, pageFree } from '../layout';
 import { bumpBy } from '../stats';
-import { decodeLackey, lackeyError, lackeyOut } from './lackey';
-import { decodeLines, linesError, linesOut } from './lines';
-import { CHAMPSIM_RECORD, decodeChampsim, decodeOracleGeneral } from './records';
-import { ORACLE_GENERAL_RECORD, recordsError, recordsOut } from './records';
-import { SMT_HEADER, decodeSmt, encodeSmtHeader, smtEnded, smtError, smtOut } from './smt';
+import { decodeLackey } from './lackey';
+import { decodeLines } from './lines';
+import { errorCode, outEnd } from './outcome';
+import {
+  CHAMPSIM_RECORD,
+  ORACLE_GENERAL_RECORD,
+  decodeChampsim,
+  decodeOracleGeneral,
+} from './records';
+import { SMT_HEADER, decodeSmt, encodeSmtHeader, smtEnded } from './smt';
 
 /** A decoder or encoder of a format (TRACE_FORMAT_*). */
 export function traceOpen(format: u32): u32 {
@@ -91,43 +96,32 @@ export function traceDecode(
   const outLimit = out + ((<usize>(outMax - TRACE_OUT_SLACK)) << 3);
   const isLast = last != 0;
   let stop: usize = 0;
-  let outEnd: usize = 0;
-  let error: u32 = 0;
   let ended: bool = false;
   let lines: u64 = 0;
   if (format == TRACE_FORMAT_LACKEY) {
     stop = decodeLackey(decoder, input, wholeLines(input, inputEnd), out, outLimit);
-    outEnd = lackeyOut();
-    error = lackeyError();
     lines = countLines(input, stop);
   } else if (format == TRACE_FORMAT_SMT) {
     stop = decodeSmt(decoder, input, inputEnd, isLast, out, outLimit);
-    outEnd = smtOut();
-    error = smtError();
     ended = smtEnded();
     const header = load<u64>(decoder, TRACE_BYTES) == 0 && stop != input;
     lines = <u64>(stop - input) - (header ? <u64>SMT_HEADER : 0);
   } else if (format == TRACE_FORMAT_CHAMPSIM) {
     stop = decodeChampsim(decoder, input, inputEnd, out, outLimit);
-    outEnd = recordsOut();
-    error = recordsError();
     lines = <u64>((stop - input) / CHAMPSIM_RECORD);
   } else if (format == TRACE_FORMAT_ORACLE_GENERAL) {
     stop = decodeOracleGeneral(input, inputEnd, out, outLimit);
-    outEnd = recordsOut();
-    error = recordsError();
     lines = <u64>((stop - input) / ORACLE_GENERAL_RECORD);
   } else {
     const whole = wholeLines(input, inputEnd);
     stop = decodeLines(format, decoder, input, whole, out, outLimit);
-    outEnd = linesOut();
-    error = linesError();
     lines = countLines(input, stop);
   }
   const records = <u32>((outEnd - out) >> 3);
   const consumed = <u32>(stop - input);
   let status = outEnd >= outLimit ? TRACE_FULL : TRACE_OK;
   if (ended) status = TRACE_END;
+  let error = errorCode;
   if (error == 0 && status == TRACE_OK && isLast && (stop != inputEnd || needsEnd(format))) {
     error =
       load<u64>(decoder, TRACE_BYTES) + <u64>consumed == 0 ? TRACE_ERR_HEADER : TRACE_ERR_TRUNCATED;

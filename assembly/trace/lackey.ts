@@ -20,6 +20,7 @@ import {
   TRACE_FOREIGN,
   TRACE_PRIVATE,
 } from '../abi';
+import { endAt, errorCode, outEnd, stopFor } from './outcome';
 import { accessError, atLineEnd, decimal, decimalStop, emitAccess, hexBefore } from './text';
 import { nextLine, restIsBlank, skipHex } from './text';
 
@@ -37,19 +38,6 @@ if (ACCESS_READ != 0 || ACCESS_WRITE != 1 || ACCESS_FETCH != 2) ERROR('lackey: k
 /** Private: a message of Valgrind's was seen. */
 const HEADING_SEEN: usize = <usize>TRACE_PRIVATE;
 
-let outEnd: usize = 0;
-let errorCode: u32 = 0;
-
-/** Where the output of the last call ended. */
-export function lackeyOut(): usize {
-  return outEnd;
-}
-
-/** TRACE_ERR_* of the line that the last call stopped at, or 0. */
-export function lackeyError(): u32 {
-  return errorCode;
-}
-
 /**
  * Decodes the whole lines of [p, end) (the byte before `end` is a '\n') until `out` reaches
  * `outLimit`; returns where it stopped.
@@ -61,13 +49,13 @@ export function decodeLackey(
   out: usize,
   outLimit: usize,
 ): usize {
-  errorCode = 0;
+  stopFor(0);
   while (p < end && out < outLimit) {
     const first = load<u32>(p);
     const head = load<u32>(HEADS + ((((first >> 8) ^ first) & 31) << 2));
     if ((head ^ first) << 8 != 0) {
       if (!skipsLine(decoder, p)) {
-        errorCode = TRACE_ERR_LINE;
+        stopFor(TRACE_ERR_LINE);
         break;
       }
       p = nextLine(p);
@@ -106,29 +94,29 @@ export function decodeLackey(
     out += 8;
     p = next + 1;
   }
-  outEnd = out;
+  endAt(out);
   return p;
 }
 
 /** One line without shortcuts; returns the next line, or 0 with errorCode set. */
 function decodeLackeySlowly(decoder: usize, p: usize, out: usize, kind: u32): usize {
-  outEnd = out;
+  endAt(out);
   const stop = skipHex(p + 3);
   const digits = <u32>(stop - p) - 3;
   if (digits == 0 || digits > 16 || load<u8>(stop) != 0x2c) {
-    errorCode = TRACE_ERR_LINE;
+    stopFor(TRACE_ERR_LINE);
     return 0;
   }
   const size = decimal(stop + 1);
   const rest = decimalStop();
   if (rest == stop + 1 || !atLineEnd(rest)) {
-    errorCode = TRACE_ERR_LINE;
+    stopFor(TRACE_ERR_LINE);
     return 0;
   }
   const gva = hexBefore(stop, digits);
-  errorCode = accessError(gva, size);
+  stopFor(accessError(gva, size));
   if (errorCode != 0) return 0;
-  outEnd = emitAccess(decoder, out, gva, size, kind);
+  endAt(emitAccess(decoder, out, gva, size, kind));
   return nextLine(rest);
 }
 

@@ -21,21 +21,9 @@ import {
   TRACE_FORMAT_MEMTRACE_X86,
   TRACE_FORMAT_PAGES,
 } from '../abi';
+import { endAt, outEnd, stopFor } from './outcome';
 import { accessError, atLineEnd, decimal, decimalStop, emitAccess, hexBefore } from './text';
 import { isCanonical, nextLine, restIsBlank, skipBlanks, skipHex, skipWord } from './text';
-
-let outEnd: usize = 0;
-let errorCode: u32 = 0;
-
-/** Where the output of the last call ended. */
-export function linesOut(): usize {
-  return outEnd;
-}
-
-/** TRACE_ERR_* of the line that the last call stopped at, or 0. */
-export function linesError(): u32 {
-  return errorCode;
-}
 
 /** A hexadecimal number of up to 16 digits at `p`, with or without 0x; sets hexStop. */
 let hexStop: usize = 0;
@@ -47,25 +35,20 @@ function hexAt(p: usize): u64 {
   return hexBefore(hexStop, hexDigits);
 }
 
-function fail(code: u32): usize {
-  errorCode = code;
-  return 0;
-}
-
 /** Writes the access if it is valid and goes to the next line; else sets the error. */
 function access(decoder: usize, rest: usize, out: usize, gva: u64, size: u32, kind: u32): usize {
   const code = accessError(gva, size);
-  if (code != 0) return fail(code);
-  outEnd = emitAccess(decoder, out, gva, size, kind);
+  if (code != 0) return stopFor(code);
+  endAt(emitAccess(decoder, out, gva, size, kind));
   return nextLine(rest);
 }
 
 function decodeClassic(decoder: usize, p: usize, out: usize): usize {
   const gva = hexAt(p);
   const stop = hexStop;
-  if (hexDigits - 1 > 15 || load<u8>(stop) != 0x20) return fail(TRACE_ERR_LINE);
+  if (hexDigits - 1 > 15 || load<u8>(stop) != 0x20) return stopFor(TRACE_ERR_LINE);
   const letter = <u32>load<u8>(stop, 1);
-  if ((letter != 0x52 && letter != 0x57) || !atLineEnd(stop + 2)) return fail(TRACE_ERR_LINE);
+  if ((letter != 0x52 && letter != 0x57) || !atLineEnd(stop + 2)) return stopFor(TRACE_ERR_LINE);
   return access(decoder, stop, out, gva, 1, letter == 0x52 ? ACCESS_READ : ACCESS_WRITE);
 }
 
@@ -74,15 +57,15 @@ function decodePages(decoder: usize, p: usize, out: usize): usize {
   let kind = ACCESS_READ;
   if (letter == 0x49) kind = ACCESS_FETCH;
   else if (letter == 0x53) kind = ACCESS_WRITE;
-  else if (letter != 0x4c) return fail(TRACE_ERR_LINE);
-  if (load<u8>(p, 1) != 0x20) return fail(TRACE_ERR_LINE);
+  else if (letter != 0x4c) return stopFor(TRACE_ERR_LINE);
+  if (load<u8>(p, 1) != 0x20) return stopFor(TRACE_ERR_LINE);
   const vpn = hexAt(p + 2);
   const stop = hexStop;
-  if (hexDigits - 1 > 15 || !atLineEnd(stop)) return fail(TRACE_ERR_LINE);
+  if (hexDigits - 1 > 15 || !atLineEnd(stop)) return stopFor(TRACE_ERR_LINE);
   const gva = vpn << 12;
-  if (vpn >> 52 != 0 || !isCanonical(gva)) return fail(TRACE_ERR_CANONICAL);
+  if (vpn >> 52 != 0 || !isCanonical(gva)) return stopFor(TRACE_ERR_CANONICAL);
   store<u64>(out, gva | (<u64>kind));
-  outEnd = out + 8;
+  endAt(out + 8);
   return nextLine(stop);
 }
 
@@ -90,11 +73,11 @@ function decodeDin(decoder: usize, p: usize, out: usize): usize {
   p = skipBlanks(p);
   const label = <u32>load<u8>(p) - 0x30;
   const blank = skipBlanks(p + 1);
-  if (label > 4 || blank == p + 1) return fail(TRACE_ERR_LINE);
+  if (label > 4 || blank == p + 1) return stopFor(TRACE_ERR_LINE);
   const gva = hexAt(blank);
   const stop = hexStop;
-  if (hexDigits - 1 > 15 || load<u8>(stop) > 0x20) return fail(TRACE_ERR_LINE);
-  outEnd = out;
+  if (hexDigits - 1 > 15 || load<u8>(stop) > 0x20) return stopFor(TRACE_ERR_LINE);
+  endAt(out);
   if (label == 4) return nextLine(stop);
   let kind = ACCESS_READ;
   if (label == 1) kind = ACCESS_WRITE;
@@ -103,17 +86,17 @@ function decodeDin(decoder: usize, p: usize, out: usize): usize {
 }
 
 function decodeMemtraceSimple(decoder: usize, p: usize, out: usize): usize {
-  if (load<u16>(p) != 0x7830) return fail(TRACE_ERR_LINE);
+  if (load<u16>(p) != 0x7830) return stopFor(TRACE_ERR_LINE);
   const gva = hexAt(p);
   const stop = hexStop;
-  if (hexDigits - 1 > 15 || load<u8>(stop) != 0x3a) return fail(TRACE_ERR_LINE);
+  if (hexDigits - 1 > 15 || load<u8>(stop) != 0x3a) return stopFor(TRACE_ERR_LINE);
   const number = skipBlanks(stop + 1);
   const size = decimal(number);
   let rest = decimalStop();
-  if (rest == number || load<u8>(rest) != 0x2c) return fail(TRACE_ERR_LINE);
+  if (rest == number || load<u8>(rest) != 0x2c) return stopFor(TRACE_ERR_LINE);
   rest = skipBlanks(rest + 1);
   const end = skipWord(rest);
-  if (end == rest || !restIsBlank(end)) return fail(TRACE_ERR_LINE);
+  if (end == rest || !restIsBlank(end)) return stopFor(TRACE_ERR_LINE);
   let kind = ACCESS_FETCH;
   if (end == rest + 1 && load<u8>(rest) == 0x72) kind = ACCESS_READ;
   if (end == rest + 1 && load<u8>(rest) == 0x77) kind = ACCESS_WRITE;
@@ -121,20 +104,21 @@ function decodeMemtraceSimple(decoder: usize, p: usize, out: usize): usize {
 }
 
 function decodeMemtraceX86(decoder: usize, p: usize, out: usize): usize {
-  if (load<u16>(p) != 0x7830) return fail(TRACE_ERR_LINE);
+  if (load<u16>(p) != 0x7830) return stopFor(TRACE_ERR_LINE);
   hexAt(p);
   let stop = hexStop;
   const letter = <u32>load<u8>(stop, 1);
   const letterOk = letter == 0x72 || letter == 0x77;
-  if (load<u8>(stop) != 0x2c || !letterOk || load<u8>(stop, 2) != 0x2c) return fail(TRACE_ERR_LINE);
+  if (load<u8>(stop) != 0x2c || !letterOk || load<u8>(stop, 2) != 0x2c)
+    return stopFor(TRACE_ERR_LINE);
   const size = decimal(stop + 3);
   const rest = decimalStop();
   if (rest == stop + 3 || load<u8>(rest) != 0x2c || load<u16>(rest, 1) != 0x7830) {
-    return fail(TRACE_ERR_LINE);
+    return stopFor(TRACE_ERR_LINE);
   }
   const gva = hexAt(rest + 1);
   stop = hexStop;
-  if (hexDigits - 1 > 15 || !restIsBlank(stop)) return fail(TRACE_ERR_LINE);
+  if (hexDigits - 1 > 15 || !restIsBlank(stop)) return stopFor(TRACE_ERR_LINE);
   return access(decoder, stop, out, gva, size, letter == 0x72 ? ACCESS_READ : ACCESS_WRITE);
 }
 
@@ -153,9 +137,9 @@ function startsViewLine(c: u32): bool {
  * the first word that names a kind decides. Lines without one (markers, the heading) give nothing.
  */
 function decodeDrview(decoder: usize, p: usize, out: usize): usize {
-  outEnd = out;
+  endAt(out);
   let kind: u32 = 0xff;
-  if (!startsViewLine(<u32>load<u8>(skipBlanks(p)))) return fail(TRACE_ERR_LINE);
+  if (!startsViewLine(<u32>load<u8>(skipBlanks(p)))) return stopFor(TRACE_ERR_LINE);
   while (!atLineEnd(p)) {
     p = skipBlanks(p);
     const word = p;
@@ -173,11 +157,11 @@ function decodeDrview(decoder: usize, p: usize, out: usize): usize {
   const size = decimal(number);
   const unit = skipBlanks(decimalStop());
   const sign = skipBlanks(skipWord(unit));
-  if (decimalStop() == number || load<u8>(sign) != 0x40) return fail(TRACE_ERR_LINE);
+  if (decimalStop() == number || load<u8>(sign) != 0x40) return stopFor(TRACE_ERR_LINE);
   const at = skipBlanks(sign + 1);
-  if (load<u16>(at) != 0x7830) return fail(TRACE_ERR_LINE);
+  if (load<u16>(at) != 0x7830) return stopFor(TRACE_ERR_LINE);
   const gva = hexAt(at);
-  if (hexDigits - 1 > 15) return fail(TRACE_ERR_LINE);
+  if (hexDigits - 1 > 15) return stopFor(TRACE_ERR_LINE);
   return access(decoder, hexStop, out, gva, size, kind);
 }
 
@@ -204,10 +188,10 @@ export function decodeLines(
   out: usize,
   outLimit: usize,
 ): usize {
-  errorCode = 0;
+  stopFor(0);
   let at = out;
   while (p < end && at < outLimit) {
-    outEnd = at;
+    endAt(at);
     let next: usize = 0;
     if (isComment(p) || restIsBlank(p)) next = nextLine(p);
     else next = decodeLine(format, decoder, p, at);
@@ -215,6 +199,6 @@ export function decodeLines(
     at = outEnd;
     p = next;
   }
-  outEnd = at;
+  endAt(at);
   return p;
 }

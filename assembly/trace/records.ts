@@ -14,25 +14,13 @@ import {
   TRACE_ERR_CANONICAL,
   TRACE_ERR_RECORD,
 } from '../abi';
+import { endAt, errorCode, stopFor } from './outcome';
 import { emitAccess, isCanonical } from './text';
 
 /** Bytes of a ChampSim record. */
 export const CHAMPSIM_RECORD: usize = 64;
 /** Bytes of an oracleGeneral record. */
 export const ORACLE_GENERAL_RECORD: usize = 24;
-
-let outEnd: usize = 0;
-let errorCode: u32 = 0;
-
-/** Where the output of the last call ended. */
-export function recordsOut(): usize {
-  return outEnd;
-}
-
-/** TRACE_ERR_* of the record that the last call stopped at, or 0. */
-export function recordsError(): u32 {
-  return errorCode;
-}
 
 /** Decodes whole ChampSim records of [p, end); returns where it stopped. */
 export function decodeChampsim(
@@ -42,10 +30,10 @@ export function decodeChampsim(
   out: usize,
   outLimit: usize,
 ): usize {
-  errorCode = 0;
+  stopFor(0);
   while (p + CHAMPSIM_RECORD <= end && out < outLimit) {
     if ((load<u16>(p, 8) & 0xfefe) != 0) {
-      errorCode = TRACE_ERR_RECORD;
+      stopFor(TRACE_ERR_RECORD);
       break;
     }
     let at = out;
@@ -55,7 +43,7 @@ export function decodeChampsim(
       const gva = load<u64>(p + slot);
       if (gva == 0) continue;
       if (!isCanonical(gva)) {
-        errorCode = TRACE_ERR_CANONICAL;
+        stopFor(TRACE_ERR_CANONICAL);
         break;
       }
       at = emitAccess(
@@ -70,24 +58,24 @@ export function decodeChampsim(
     out = at;
     p += CHAMPSIM_RECORD;
   }
-  outEnd = out;
+  endAt(out);
   return p;
 }
 
 /** Decodes whole oracleGeneral records of [p, end); returns where it stopped. */
 export function decodeOracleGeneral(p: usize, end: usize, out: usize, outLimit: usize): usize {
-  errorCode = 0;
+  stopFor(0);
   while (p + ORACLE_GENERAL_RECORD <= end && out < outLimit) {
     const vpn = load<u64>(p, 4);
     const gva = vpn << 12;
     if (vpn >> 52 != 0 || !isCanonical(gva)) {
-      errorCode = TRACE_ERR_CANONICAL;
+      stopFor(TRACE_ERR_CANONICAL);
       break;
     }
     store<u64>(out, gva | (<u64>ACCESS_READ));
     out += 8;
     p += ORACLE_GENERAL_RECORD;
   }
-  outEnd = out;
+  endAt(out);
   return p;
 }

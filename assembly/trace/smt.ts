@@ -26,6 +26,7 @@ import {
   TRACE_PRIVATE,
   TRACE_RECORDS,
 } from '../abi';
+import { endAt, outEnd, stopFor } from './outcome';
 import { isCanonical } from './text';
 
 const MAGIC: u64 = 0x0a1a0a0d544d5389;
@@ -47,19 +48,7 @@ const TABLE: usize = <usize>TRACE_PRIVATE + 64;
 
 const PAGE_BITS: u64 = ~(<u64>0xfff);
 
-let outEnd: usize = 0;
-let errorCode: u32 = 0;
 let ended: bool = false;
-
-/** Where the output of the last call ended. */
-export function smtOut(): usize {
-  return outEnd;
-}
-
-/** TRACE_ERR_* of the operation that the last call stopped at, or 0. */
-export function smtError(): u32 {
-  return errorCode;
-}
 
 /** True once the last call read the end mark. */
 export function smtEnded(): bool {
@@ -103,7 +92,7 @@ function writeLeb(p: usize, value: u64): usize {
 function readHeader(decoder: usize, p: usize): bool {
   const versionOk = <u32>load<u16>(p, 8) == VERSION && <usize>load<u16>(p, 10) == SMT_HEADER;
   if (load<u64>(p) != MAGIC || !versionOk || load<u32>(p, 12) != 0 || load<u64>(p, 24) != 0) {
-    errorCode = TRACE_ERR_HEADER;
+    stopFor(TRACE_ERR_HEADER);
     return false;
   }
   store<u64>(decoder, load<u64>(p, 16), TRACE_ANNOUNCED);
@@ -116,26 +105,26 @@ function decodeRare(decoder: usize, p: usize, end: usize, out: usize, records: u
   const op = <u32>load<u8>(p);
   const kind = op & ACCESS_KIND_MASK;
   const value = leb(p + 1);
-  outEnd = out;
+  endAt(out);
   if (kind != ACCESS_CONTROL) {
     const delta = (value >> 1) ^ (0 - (value & 1));
     const last = decoder + LAST + ((<usize>kind) << 3);
     const page = (load<u64>(last) + (delta << 12)) & PAGE_BITS;
     if (lebEnd == 0 || !isCanonical(page)) {
-      errorCode = lebEnd == 0 ? TRACE_ERR_RECORD : TRACE_ERR_CANONICAL;
+      stopFor(lebEnd == 0 ? TRACE_ERR_RECORD : TRACE_ERR_CANONICAL);
       return 0;
     }
     store<u64>(last, page);
     store<u64>(decoder + TABLE + (slotOf(page) << 3), page);
     store<u64>(out, page | (<u64>kind) | load<u64>(decoder + FLAGS));
-    outEnd = out + 8;
+    endAt(out + 8);
     return lebEnd;
   }
   const slot = op >> 2;
   if (slot == SLOT_END) {
     if (p + 9 > end) return p + 9;
     ended = load<u64>(p, 1) == records;
-    if (!ended) errorCode = TRACE_ERR_COUNT;
+    if (!ended) stopFor(TRACE_ERR_COUNT);
     return ended ? p + 9 : 0;
   }
   if (
@@ -144,14 +133,14 @@ function decodeRare(decoder: usize, p: usize, end: usize, out: usize, records: u
     (slot == 0 && value >> 52 != 0) ||
     (slot == SLOT_FLAGS && (value & 3) + (value >> 12) != 0)
   ) {
-    errorCode = TRACE_ERR_RECORD;
+    stopFor(TRACE_ERR_RECORD);
     return 0;
   }
   if (slot == SLOT_FLAGS) {
     store<u64>(decoder + FLAGS, value);
   } else {
     store<u64>(out, (value << 12) | (<u64>ACCESS_CONTROL));
-    outEnd = out + 8;
+    endAt(out + 8);
   }
   return lebEnd;
 }
@@ -168,9 +157,9 @@ export function decodeSmt(
   out: usize,
   outLimit: usize,
 ): usize {
-  errorCode = 0;
+  stopFor(0);
   ended = false;
-  outEnd = out;
+  endAt(out);
   if (load<u32>(decoder + STARTED) == 0) {
     if (p + SMT_HEADER > end || !readHeader(decoder, p)) return p;
     p += SMT_HEADER;
@@ -188,7 +177,7 @@ export function decodeSmt(
       const next = decodeRare(decoder, p, end, out, before + ((<u64>(out - start)) >> 3));
       // A last operation that runs past the input was cut off.
       if (next == 0 || next > end) {
-        outEnd = out;
+        endAt(out);
         ended = false;
         break;
       }
@@ -202,7 +191,7 @@ export function decodeSmt(
     out += 8;
     p++;
   }
-  outEnd = out;
+  endAt(out);
   return p;
 }
 
