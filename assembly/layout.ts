@@ -72,6 +72,17 @@ export function pageAlloc(): usize {
   return page;
 }
 
+/** The blocks of a new page as a list: its first block, each with the address of the next one at `link`, 0 in the last. */
+export function blocksOfPage(bytes: usize, link: usize): usize {
+  const page = pageAlloc();
+  let first: usize = 0;
+  for (let at = page + <usize>PAGE_SIZE - bytes; at >= page; at -= bytes) {
+    store<u32>(at + link, <u32>first);
+    first = at;
+  }
+  return first;
+}
+
 /** Gives a page of pageAlloc() back. */
 export function pageFree(page: usize): void {
   assert((page & PAGE_MASK) == 0 && page != 0, 'a page of pageAlloc() is aligned');

@@ -13,12 +13,11 @@ import {
   FRAME_MAPCOUNT,
   FRAME_MAPCOUNT_MASK,
   FRAME_RMAP,
-  PAGE_SIZE,
   PG_HUGE,
   PG_MM_SHIFT,
   PG_MULTIMAP,
 } from '../abi';
-import { pageAlloc } from '../layout';
+import { blocksOfPage } from '../layout';
 import { Hvn, Pfn } from '../types';
 import { framePtr } from './frame';
 import { memcgUpdated } from './memcg';
@@ -32,13 +31,7 @@ const FLAGS_BELOW_MM: u32 = 0xffffff;
 let freeNodes: usize = 0;
 
 function nodeAlloc(mm: u32, hvn: Hvn): usize {
-  if (freeNodes == 0) {
-    const page = pageAlloc();
-    for (let at = page; at < page + <usize>PAGE_SIZE; at += NODE_BYTES) {
-      store<u32>(at, <u32>freeNodes, NODE_NEXT);
-      freeNodes = at;
-    }
-  }
+  if (freeNodes == 0) freeNodes = blocksOfPage(NODE_BYTES, NODE_NEXT);
   const node = freeNodes;
   freeNodes = load<u32>(node, NODE_NEXT);
   store<u32>(node, mm, NODE_MM);

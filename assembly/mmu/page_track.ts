@@ -3,7 +3,7 @@
 // made when the first gfn of a block is tracked.
 
 import { SLOT_BASE_GFN, SLOT_NPAGES, SLOT_TRACK } from '../abi';
-import { arenaAlloc, pageAlloc } from '../layout';
+import { arenaAlloc, blocksOfPage } from '../layout';
 import { Gfn } from '../types';
 
 const BLOCK_SHIFT: u32 = 9;
@@ -13,13 +13,7 @@ const BLOCK: usize = 512;
 let freeBlocks: usize = 0;
 
 function blockAlloc(): usize {
-  if (freeBlocks == 0) {
-    const page = pageAlloc();
-    for (let at = page + 4096 - BLOCK; at >= page; at -= BLOCK) {
-      store<u32>(at, <u32>freeBlocks);
-      freeBlocks = at;
-    }
-  }
+  if (freeBlocks == 0) freeBlocks = blocksOfPage(BLOCK, 0);
   const block = freeBlocks;
   freeBlocks = <usize>load<u32>(block);
   memory.fill(block, 0, BLOCK);

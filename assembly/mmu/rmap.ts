@@ -13,7 +13,7 @@
 // the hole, as KVM's does, so the order in which sptes are visited is KVM's too.
 
 import { RMAP_NODES_VISITED } from '../counters';
-import { pageAlloc } from '../layout';
+import { blocksOfPage } from '../layout';
 import { bumpBy } from '../stats';
 import { Sptep } from '../types';
 
@@ -27,13 +27,7 @@ const DESC_MAX: u32 = 14;
 let freeDescs: usize = 0;
 
 function descAlloc(): usize {
-  if (freeDescs == 0) {
-    const page = pageAlloc();
-    for (let at = page + 4096 - DESC_SIZE; at >= page; at -= DESC_SIZE) {
-      store<u32>(at, <u32>freeDescs, DESC_MORE);
-      freeDescs = at;
-    }
-  }
+  if (freeDescs == 0) freeDescs = blocksOfPage(DESC_SIZE, DESC_MORE);
   const desc = freeDescs;
   freeDescs = <usize>load<u32>(desc, DESC_MORE);
   store<u32>(desc, 0, DESC_MORE);

@@ -33,7 +33,7 @@ import {
   SP_TRANSLATIONS,
   SP_VALID_GEN,
 } from '../abi';
-import { arenaAlloc, arenaAllocAligned, pageAlloc } from '../layout';
+import { arenaAlloc, arenaAllocAligned, blocksOfPage } from '../layout';
 import { Gfn, Sptep } from '../types';
 import { KVM } from './kvm';
 
@@ -177,12 +177,7 @@ export function nextValidSpWithGptes(sp: usize, gfn: Gfn): usize {
 }
 
 function allocTranslations(): usize {
-  if (freeTranslations == 0) {
-    const page = pageAlloc();
-    store<u32>(page, 0);
-    store<u32>(page + 2048, <u32>page);
-    freeTranslations = page + 2048;
-  }
+  if (freeTranslations == 0) freeTranslations = blocksOfPage(2048, 0);
   const at = freeTranslations;
   freeTranslations = <usize>load<u32>(at);
   return at;
