@@ -388,6 +388,8 @@ export const ACX_OUT_CORRUPT: u32 = 12;
 
 // ---- job block of an access-table check (assembly/conform/access.ts): byte offsets -----------
 export const ACX_JOB_SIZE: u32 = 80;
+/** MAXPHYADDR that the tables are made for. */
+export const ACX_MAXPHYADDR: u32 = 36;
 // Of the guest that the rows run in; the host fills these once.
 /** Address of the vCPU. */
 export const ACX_JOB_VCPU: u32 = 0;
@@ -440,6 +442,13 @@ export const SLOT_ID: u32 = 52;
 export const SLOT_INSTALLED: u32 = 56;
 /** Address of a u8 for each 512 gfns: not 0 when one of them may have an spte. */
 export const SLOT_MAPPED: u32 = 60;
+
+/** No gfn: beyond what a memslot can hold. */
+export const NO_GFN: u32 = 0xffffffff;
+/** Id of no memslot. */
+export const NO_MEMSLOT: u32 = 0xffffffff;
+/** No hvn: outside all memslots. */
+export const NO_HVN: u32 = 0xffffffff;
 
 export const KVM_MEM_LOG_DIRTY_PAGES: u32 = 1;
 export const KVM_MEM_READONLY: u32 = 2;
@@ -818,6 +827,15 @@ export const MM_MAX: u32 = 256;
 export const HPAGE_PMD_NR: u32 = 512;
 /** Host virtual page numbers are below this. */
 export const HVN_LIMIT: u32 = 0x40000000;
+/** Reclaim begins with this priority, and scans more with each lower one. */
+export const DEF_PRIORITY: u32 = 12;
+/** Priority from which on small caches of kernel objects are scanned (do_shrink_slab). */
+export const SLAB_PRIORITY: u32 = 1;
+/** Generations of the multi-generational LRU. */
+export const MIN_NR_GENS: u32 = 2;
+export const MAX_NR_GENS: u32 = 4;
+/** Pages that one isolation takes, and refaults below which a tier is not trusted to be worse. */
+export const MIN_LRU_BATCH: u32 = 64;
 
 // ---- control records (ACCESS_CONTROL) ---------------------------------------------------------
 // The argument of a control record, in bits 63:12 of the record:
@@ -880,6 +898,8 @@ export const VERIFY_PFN: u32 = 20;
 export const VERIFY_EXPECTED: u32 = 24;
 export const VERIFY_FOUND: u32 = 28;
 export const VERIFY_STATE_SIZE: u32 = 32;
+/** Beside the stamp that a page must hold: it may also be zero, for MADV_FREE was called and it was not written since. */
+export const STAMP_LAZY_FREE: u32 = 0x80000000;
 // ---- host mm: results and argument bits of assembly/mm/{memory,vmscan}.ts ----------------------
 /** Words of the scratch block (mmOut()) in which a call leaves what does not fit its result. */
 export const MM_OUT_WORDS: u32 = 16;
@@ -957,6 +977,8 @@ export const ZAP_FLUSH: u32 = 2;
 
 /** No swap slot. */
 export const NO_SLOT: u32 = 0xffffffff;
+/** Freed swap slots go back so many at a time. */
+export const SWAP_SLOTS_CACHE_SIZE: u32 = 64;
 
 // ---- shadow PTEs (assembly/mmu/spte.ts; cf. arch/x86/kvm/mmu/spte.h, 6.1) -------------------------
 /** Host pte allows writes. */

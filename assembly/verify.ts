@@ -13,6 +13,7 @@ import {
   EXIT_VERIFY,
   FRAME_CONTENT,
   PAGE_SHIFT,
+  STAMP_LAZY_FREE,
   VCPU_EXIT_REASON,
   VCPU_FAULT_GVA,
   VCPU_RECORD,
@@ -44,9 +45,7 @@ import { tlbEnter } from './tlb/rights';
 import { tlbValue } from './tlb/sets';
 import { Gfn, Pfn } from './types';
 
-/** What a page must hold may also be zero: MADV_FREE was called and it was not written since. */
-const LAZY_FREE: u32 = 0x80000000;
-const STAMP_MASK: u32 = 0x7fffffff;
+const STAMP_MASK: u32 = ~STAMP_LAZY_FREE;
 
 const STATE: usize = memory.data(32, 8);
 if (VERIFY_STATE_SIZE > 32) ERROR('verify: the state block has 32 bytes');
@@ -66,7 +65,7 @@ export function verifyState(): u32 {
   return <u32>STATE;
 }
 
-/** What a guest page must hold: a stamp or 0, and LAZY_FREE. */
+/** What a guest page must hold: a stamp or 0, and STAMP_LAZY_FREE. */
 export function verifyGet(gfn: Gfn): u32 {
   return load<u32>(expected + ((<usize>gfn) << 2));
 }
@@ -98,7 +97,7 @@ export function verifyRead(gfn: Gfn, pfn: Pfn): u32 {
   const want = verifyGet(gfn);
   const found = frameContent(pfn);
   if (found == (want & STAMP_MASK)) return 1;
-  if ((want & LAZY_FREE) != 0 && found == 0) return 1;
+  if ((want & STAMP_LAZY_FREE) != 0 && found == 0) return 1;
   return report(gfn, pfn, want, found) ? 1 : 0;
 }
 

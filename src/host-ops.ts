@@ -2,7 +2,7 @@
 // mprotect, munmap, fork, reads and writes of the VMM, direct I/O, reclaim on request. With `verify`
 // each operation also says what the pages must hold afterwards.
 
-import { HPTE_PFN_SHIFT, HPTE_PRESENT, ZERO_PFN } from '../assembly/abi.ts';
+import { HPTE_PFN_SHIFT, HPTE_PRESENT, STAMP_LAZY_FREE, ZERO_PFN } from '../assembly/abi.ts';
 import { DataError, KvmError } from './core/errors.ts';
 import type { Advice } from './mm/madvise.ts';
 import type { Mm } from './mm/mm.ts';
@@ -10,9 +10,6 @@ import { vmasWithin } from './mm/vma.ts';
 import { pageReferenced } from './mm/vmscan/referenced.ts';
 import type { Vm } from './machine.ts';
 import type { HostOperation } from './workload/host-op.ts';
-
-/** What a guest page must hold may also be zero (assembly/verify.ts). */
-const LAZY_FREE = 0x80000000;
 
 /** A page as a forked child of the VMM sees it. */
 interface Child {
@@ -76,7 +73,7 @@ export class HostOps {
     if (this.#vm.backing === 'file' || result < 0) return result;
     for (let p = range.page; p < range.page + range.count; p++) {
       if (advice === 'dontneed') this.#expect(p, 0);
-      if (advice === 'free') this.#expect(p, (this.expected(p) | LAZY_FREE) >>> 0);
+      if (advice === 'free') this.#expect(p, (this.expected(p) | STAMP_LAZY_FREE) >>> 0);
     }
     return result;
   }
@@ -164,7 +161,7 @@ export class HostOps {
     } else if (this.#vm.verify && child !== undefined) {
       const want = this.#child(child).expected[page] as number;
       const found = core.x.frameContent(pfn) >>> 0;
-      ok = found === (want & 0x7fffffff) >>> 0 || (want >= LAZY_FREE && found === 0);
+      ok = found === (want & 0x7fffffff) >>> 0 || (want >= STAMP_LAZY_FREE && found === 0);
     }
     space.unpin([pfn], false);
     return ok;

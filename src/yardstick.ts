@@ -3,6 +3,7 @@
 // gfn, and the yardstick begins first, since the stamps are found through its map of the guest.
 
 import {
+  NO_GFN,
   VERIFY_CHECKS,
   VERIFY_EXPECTED,
   VERIFY_FOUND,
@@ -15,8 +16,6 @@ import { gfnOfHvn, hvnOfGfn } from './guest-pages.ts';
 import type { VmExit } from './kvm/exit.ts';
 import type { Vcpu } from './kvm/vcpu.ts';
 import type { Vm } from './machine.ts';
-
-const NO_GFN = 0xffffffff;
 
 /** Begins to compare the host's reclaim with an exact LRU of `frames` frames. */
 export function beginYardstick({ core, host, mm, kvm, data }: Vm, frames: number): void {

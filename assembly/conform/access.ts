@@ -24,6 +24,7 @@ import {
   ACX_JOB_PTE,
   ACX_JOB_TABLE_GFN,
   ACX_JOB_VCPU,
+  ACX_MAXPHYADDR,
   ACX_NXE,
   ACX_OUT_CORRUPT,
   ACX_OUT_ERROR,
@@ -67,6 +68,7 @@ import {
   CR4_SMEP,
   EFER_LMA,
   EFER_NXE,
+  FOLLOW_NONE,
   PAGE_SHIFT,
   PT64_PKEY_BIT,
   VCPU_CR0,
@@ -83,7 +85,10 @@ import {
   VCPU_WALK_GFN,
   WALK_FAULT,
 } from '../abi';
+import { guestWalk } from '../mmu/guest_walk';
+import { guestPagePtr, guestPagePtrForWrite } from '../mmu/memslot';
 import {
+  PT64_BASE_MASK,
   PT64_NX,
   PT_ACCESSED,
   PT_DIRTY,
@@ -91,12 +96,8 @@ import {
   PT_PRESENT,
   PT_USER,
   PT_WRITABLE,
-} from '../mmu/guest_pte';
-import { guestWalk } from '../mmu/guest_walk';
-import { guestPagePtr, guestPagePtrForWrite } from '../mmu/memslot';
+} from '../mmu/pte_bits';
 
-/** Guest physical-address width that the tables are made for. */
-const MAXPHYADDR: u32 = 36;
 const BIT13: u64 = (<u64>1) << 13;
 const BIT36: u64 = (<u64>1) << 36;
 const BIT51: u64 = (<u64>1) << 51;
@@ -228,7 +229,7 @@ export function accessRowsWalk(job: usize, ids: usize, out: usize, n: u32): void
   const pml4e = entryTo(gfn + 1) | PT_PRESENT | PT_WRITABLE | PT_USER;
   store<u64>(entryPtr(job, guestPagePtrForWrite(gfn), 4), pml4e);
   store<u64>(vcpu, entryTo(gfn), VCPU_CR3);
-  store<u32>(vcpu, MAXPHYADDR, VCPU_MAXPHYADDR);
+  store<u32>(vcpu, ACX_MAXPHYADDR, VCPU_MAXPHYADDR);
   store<u32>(vcpu, 0, VCPU_RFLAGS);
   const pdptep = entryPtr(job, pdpt, 3);
   const pdep = entryPtr(job, pd, 2);
@@ -266,7 +267,7 @@ export function accessRowOutcome(job: usize, faulted: u32, error: u32, gfn: u32)
   return outcomeWord(job, faulted != 0, error, gfn, pde, pte);
 }
 
-/** Frame that the shadow tables map the job's address to, whatever the rights; 0xffffffff: none. */
+/** Frame that the shadow tables map the job's address to, whatever the rights; FOLLOW_NONE: it is to none. */
 export function accessRowPfn(job: usize): u32 {
   const vcpu = <usize>load<u32>(job, ACX_JOB_VCPU);
   const gva = load<u64>(job, ACX_JOB_GVA);
@@ -274,7 +275,7 @@ export function accessRowPfn(job: usize): u32 {
   for (let level = load<u32>(vcpu, VCPU_ROOT_LEVEL); table != 0; level--) {
     const spte = load<u64>(entryPtr(job, table, level));
     if ((spte & PT_PRESENT) == 0) break;
-    const base = spte & 0x000f_ffff_ffff_f000;
+    const base = spte & PT64_BASE_MASK;
     if (level == 1 || (spte & PT_PAGE_SIZE) != 0) {
       const bits = 9 * (level - 1);
       const inside = ((<u32>1) << bits) - 1;
@@ -283,5 +284,5 @@ export function accessRowPfn(job: usize): u32 {
     }
     table = <usize>base;
   }
-  return 0xffffffff;
+  return FOLLOW_NONE;
 }

@@ -26,17 +26,16 @@ import {
   PG_WORKINGSET,
   PG_WRITEBACK,
   ZERO_PFN,
+  MIN_NR_GENS,
+  MAX_NR_GENS,
+  MIN_LRU_BATCH,
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { Pfn } from '../types';
 import { folioPages, framePtr, frameTotal, isLocking } from './frame';
 
-export const MIN_NR_GENS: u32 = 2;
-export const MAX_NR_GENS: u32 = 4;
 const MAX_NR_TIERS: u32 = 4;
 const TYPES: u32 = 2;
-/** Pages that one isolation takes, and refaults below which a tier is not trusted to be worse. */
-export const MIN_LRU_BATCH: u32 = 64;
 
 const GEN_MASK: u32 = 7;
 const REFS_SHIFT: u32 = 3;

@@ -11,6 +11,9 @@ import {
   HPTE_SWAP,
   HPTE_YOUNG,
   LRU_ACTIVE_FILE,
+  MAX_NR_GENS,
+  MIN_LRU_BATCH,
+  MIN_NR_GENS,
   PG_ACTIVE,
   PG_ANON,
   PG_DIRTY,
@@ -45,9 +48,6 @@ import {
   lruGenMaxSeq,
   lruGenMinSeq,
   lruGenSwitch,
-  MAX_NR_GENS,
-  MIN_LRU_BATCH,
-  MIN_NR_GENS,
 } from './lru_gen';
 import {
   lruAdd,

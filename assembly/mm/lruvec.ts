@@ -6,6 +6,7 @@
 // Invariant: of the batch, the pages that were handed out and are neither kept nor freed are the caller's.
 
 import {
+  DEF_PRIORITY,
   EVENT_VMSCAN_LRU_ISOLATE,
   EVENT_VMSCAN_LRU_SHRINK_ACTIVE,
   EVENT_VMSCAN_LRU_SHRINK_INACTIVE,
@@ -17,6 +18,7 @@ import {
   LRU_INACTIVE_FILE,
   PG_SWAPBACKED,
   SCAN_SHRINK_SLAB,
+  SLAB_PRIORITY,
   VERDICT_ACTIVATE,
 } from '../abi';
 import { FILE_WRITEBACKS, SWAP_OUTS } from '../counters';
@@ -45,9 +47,6 @@ import {
   snapshotRefaults,
 } from './scan_count';
 
-const DEF_PRIORITY: u32 = 12;
-/** Priority from which on small caches of kernel objects are scanned (do_shrink_slab). */
-const SLAB_PRIORITY: u32 = 1;
 const ACTIVE: u32 = 1;
 
 /** Where the scan goes on. */

@@ -15,6 +15,7 @@ import {
   FRAME_PRIVATE,
   NO_SLOT,
   PG_SWAPCACHE,
+  SWAP_SLOTS_CACHE_SIZE,
 } from '../abi';
 import { arenaAlloc } from '../layout';
 import { Pfn } from '../types';
@@ -45,7 +46,6 @@ let freeLast: u32 = NO_SLOT;
 let used: u32 = 0;
 /** Freed slots that wait on the CPU. */
 let returned: u32 = 0;
-const SLOTS_CACHE_SIZE: u32 = 64;
 
 /** Makes `n` swap slots; called once. */
 export function swapInit(n: u32): void {
@@ -61,7 +61,7 @@ export function swapTotal(): u32 {
 
 /** Sets how many freed slots wait on the CPU (0 at first). */
 export function swapSetReturned(n: u32): void {
-  assert(n <= SLOTS_CACHE_SIZE, 'a full batch goes back before another slot');
+  assert(n <= SWAP_SLOTS_CACHE_SIZE, 'a full batch goes back before another slot');
   returned = n;
 }
 
@@ -112,7 +112,7 @@ export function swapDuplicate(slot: u32): void {
 /** Freed slots wait on the CPU and are uncharged in batches (free_swap_slot, SWAP_SLOTS_CACHE_SIZE). */
 function slotReturned(): void {
   if (!memcgEnabled()) return;
-  if (returned == SLOTS_CACHE_SIZE) {
+  if (returned == SWAP_SLOTS_CACHE_SIZE) {
     for (; returned > 0; returned--) memcgUpdated(1);
   }
   returned++;

@@ -3,12 +3,10 @@
 // what is below a batch is carried to the next run (zone->nr_scan_active). A page is handed out at a
 // time, and what becomes of it is the caller's.
 
-import { LRU_ACTIVE_ANON, LRU_INACTIVE_ANON } from '../abi';
+import { DEF_PRIORITY, LRU_ACTIVE_ANON, LRU_INACTIVE_ANON } from '../abi';
 import { Pfn } from '../types';
 import { lruIsolateTail } from './isolate';
 import { lruSize } from './lru';
-
-const DEF_PRIORITY: u32 = 12;
 
 /** Pages still to scan of each list at this priority, and those carried over; by LRU_*. */
 const QUOTA: usize = memory.data(8, 4);

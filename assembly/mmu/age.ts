@@ -23,13 +23,13 @@ import {
   onlySlotOfHvn,
   rmapLevels,
 } from './memslot';
+import { PT_ACCESSED } from './pte_bits';
 import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
 import {
   isAccessedSpte,
   isDirtySpte,
   markSpteForAccessTrack,
-  PT_ACCESSED,
   SPTE_AD_DISABLED,
   spteAdEnabled,
   spteToPfn,

@@ -35,14 +35,7 @@ import {
   PFERR_PRESENT_MASK,
   PFERR_USER_MASK,
   PFERR_WRITE_MASK,
-  PT64_NX_BIT,
   PT64_PKEY_BIT,
-  PT_ACCESSED_BIT,
-  PT_DIRTY_BIT,
-  PT_PAGE_SIZE_BIT,
-  PT_PRESENT_BIT,
-  PT_USER_BIT,
-  PT_WRITABLE_BIT,
   RFLAGS_AC,
   VCPU_CR0,
   VCPU_CR4,
@@ -53,16 +46,7 @@ import {
   VCPU_RFLAGS,
 } from '../abi';
 import { hasFeature } from './kvm';
-
-export const PT_PRESENT: u64 = (<u64>1) << (<u64>PT_PRESENT_BIT);
-export const PT_WRITABLE: u64 = (<u64>1) << (<u64>PT_WRITABLE_BIT);
-export const PT_USER: u64 = (<u64>1) << (<u64>PT_USER_BIT);
-export const PT_ACCESSED: u64 = (<u64>1) << (<u64>PT_ACCESSED_BIT);
-export const PT_DIRTY: u64 = (<u64>1) << (<u64>PT_DIRTY_BIT);
-export const PT_PAGE_SIZE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
-export const PT64_NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
-/** Bits 51:12. */
-export const PT64_BASE_MASK: u64 = 0x000f_ffff_ffff_f000;
+import { PT64_BASE_MASK, PT64_NX, PT_PAGE_SIZE } from './pte_bits';
 
 /** Root level of the paging mode: 0 no paging, 2 32-bit, 3 PAE, 4 and 5 IA-32e (4.1.1). */
 export function pagingRootLevel(vcpu: usize): u32 {

@@ -23,6 +23,7 @@ import {
   HPTE_WRITE,
   HPTE_YOUNG,
   KVM_FEATURE_STEPWISE_WALK,
+  NO_GFN,
   PAGE_SHIFT,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
@@ -57,9 +58,6 @@ import { GUEST_WALKS } from '../counters';
 import { isTracing, trace } from '../events';
 import { bump } from '../stats';
 import {
-  PT_ACCESSED,
-  PT_DIRTY,
-  PT_PRESENT,
   accessErrorBits,
   gpteAccess,
   gptePkey,
@@ -75,11 +73,9 @@ import { frameContentForWrite, frameContentPtr } from '../mm/frame';
 import { hpteGet, hpteOr } from '../mm/pte';
 import { hasFeature } from './kvm';
 import { gfnToMemslot, markPageDirty, slotReadonly } from './memslot';
+import { PT_ACCESSED, PT_DIRTY, PT_PRESENT } from './pte_bits';
 import { forgetUpper, walkSettled } from './settled_walk';
 import { walkCacheOn } from './walk_cache';
-
-/** No such gfn: beyond what a memslot can hold. */
-export const NO_GFN: u32 = 0xffffffff;
 
 /** Notes how a walk ended. */
 export function finish(vcpu: usize, result: u32, error: u32): u32 {

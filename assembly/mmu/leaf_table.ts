@@ -10,20 +10,19 @@
 // `guest` and `quiet` are what is known of the guest's own table (settled_table.ts). Where the walk cache is off there
 // are no entries: there one would be state.
 
-import {
-  ACC_ALL,
-  PT_ACCESSED_BIT,
-  PT_PAGE_SIZE_BIT,
-  PT_PRESENT_BIT,
-  PT_USER_BIT,
-  PT_WRITABLE_BIT,
-  PT64_NX_BIT,
-  SPTE_AD_DISABLED_BIT,
-  VCPU_ROOT,
-  VCPU_ROOT_LEVEL,
-} from '../abi';
+import { ACC_ALL, VCPU_ROOT, VCPU_ROOT_LEVEL } from '../abi';
 import { Sptep } from '../types';
 import { linkEpoch } from './flush';
+import {
+  PT64_BASE_MASK,
+  PT64_NX,
+  PT_ACCESSED,
+  PT_PAGE_SIZE,
+  PT_PRESENT,
+  PT_USER,
+  PT_WRITABLE,
+} from './pte_bits';
+import { SPTE_AD_DISABLED } from './spte';
 import { walkCacheOn } from './walk_cache';
 
 const ENTRIES: usize = memory.data(65536, 64);
@@ -43,16 +42,9 @@ export const GUEST_BITS: u32 = GUEST_CALM | ACC_ALL;
 export const LEAF_QUIET: usize = 24;
 
 /** What every upper entry has: it leads a user on, whatever the access, and has no A to be set. */
-const LEADS_ON: u64 =
-  ((<u64>1) << (<u64>PT_PRESENT_BIT)) |
-  ((<u64>1) << (<u64>PT_WRITABLE_BIT)) |
-  ((<u64>1) << (<u64>PT_USER_BIT));
-const ACCESSED: u64 = (<u64>1) << (<u64>PT_ACCESSED_BIT);
-/** The processor does not touch A of this entry. */
-const AD_DISABLED: u64 = (<u64>1) << (<u64>SPTE_AD_DISABLED_BIT);
+const LEADS_ON: u64 = PT_PRESENT | PT_WRITABLE | PT_USER;
 /** What none has. */
-const STOPS: u64 = ((<u64>1) << (<u64>PT_PAGE_SIZE_BIT)) | ((<u64>1) << (<u64>PT64_NX_BIT));
-const BASE: u64 = 0x000f_ffff_ffff_f000;
+const STOPS: u64 = PT_PAGE_SIZE | PT64_NX;
 
 /** What the entries of a vCPU are known by: its root, and the links below it. */
 function wayOf(vcpu: usize): u64 {
@@ -75,12 +67,14 @@ export function leafSptep(entry: usize, gva: u64): Sptep {
 /** Whether an upper entry leads on without more ado. */
 function leadsOn(spte: u64): bool {
   if ((spte & (LEADS_ON | STOPS)) != LEADS_ON) return false;
-  return (spte & (ACCESSED | AD_DISABLED)) != 0;
+  return (spte & (PT_ACCESSED | SPTE_AD_DISABLED)) != 0;
 }
 
 /** The entry for a gva in a table of level `level`. */
 function entryOf(table: u64, gva: u64, level: u64): u64 {
-  return load<u64>(<usize>(table & BASE) + (((<usize>(gva >> (3 + 9 * level))) & 511) << 3));
+  return load<u64>(
+    <usize>(table & PT64_BASE_MASK) + (((<usize>(gva >> (3 + 9 * level))) & 511) << 3),
+  );
 }
 
 /** Walks to the leaf table, and notes it. */
@@ -96,7 +90,7 @@ function findLeafTable(vcpu: usize, gva: u64, entry: usize): usize {
   if (!leadsOn(e2)) return 0;
   store<u64>(entry, gva >> 21, LEAF_PAGE);
   store<u64>(entry, wayOf(vcpu), LEAF_WAY);
-  store<u32>(entry, <u32>(e2 & BASE), LEAF_TABLE);
+  store<u32>(entry, <u32>(e2 & PT64_BASE_MASK), LEAF_TABLE);
   store<u64>(entry, 0, LEAF_QUIET);
   return entry;
 }

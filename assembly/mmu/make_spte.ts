@@ -11,18 +11,20 @@ import {
 } from '../abi';
 import { Gfn, Pfn, Spte } from '../types';
 import { markPageDirty } from './memslot';
+import {
+  PT64_NX,
+  PT_ACCESSED,
+  PT_DIRTY,
+  PT_PAGE_SIZE,
+  PT_PRESENT,
+  PT_USER,
+  PT_WRITABLE,
+} from './pte_bits';
 import { spLevel } from './shadow_page';
 import {
   isLastSpte,
   isWritablePte,
   markSpteForAccessTrack,
-  PT64_NX,
-  PT_ACCESSED,
-  PT_DIRTY,
-  PT_PAGE_SIZE_MASK,
-  PT_PRESENT,
-  PT_USER,
-  PT_WRITABLE,
   SPTE_AD_DISABLED,
   SPTE_HOST_WRITABLE,
   SPTE_MMU_PRESENT,
@@ -76,7 +78,7 @@ export function makeSpte(
   let spte = readableSpte(access, pfn, hostWritable);
   if (adDisabled) spte |= SPTE_AD_DISABLED;
   else if (!prefetch) spte |= PT_ACCESSED;
-  if (spLevel(sp) > 1) spte |= PT_PAGE_SIZE_MASK;
+  if (spLevel(sp) > 1) spte |= PT_PAGE_SIZE;
   if (!hostWritable) access &= ~ACC_WRITE_MASK;
   if ((access & ACC_WRITE_MASK) != 0) {
     spte |= PT_WRITABLE | SPTE_MMU_WRITABLE;

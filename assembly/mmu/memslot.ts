@@ -11,6 +11,8 @@ import {
   HPTE_YOUNG,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
+  NO_HVN,
+  NO_MEMSLOT,
   SLOT_BASE_GFN,
   SLOT_DIRTY,
   SLOT_FLAGS,
@@ -37,9 +39,6 @@ import { walkCacheOn } from './walk_cache';
 /** The slots, by id. */
 export const SLOTS: usize = memory.data(4096, 8);
 if (SLOT_SIZE * SLOT_MAX != 4096) ERROR('memslot: SLOTS holds SLOT_MAX records');
-
-/** No slot, or no hvn. */
-export const NONE: u32 = 0xffffffff;
 
 /** Ids at or above this were never used; bounds the search. */
 let slotEnd: u32 = 0;
@@ -245,16 +244,16 @@ function findOnlySlot(mm: u32, hvn: Hvn): usize {
   return found;
 }
 
-/** Id of the slot of `gfn`, or 0xffffffff. */
+/** Id of the slot of `gfn`, or NO_MEMSLOT. */
 export function gfnToSlotId(gfn: Gfn): u32 {
   const slot = gfnToMemslot(gfn);
-  return slot == 0 ? NONE : load<u32>(slot, SLOT_ID);
+  return slot == 0 ? NO_MEMSLOT : load<u32>(slot, SLOT_ID);
 }
 
-/** gfn_to_hva: hvn of `gfn`, or 0xffffffff outside all slots. */
+/** gfn_to_hva: hvn of `gfn`, or NO_HVN outside all slots. */
 export function gfnToHvn(gfn: Gfn): Hvn {
   const slot = gfnToMemslot(gfn);
-  if (slot == 0) return NONE;
+  if (slot == 0) return NO_HVN;
   return load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN));
 }
 

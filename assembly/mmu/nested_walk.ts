@@ -33,6 +33,9 @@ import {
   levelShift,
   pagingRootLevel,
   permissionFault,
+  reservedGpteBits,
+} from './guest_pte';
+import {
   PT64_NX,
   PT_ACCESSED,
   PT_DIRTY,
@@ -40,8 +43,7 @@ import {
   PT_PRESENT,
   PT_USER,
   PT_WRITABLE,
-  reservedGpteBits,
-} from './guest_pte';
+} from './pte_bits';
 import { SPTE_MMIO, SPTE_PFN_MASK } from './spte';
 
 /** What the walk came to. */

@@ -13,6 +13,7 @@ import {
   CR4_PKE,
   FRAME_CONTENT,
   HPTE_PFN_SHIFT,
+  NO_GFN,
   PAGE_SHIFT,
   VCPU_CR3,
   VCPU_CR4,
@@ -28,17 +29,9 @@ import {
 } from '../abi';
 import { framePtr } from '../mm/frame';
 import { ptepEpoch } from '../mm/pgtable';
-import {
-  PT64_BASE_MASK,
-  PT_ACCESSED,
-  PT_DIRTY,
-  PT_PAGE_SIZE,
-  PT_PRESENT,
-  gpteAccess,
-  gptePkey,
-  reservedLeafBits,
-} from './guest_pte';
-import { NO_GFN, finish, frameToGfn, storeTranslation, translateLeaf } from './guest_walk';
+import { gpteAccess, gptePkey, reservedLeafBits } from './guest_pte';
+import { finish, frameToGfn, storeTranslation, translateLeaf } from './guest_walk';
+import { PT64_BASE_MASK, PT_ACCESSED, PT_DIRTY, PT_PAGE_SIZE, PT_PRESENT } from './pte_bits';
 import { pteContent, tableContent, tablePtep } from './walk_cache';
 
 /** What every entry of a settled walk has set. */

@@ -18,17 +18,8 @@ import {
   PFERR_RSVD_MASK,
   PFERR_USER_MASK,
   PFERR_WRITE_MASK,
-  PT64_NX_BIT,
   PT64_PKEY_BIT,
-  PT_ACCESSED_BIT,
-  PT_DIRTY_BIT,
-  PT_GLOBAL_BIT,
-  PT_PAGE_SIZE_BIT,
-  PT_PRESENT_BIT,
-  PT_USER_BIT,
-  PT_WRITABLE_BIT,
   RFLAGS_AC,
-  SPTE_AD_DISABLED_BIT,
   VCPU_CR4,
   VCPU_FAULT_CODE,
   VCPU_PKRU,
@@ -39,20 +30,18 @@ import {
 import { Sptep } from '../types';
 import { linkEpoch } from './flush';
 import { leafSptep, leafTable } from './leaf_table';
-
-const PRESENT: u64 = (<u64>1) << (<u64>PT_PRESENT_BIT);
-const WRITABLE: u64 = (<u64>1) << (<u64>PT_WRITABLE_BIT);
-const USER: u64 = (<u64>1) << (<u64>PT_USER_BIT);
-const ACCESSED: u64 = (<u64>1) << (<u64>PT_ACCESSED_BIT);
-const DIRTY: u64 = (<u64>1) << (<u64>PT_DIRTY_BIT);
-const LARGE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
-const GLOBAL: u64 = (<u64>1) << (<u64>PT_GLOBAL_BIT);
-/** SPTE_MMIO. */
-const MMIO: u64 = (<u64>1) << 51;
-const NX: u64 = (<u64>1) << (<u64>PT64_NX_BIT);
-/** The processor does not touch A and D of this entry (EPT without A/D bits). */
-const AD_DISABLED: u64 = (<u64>1) << (<u64>SPTE_AD_DISABLED_BIT);
-const BASE: u64 = 0x000f_ffff_ffff_f000;
+import {
+  PT64_BASE_MASK,
+  PT64_NX,
+  PT_ACCESSED,
+  PT_DIRTY,
+  PT_GLOBAL,
+  PT_PAGE_SIZE,
+  PT_PRESENT,
+  PT_USER,
+  PT_WRITABLE,
+} from './pte_bits';
+import { SPTE_AD_DISABLED, SPTE_MMIO } from './spte';
 
 /**
  * Result of the last successful walk, at the bit positions of a page-table entry: W and U of all
@@ -70,7 +59,7 @@ export let walkSteps: u32 = 0;
 
 /** Error code of an entry that is not present: KVM marks pages outside all slots by a reserved bit. */
 function absentCode(spte: u64): u32 {
-  return (spte & MMIO) != 0 ? PFERR_RSVD_MASK : 0;
+  return (spte & SPTE_MMIO) != 0 ? PFERR_RSVD_MASK : 0;
 }
 
 /** Whether protection keys deny a data access to a user page. */
@@ -83,12 +72,12 @@ function pkeyDenies(vcpu: usize, pkey: u32, write: bool): bool {
 function violation(vcpu: usize, bits: u64, pkey: u32, flags: u32): u32 {
   const kind = flags & ACCESS_KIND_MASK;
   const user = (flags & (ACCESS_SUPERVISOR | ACCESS_IMPLICIT)) == 0;
-  const userPage = (bits & USER) != 0;
+  const userPage = (bits & PT_USER) != 0;
   const cr4 = load<u32>(vcpu, VCPU_CR4);
   if (user && !userPage) return PFERR_PRESENT_MASK;
-  if (kind == ACCESS_WRITE && (bits & WRITABLE) == 0) return PFERR_PRESENT_MASK;
+  if (kind == ACCESS_WRITE && (bits & PT_WRITABLE) == 0) return PFERR_PRESENT_MASK;
   if (kind == ACCESS_FETCH) {
-    if ((bits & NX) != 0) return PFERR_PRESENT_MASK;
+    if ((bits & PT64_NX) != 0) return PFERR_PRESENT_MASK;
     return !user && userPage && (cr4 & CR4_SMEP) != 0 ? PFERR_PRESENT_MASK : 0;
   }
   if (!user && userPage && (cr4 & CR4_SMAP) != 0) {
@@ -122,7 +111,7 @@ let reachedLinks: u32 = 0;
 /** Writes the #PF error code of an access whose last plainWalk() faulted. */
 export function codeFault(vcpu: usize, flags: u32): void {
   const spte = load<u64>(plainSptep);
-  fault(vcpu, (spte & PRESENT) != 0 ? PFERR_PRESENT_MASK : absentCode(spte), flags);
+  fault(vcpu, (spte & PT_PRESENT) != 0 ? PFERR_PRESENT_MASK : absentCode(spte), flags);
 }
 
 /** Whether the tables above reachedSptep are still those of the walk that found it. */
@@ -137,7 +126,7 @@ export function isAbsentReached(): bool {
 
 /** Whether a user's write to a page of a leaf entry faults for the want of W alone. */
 function isReadOnly(spte: u64): bool {
-  return (spte & (PRESENT | USER | WRITABLE | GLOBAL)) == (PRESENT | USER);
+  return (spte & (PT_PRESENT | PT_USER | PT_WRITABLE | PT_GLOBAL)) == (PT_PRESENT | PT_USER);
 }
 
 function faultAt(leaf: usize, sptep: Sptep, reached: bool): u64 {
@@ -151,18 +140,19 @@ function faultAt(leaf: usize, sptep: Sptep, reached: bool): u64 {
 
 /** Whether a user access may be made by a leaf entry of a leafTable() as it is, and its translation be cached. */
 function endsPlainly(spte: u64, flags: u32): bool {
-  let set = PRESENT | USER;
-  if (flags == ACCESS_WRITE) set |= WRITABLE;
+  let set = PT_PRESENT | PT_USER;
+  if (flags == ACCESS_WRITE) set |= PT_WRITABLE;
   // Without A/D bits nothing has to be set, neither now nor before a write may hit in the TLB.
-  if ((spte & AD_DISABLED) == 0) set |= flags == ACCESS_WRITE ? ACCESSED | DIRTY : ACCESSED;
-  const stops = flags == ACCESS_FETCH ? NX | GLOBAL : GLOBAL;
+  if ((spte & SPTE_AD_DISABLED) == 0)
+    set |= flags == ACCESS_WRITE ? PT_ACCESSED | PT_DIRTY : PT_ACCESSED;
+  const stops = flags == ACCESS_FETCH ? PT64_NX | PT_GLOBAL : PT_GLOBAL;
   return (spte & (set | stops)) == set;
 }
 
 /** plainWalk(): the leaf entry does not permit the access, and nothing is left to do but to fault. */
 export const WALK_FAULT: u64 = 0;
 /** plainWalk(): it is another walk. */
-export const WALK_OTHER: u64 = LARGE;
+export const WALK_OTHER: u64 = PT_PAGE_SIZE;
 /** Where the last plainWalk() or plainWalkAgain() found its entry. */
 export let plainSptep: Sptep = 0;
 
@@ -177,7 +167,7 @@ export function plainWalk(vcpu: usize, gva: u64, flags: u32): u64 {
   if (leaf == 0) return WALK_OTHER;
   const sptep = leafSptep(leaf, gva);
   const spte = load<u64>(sptep);
-  if ((spte & PRESENT) == 0) return faultAt(leaf, sptep, spte == 0);
+  if ((spte & PT_PRESENT) == 0) return faultAt(leaf, sptep, spte == 0);
   if (endsPlainly(spte, flags)) return endPlainly(sptep, spte);
   return flags == ACCESS_WRITE && isReadOnly(spte) ? faultAt(leaf, sptep, true) : WALK_OTHER;
 }
@@ -192,9 +182,9 @@ export function plainWalkAgain(flags: u32): u64 {
 function endPlainly(sptep: Sptep, spte: u64): u64 {
   plainSptep = sptep;
   walkSteps = 4;
-  walkPfn = <u32>((spte & BASE) >> 12);
+  walkPfn = <u32>((spte & PT64_BASE_MASK) >> 12);
   // Without A/D bits a write may hit at once.
-  return (spte & AD_DISABLED) != 0 ? spte | DIRTY : spte;
+  return (spte & SPTE_AD_DISABLED) != 0 ? spte | PT_DIRTY : spte;
 }
 
 /**
@@ -205,7 +195,7 @@ export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
   reachedSptep = 0;
   let table = <usize>load<u32>(vcpu, VCPU_ROOT);
   let level = load<u32>(vcpu, VCPU_ROOT_LEVEL);
-  let rights: u64 = WRITABLE | USER;
+  let rights: u64 = PT_WRITABLE | PT_USER;
   let nx: u64 = 0;
   let sptep: Sptep = 0;
   let spte: u64 = 0;
@@ -216,29 +206,29 @@ export function shadowWalk(vcpu: usize, gva: u64, flags: u32): Sptep {
     sptep = table + (((<usize>(gva >> shift)) & 511) << 3);
     spte = load<u64>(sptep);
     walkSteps++;
-    if ((spte & PRESENT) == 0) return fault(vcpu, absentCode(spte), flags);
+    if ((spte & PT_PRESENT) == 0) return fault(vcpu, absentCode(spte), flags);
     rights &= spte;
-    nx |= spte & NX;
-    if (level == 1 || (spte & LARGE) != 0) break;
-    if ((spte & (ACCESSED | AD_DISABLED)) == 0) store<u64>(sptep, spte | ACCESSED);
-    table = <usize>(spte & BASE);
+    nx |= spte & PT64_NX;
+    if (level == 1 || (spte & PT_PAGE_SIZE) != 0) break;
+    if ((spte & (PT_ACCESSED | SPTE_AD_DISABLED)) == 0) store<u64>(sptep, spte | PT_ACCESSED);
+    table = <usize>(spte & PT64_BASE_MASK);
   }
   const pkey = (<u32>(spte >> (<u64>PT64_PKEY_BIT))) & 15;
   const denied = violation(vcpu, rights | nx, pkey, flags);
   if (denied != 0) return fault(vcpu, denied, flags);
   let set = spte;
-  if ((spte & AD_DISABLED) == 0) {
-    set |= ACCESSED;
-    if ((flags & ACCESS_KIND_MASK) == ACCESS_WRITE) set |= DIRTY;
+  if ((spte & SPTE_AD_DISABLED) == 0) {
+    set |= PT_ACCESSED;
+    if ((flags & ACCESS_KIND_MASK) == ACCESS_WRITE) set |= PT_DIRTY;
     if (set != spte) store<u64>(sptep, set);
   } else {
     // Without A/D bits nothing has to be set before a write may hit in the TLB.
-    set |= DIRTY;
+    set |= PT_DIRTY;
   }
-  walkBits = rights | nx | (set & (DIRTY | GLOBAL));
+  walkBits = rights | nx | (set & (PT_DIRTY | PT_GLOBAL));
   walkLevel = level;
   walkPkey = pkey;
   const inside: u32 = ((<u32>1) << (9 * (level - 1))) - 1;
-  walkPfn = ((<u32>((spte & BASE) >> 12)) & ~inside) | ((<u32>(gva >> 12)) & inside);
+  walkPfn = ((<u32>((spte & PT64_BASE_MASK) >> 12)) & ~inside) | ((<u32>(gva >> 12)) & inside);
   return sptep;
 }

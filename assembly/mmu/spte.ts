@@ -14,13 +14,6 @@
 import {
   ACC_USER_MASK,
   ACC_WRITE_MASK,
-  PT64_NX_BIT,
-  PT_ACCESSED_BIT,
-  PT_DIRTY_BIT,
-  PT_PAGE_SIZE_BIT,
-  PT_PRESENT_BIT,
-  PT_USER_BIT,
-  PT_WRITABLE_BIT,
   SPTE_AD_DISABLED_BIT,
   SPTE_HOST_WRITABLE_BIT,
   SPTE_MMU_PRESENT_BIT,
@@ -29,14 +22,16 @@ import {
   SPTE_SAVED_P_BIT,
 } from '../abi';
 import { Pfn, Spte } from '../types';
+import {
+  PT64_NX,
+  PT_ACCESSED,
+  PT_DIRTY,
+  PT_PAGE_SIZE,
+  PT_PRESENT,
+  PT_USER,
+  PT_WRITABLE,
+} from './pte_bits';
 
-export const PT_PRESENT: u64 = (<u64>1) << PT_PRESENT_BIT;
-export const PT_WRITABLE: u64 = (<u64>1) << PT_WRITABLE_BIT;
-export const PT_USER: u64 = (<u64>1) << PT_USER_BIT;
-export const PT_ACCESSED: u64 = (<u64>1) << PT_ACCESSED_BIT;
-export const PT_DIRTY: u64 = (<u64>1) << PT_DIRTY_BIT;
-export const PT_PAGE_SIZE_MASK: u64 = (<u64>1) << PT_PAGE_SIZE_BIT;
-export const PT64_NX: u64 = (<u64>1) << PT64_NX_BIT;
 export const SPTE_HOST_WRITABLE: u64 = (<u64>1) << SPTE_HOST_WRITABLE_BIT;
 export const SPTE_MMU_WRITABLE: u64 = (<u64>1) << SPTE_MMU_WRITABLE_BIT;
 export const SPTE_MMU_PRESENT: u64 = (<u64>1) << SPTE_MMU_PRESENT_BIT;
@@ -65,7 +60,7 @@ export function isMmioSpte(spte: Spte): bool {
 
 /** is_large_pte. */
 export function isLargePte(spte: Spte): bool {
-  return (spte & PT_PAGE_SIZE_MASK) != 0;
+  return (spte & PT_PAGE_SIZE) != 0;
 }
 
 /** is_last_spte: a leaf at this level. */

@@ -46,6 +46,7 @@ import { hasFeature, KVM } from './kvm';
 import { makeSpte } from './make_spte';
 import { gfnToMemslot, guestPagePtr, guestTablePtr } from './memslot';
 import { gfnTracked } from './page_track';
+import { PT_ACCESSED, PT_DIRTY, PT_PRESENT } from './pte_bits';
 import {
   hashFirst,
   nextValidSpWithGptes,
@@ -63,9 +64,6 @@ import {
   isMmioSpte,
   isShadowPresentPte,
   makeMmioSpte,
-  PT_ACCESSED,
-  PT_DIRTY,
-  PT_PRESENT,
   SPTE_HOST_WRITABLE,
   spteToPfn,
 } from './spte';

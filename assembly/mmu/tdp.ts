@@ -35,6 +35,7 @@ import { flushRemoteTlbs } from './flush';
 import { adDisabled } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import { gfnToMemslot, markPageDirty, pagesPerHpage } from './memslot';
+import { PT_PRESENT, PT_WRITABLE } from './pte_bits';
 import { spAlloc, spLevel, spTable, sptepToSp } from './shadow_page';
 import {
   isAccessTrackSpte,
@@ -44,8 +45,6 @@ import {
   isWritablePte,
   makeMmioSpte,
   makeNonleafSpte,
-  PT_PRESENT,
-  PT_WRITABLE,
   restoreAccTrackSpte,
   SPTE_MMU_WRITABLE,
   SPTE_PFN_MASK,

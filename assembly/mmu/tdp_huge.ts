@@ -7,7 +7,6 @@ import {
   EVENT_SPLIT_HUGE_PAGE,
   EVENT_SP_GET,
   KVM_TDP_ROOT,
-  PT_PAGE_SIZE_BIT,
   ROLE_LEVEL_MASK,
   ROLE_AD_DISABLED,
   SLOT_BASE_GFN,
@@ -23,11 +22,10 @@ import { hugepageAdjust } from './fault';
 import { flushRemoteTlbs } from './flush';
 import { KVM } from './kvm';
 import { pagesPerHpage, slotPtr } from './memslot';
+import { PT_PAGE_SIZE } from './pte_bits';
 import { spAlloc, spLevel, spNotePresent, spTable, sptepToSp } from './shadow_page';
 import { isLargePte, isLastSpte, isShadowPresentPte, makeNonleafSpte, SPTE_PFN_MASK } from './spte';
 import { changeTdpSpte, REMOVED_SPTE, ROOT_LEVEL } from './tdp_table';
-
-const PT_PAGE_SIZE: u64 = (<u64>1) << (<u64>PT_PAGE_SIZE_BIT);
 
 /** tdp_mmu_zap_spte_atomic: the entry is frozen, TLBs are flushed, then it is free for a new one. */
 export function zapSpteAtomic(sptep: Sptep, gfn: Gfn): void {

@@ -8,6 +8,7 @@ import { bump } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
 import { KVM } from './kvm';
 import { nextSlotOfMm } from './memslot';
+import { PT_WRITABLE } from './pte_bits';
 import { spTable, tableToSp } from './shadow_page';
 import {
   isAccessedSpte,
@@ -15,7 +16,6 @@ import {
   isShadowPresentPte,
   isWritablePte,
   markSpteForAccessTrack,
-  PT_WRITABLE,
   SPTE_PFN_MASK,
   spteAdEnabled,
   spteToPfn,

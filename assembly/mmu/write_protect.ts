@@ -11,15 +11,9 @@ import { trace } from '../events';
 import { Gfn, Spte, Sptep } from '../types';
 import { gatherMany } from './flush';
 import { gfnToMemslot, gfnToRmap } from './memslot';
+import { PT_WRITABLE } from './pte_bits';
 import { rmapIterFirst, rmapIterNext } from './rmap';
-import {
-  isAccessedSpte,
-  isDirtySpte,
-  isWritablePte,
-  PT_WRITABLE,
-  SPTE_MMU_WRITABLE,
-  spteToPfn,
-} from './spte';
+import { isAccessedSpte, isDirtySpte, isWritablePte, SPTE_MMU_WRITABLE, spteToPfn } from './spte';
 import { kvmSetPfnAccessed, kvmSetPfnDirty } from './zap';
 
 /** mmu_spte_update: changes a present leaf spte in place; says whether TLBs must be flushed, and

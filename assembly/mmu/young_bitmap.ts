@@ -11,7 +11,7 @@ import { ageHva, isPlainlyYoung } from './age';
 import { gatherMany } from './flush';
 import { KVM } from './kvm';
 import { gfnToRmap, onlySlotOfHvn, rmapLevels } from './memslot';
-import { PT_ACCESSED } from './spte';
+import { PT_ACCESSED } from './pte_bits';
 import { tdpAgeHvaRange } from './tdp_range';
 
 /** The answers: one bit a page, in words. */

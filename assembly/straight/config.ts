@@ -7,6 +7,7 @@
 // Here: what the host allows (STRAIGHT_*), written by src/kvm/straight.ts whenever it changes.
 
 import {
+  NO_GFN,
   STRAIGHT_AREA,
   STRAIGHT_AREAS,
   STRAIGHT_AREAS_MAX,
@@ -59,15 +60,12 @@ export function forgetArea(): void {
   lastArea = 0;
 }
 
-/** No gfn that the yardstick knows. */
-export const NO_GFN: u32 = 0xffffffff;
-
 /** Whether an address space is the guest's: no other has a notifier. */
 export function isGuestMm(mm: u32): bool {
   return mm == load<u32>(STRAIGHT, STRAIGHT_MM);
 }
 
-/** The gfn of the yardstick behind a page of an address space. */
+/** The gfn of the yardstick behind a page of an address space; NO_GFN: it knows none. */
 export function yardstickGfn(mm: u32, hvn: Hvn): Gfn {
   if (lockstepWords == 0) return NO_GFN;
   const gfn = hvn - load<u32>(STRAIGHT, STRAIGHT_GFN_BASE);

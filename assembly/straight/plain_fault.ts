@@ -45,22 +45,13 @@ import {
   marksAccessed,
   mmId,
 } from '../mmu/fault_policy';
-import {
-  PT64_NX,
-  PT_ACCESSED,
-  PT_DIRTY,
-  PT_PRESENT,
-  PT_USER,
-  PT_WRITABLE,
-  gptePkey,
-  pagingRootLevel,
-  reservedLeafBits,
-} from '../mmu/guest_pte';
+import { gptePkey, pagingRootLevel, reservedLeafBits } from '../mmu/guest_pte';
 import { KVM } from '../mmu/kvm';
 import { GUEST_BITS } from '../mmu/leaf_table';
 import { gfnToMemslot, lastSlot } from '../mmu/memslot';
 import { faultInstall, isStale } from '../mmu/page_fault';
 import { folioSetReferenced, releasePfn, releasePlain } from '../mmu/pfn';
+import { PT64_NX, PT_ACCESSED, PT_DIRTY, PT_PRESENT, PT_USER, PT_WRITABLE } from '../mmu/pte_bits';
 import {
   isFirstMapping,
   isOnlyMapping,

@@ -5,7 +5,7 @@ import {
   CONTENT_PAGE,
   DEVICE_DISK,
   DEVICE_SWAP,
-  FRAME_FLAGS,
+  NO_GFN,
   PG_ANON,
   PG_SWAPBACKED,
   RECLAIM_FREED,
@@ -25,13 +25,14 @@ import {
 } from '../abi';
 import { lockstepEvicted } from '../lockstep';
 import { deviceWrite } from '../mm/device';
-import { frameContent, framePtr } from '../mm/frame';
+import { frameContent } from '../mm/frame';
+import { pageFlags } from '../mm/lru';
 import { outRead } from '../mm/memory';
 import { pageoutFree, reclaimNext, tryToUnmapOne } from '../mm/vmscan';
 import { spteLruOn, spteLruReclaimed } from '../mmu/spte_lru';
 import { disturb } from '../mmu/settled_table';
 import { Gfn, Hvn, Pfn } from '../types';
-import { NO_GFN, STRAIGHT, yardstickGfn } from './config';
+import { STRAIGHT, yardstickGfn } from './config';
 import {
   callInvalidatePage,
   callInvalidateRange,
@@ -57,14 +58,10 @@ function noteTableTaken(): void {
   disturb();
 }
 
-function flagsOf(pfn: Pfn): u32 {
-  return load<u32>(framePtr(pfn), FRAME_FLAGS);
-}
-
 /** Unmaps one pte of a page, with the notifier calls that go with it; UNMAP_*. */
 function unmapOne(pfn: Pfn, mm: u32, hvn: Hvn): u32 {
   const hooks = load<u32>(STRAIGHT, STRAIGHT_HOOKS);
-  const flags = flagsOf(pfn);
+  const flags = pageFlags(pfn);
   if (hooks == STRAIGHT_HOOKS_RANGE) {
     callInvalidateRangeStart(mm, hvn);
     const unmapped = tryToUnmapOne(pfn);

@@ -5,6 +5,7 @@ import {
   FRAME_CONTENT,
   FRAME_FLAGS,
   FRAME_RMAP,
+  HVN_LIMIT,
   PG_MM_SHIFT,
   RECLAIM_NO_MAPPING,
   STRAIGHT_AGES,
@@ -25,9 +26,8 @@ import { STRAIGHT, yardstickGfn } from './config';
 import { callAge } from './notifier';
 import { isSeenReferenced, seePlain } from './plain';
 
-/** pageReferencedOne()'s young bit, and the hvn beside it. */
+/** pageReferencedOne()'s young bit, beside the hvn. */
 const YOUNG_SHIFT: u32 = 31;
-const HVN_MASK: u32 = 0x3fffffff;
 /** Result bit of ptepClearFlushYoung(): the page has further mappings. */
 const MORE: u32 = 2;
 
@@ -37,7 +37,7 @@ export function ptepClearFlushYoung(pfn: Pfn, i: u32): u32 {
   if (found == RECLAIM_NO_MAPPING) return 0;
   const mm = outRead(0);
   const more: u32 = i + 1 < outRead(1) ? MORE : 0;
-  return ask(mm, found & HVN_MASK, found >> YOUNG_SHIFT) | more;
+  return ask(mm, found & (HVN_LIMIT - 1), found >> YOUNG_SHIFT) | more;
 }
 
 /** Asks the notifiers after the pte of a page, which was young or not; whether the page is. */

@@ -106,7 +106,8 @@ export function parseOptions(
   return withDefaults(values as Values, Object.keys(options));
 }
 
-function text(values: Values, name: string): string | undefined {
+/** The text of an option; undefined where it is not given. */
+export function text(values: Values, name: string): string | undefined {
   const value = values[name];
   return typeof value === 'string' ? value : undefined;
 }

@@ -17,7 +17,7 @@ import type { RunResult } from '../result.ts';
 import { PROTOCOLS, measure, simulate, type SimulateOptions } from '../simulate.ts';
 import { resolveWorkload, type WorkloadSpec } from '../workload-spec.ts';
 import { type Command, EXIT_STATUS, type Io } from './command.ts';
-import { MACHINE_HELP, parseOptions, simulateOptions, workloadSpec } from './options.ts';
+import { MACHINE_HELP, parseOptions, simulateOptions, text, workloadSpec } from './options.ts';
 import { progressLine } from './run.ts';
 import { count, percent } from './table.ts';
 
@@ -58,11 +58,6 @@ const DEFAULT_TOP = 12;
 const DEFAULT_INTERVAL_US = 200;
 
 type Values = ReturnType<typeof parseOptions>;
-
-function text(values: Values, name: string): string | undefined {
-  const value = values[name];
-  return typeof value === 'string' ? value : undefined;
-}
 
 function wholeNumber(values: Values, name: string, fallback: number, max: number): number {
   const given = text(values, name);

@@ -14,7 +14,10 @@ import {
   ACX_JOB_PKRU,
   ACX_JOB_PREREAD,
   ACX_JOB_PTE,
+  ACX_MAXPHYADDR,
   HPTE_PFN_SHIFT,
+  FOLLOW_NONE,
+  NO_GFN,
   VCPU_MAXPHYADDR,
 } from '../../assembly/abi.ts';
 import { CoreBugError } from '../core/errors.ts';
@@ -22,11 +25,8 @@ import type { Kvm } from '../kvm/kvm.ts';
 import { ACCESS_VPN, accessJob, TABLE_GFN } from './access-guest.ts';
 import type { RowRunner } from './access.ts';
 
-/** MAXPHYADDR that the tables are made for. */
-const MAXPHYADDR = 36;
 /** P, R/W and U/S. */
 const ALL_RIGHTS = 7;
-const NONE = 0xffffffff;
 
 /** Index of the rows' address in the table of a level. */
 function indexAt(level: number): number {
@@ -41,7 +41,7 @@ export function shadowRunner(kvm: Kvm): RowRunner {
   if (vcpu === undefined) throw new CoreBugError('a VM has a vCPU');
   const job = accessJob(core, vcpu.ptr);
   const record = x.arenaAlloc(8) >>> 0;
-  mem.store32(vcpu.ptr + VCPU_MAXPHYADDR, MAXPHYADDR);
+  mem.store32(vcpu.ptr + VCPU_MAXPHYADDR, ACX_MAXPHYADDR);
   const pml4e = (TABLE_GFN + 1) * 4096 + ALL_RIGHTS;
   vcpu.writeGuestPte(TABLE_GFN, indexAt(4), pml4e, 0);
   vcpu.setCr3(TABLE_GFN);
@@ -65,7 +65,9 @@ export function shadowRunner(kvm: Kvm): RowRunner {
     const gfn = mem.load32(job + ACX_JOB_GFN);
     const pfn = x.accessRowPfn(job) >>> 0;
     const hvn = x.gfnToHvn(gfn) >>> 0;
-    return pfn === NONE || pfn === x.hpteGet(kvm.mm.id, hvn) >>> HPTE_PFN_SHIFT ? gfn : NONE;
+    return pfn === FOLLOW_NONE || pfn === x.hpteGet(kvm.mm.id, hvn) >>> HPTE_PFN_SHIFT
+      ? gfn
+      : NO_GFN;
   };
   const run = (id: number): number => {
     x.accessRow(job, id);

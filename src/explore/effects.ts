@@ -8,7 +8,7 @@ import type { States } from './states.ts';
 import { STEP_CRASHED, STEP_DISABLED, STEP_MOVED } from './system.ts';
 import type { Property, System } from './system.ts';
 
-const NO_CHANGE = new Int32Array(0);
+export const NO_CHANGE = new Int32Array(0);
 /** One of so many effects that are looked up is held against the step itself. */
 const AUDIT_EVERY = 64;
 

@@ -13,7 +13,7 @@
 // step itself reports is not lost either.
 
 import { IntList, mixHigh, mixLow } from './cells.ts';
-import { Effects } from './effects.ts';
+import { Effects, NO_CHANGE } from './effects.ts';
 import type { Effect } from './memo.ts';
 import { States } from './states.ts';
 import { STEP_CRASHED, STEP_DISABLED } from './system.ts';
@@ -74,7 +74,6 @@ export const CRASH = 'kernel_bug';
 const DEFAULT_MEMORY = 1 << 30;
 const PROGRESS_EVERY = 16384;
 const VERIFY_EVERY = 1 << 18;
-const NO_CHANGE = new Int32Array(0);
 
 /** Explores a system from its current state, which is set again at the end. */
 export function search(system: System, options: SearchOptions = {}): SearchResult {

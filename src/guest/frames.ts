@@ -3,11 +3,10 @@
 // page, present entries of a table page) and the stack of freed frames, in pages that are chained by
 // their first word and made as it grows.
 
+import { NO_GFN } from '../../assembly/abi.ts';
 import { CoreBugError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 
-/** What `alloc` returns when the zone is exhausted. */
-export const NO_GFN = 0xffffffff;
 /** Freed frames that a page of the stack holds, behind its link. */
 const STACK_PAGE = 1023;
 const MAX_USERS = 0xffff;

@@ -9,11 +9,11 @@
 //   every other vCPU that runs the process, before the frame is reused;
 // - a vCPU that has the process only in a PCID slot flushes at its next switch to it (tlbGen).
 
-import { PFERR_PRESENT_MASK, PFERR_WRITE_MASK } from '../../assembly/abi.ts';
+import { NO_GFN, PFERR_PRESENT_MASK, PFERR_WRITE_MASK } from '../../assembly/abi.ts';
 import { DataError, KvmError } from '../core/errors.ts';
 import type { Core } from '../core/load.ts';
 import type { Stats } from '../stats/stats.ts';
-import { GuestFrames, NO_GFN, type GuestFramesRecord } from './frames.ts';
+import { GuestFrames, type GuestFramesRecord } from './frames.ts';
 import {
   A,
   type GuestCpu,

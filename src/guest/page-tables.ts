@@ -6,13 +6,14 @@
 // A table's user count (GuestFrames) is the number of its entries that are present.
 
 import {
+  NO_GFN,
   PT_ACCESSED_BIT,
   PT_PRESENT_BIT,
   PT_USER_BIT,
   PT_WRITABLE_BIT,
 } from '../../assembly/abi.ts';
 import { DataError } from '../core/errors.ts';
-import { type GuestFrames, NO_GFN } from './frames.ts';
+import type { GuestFrames } from './frames.ts';
 
 /** Bits of a gpte. */
 export const P = 1 << PT_PRESENT_BIT;

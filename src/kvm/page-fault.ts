@@ -39,6 +39,8 @@ import {
   FAULT_CHECK_GIVEN,
   VCPU_FAULT_TRANSLATED,
   VCPU_FAULT_READONLY,
+  FOLLOW_NONE,
+  NO_MEMSLOT,
 } from '../../assembly/abi.ts';
 import { ERRNO } from '../core/errors.ts';
 import { LOCK_MMU } from '../sched/locks.ts';
@@ -55,8 +57,6 @@ export const FAULT_NONCANONICAL = 17;
 export const FAULT_MMIO = FAULT_NO_SLOT;
 /** A write to a read-only slot: the same, and nothing is cached. */
 export const FAULT_READONLY = FAULT_TO_READONLY;
-
-const NONE = 0xffffffff;
 
 // Locals of kvmPageFault().
 const SEQ = 1;
@@ -259,7 +259,7 @@ function emulateMmio(vcpu: Vcpu): number {
   if (walk === WALK_FAULT) return FAULT_INJECT;
   if (walk !== WALK_OK) return 0;
   const gfn = kvm.core.mem.load32(ptr + VCPU_WALK_GFN);
-  return kvm.core.x.gfnToSlotId(gfn) >>> 0 === NONE ? FAULT_MMIO : 0;
+  return kvm.core.x.gfnToSlotId(gfn) >>> 0 === NO_MEMSLOT ? FAULT_MMIO : 0;
 }
 
 /** From the gfn to the host page (VCPU_FAULT_HVN); not 0: what the fault ends with. */
@@ -293,7 +293,7 @@ function hvaToPfn(t: Task, at: number, vcpu: Vcpu): boolean {
       // A read-only slot's page is never looked up for writing.
       if (kvm.generation.gupFast && s[at + H_TRIED] === 0 && writableOf(vcpu) !== 0) {
         const pfn = x.hvaToPfnFast(kvm.mm.id, hvn, kvm.touch) >>> 0;
-        if (pfn !== NONE) return found(t, at, kvm, pfn, 1);
+        if (pfn !== FOLLOW_NONE) return found(t, at, kvm, pfn, 1);
       }
       s[at + H_CALLEE] = 0;
       s[at + H_CALLEE + 1] = hvn;

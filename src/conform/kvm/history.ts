@@ -1,6 +1,7 @@
 // What a script does not tell of the boot in which it was recorded, and what the recording tells of it:
 // things that happen by time, by what the scripts before left behind, and by what else the kernel does.
 
+import { SWAP_SLOTS_CACHE_SIZE } from '../../../assembly/abi.ts';
 import type { Recording, Step } from './recording.ts';
 
 /** What happened around the VM in one step. */
@@ -71,9 +72,6 @@ const OTHER_RESTS = [8, 16, 24, 32, 40, 48, 56];
 /** One fork in ten sees another process of the CPU touch a page meanwhile. */
 const OTHER_FORK = { forkPages: 6 };
 
-/** Freed slots go back 64 at a time (SWAP_SLOTS_CACHE_SIZE). */
-const SLOTS_CACHE_SIZE = 64;
-
 /**
  * memory.swap.current counts a slot until its batch is given back. When the first pages' worth of slots
  * less is in use than was written, so many of the batch were the group's; the rest were there before.
@@ -86,7 +84,7 @@ function slotsBefore(recording: Recording): number {
       (step.events ?? []).filter(({ t }) => t === 'swap_writepage').length;
     const givenBack = written - (step.mem_now?.swap_current ?? written);
     if (givenBack > 0)
-      return (SLOTS_CACHE_SIZE - (givenBack % SLOTS_CACHE_SIZE)) % SLOTS_CACHE_SIZE;
+      return (SWAP_SLOTS_CACHE_SIZE - (givenBack % SWAP_SLOTS_CACHE_SIZE)) % SWAP_SLOTS_CACHE_SIZE;
   }
   return 0;
 }

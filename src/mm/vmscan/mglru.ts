@@ -6,16 +6,8 @@
 import * as abi from '../../../assembly/abi.ts';
 import type { Host } from '../host.ts';
 import { VM_LOCKED, VM_READ, VM_WRITE } from '../vma.ts';
-import type { ReclaimPolicy } from './policy.ts';
+import { DEFAULT_SWAPPINESS, SWAP_CLUSTER_MAX, type ReclaimPolicy } from './policy.ts';
 
-const DEF_PRIORITY = 12;
-const MIN_NR_GENS = 2;
-const MAX_NR_GENS = 4;
-const MIN_LRU_BATCH = 64;
-const SWAP_CLUSTER_MAX = 32;
-const DEFAULT_SWAPPINESS = 60;
-/** Priority from which on small caches of kernel objects are scanned (do_shrink_slab). */
-const SLAB_PRIORITY = 1;
 const ANON = 0;
 const FILE = 1;
 
@@ -110,7 +102,7 @@ export class MglruPolicy implements ReclaimPolicy {
   }
 
   begin(target: number): void {
-    this.#s = { ...IDLE, phase: PHASE_PRIORITY, priority: DEF_PRIORITY, target };
+    this.#s = { ...IDLE, phase: PHASE_PRIORITY, priority: abi.DEF_PRIORITY, target };
   }
 
   mayStop(): boolean {
@@ -207,14 +199,14 @@ export class MglruPolicy implements ReclaimPolicy {
 
   #endPriority(): void {
     const s = this.#s;
-    if (s.priority <= SLAB_PRIORITY) this.#host.shrinkSlab();
+    if (s.priority <= abi.SLAB_PRIORITY) this.#host.shrinkSlab();
     const more = s.reclaimed < s.target && --s.priority >= 0;
     s.phase = more ? PHASE_PRIORITY : PHASE_DONE;
   }
 
   #swappiness(): number {
     const { x } = this.#host.core;
-    if ((x.swapTotal() >>> 0) - (x.swapUsed() >>> 0) < MIN_LRU_BATCH) return 0;
+    if ((x.swapTotal() >>> 0) - (x.swapUsed() >>> 0) < abi.MIN_LRU_BATCH) return 0;
     return this.#options.swappiness ?? DEFAULT_SWAPPINESS;
   }
 
@@ -250,7 +242,7 @@ export class MglruPolicy implements ReclaimPolicy {
     looked += x.lruGenIncMinSeq(swappiness > 0 ? 1 : 0) >>> 0;
     const last = swappiness > 0 ? ANON : FILE;
     const gens = (x.lruGenMaxSeq() >>> 0) - (x.lruGenMinSeq(last) >>> 0) + 1;
-    s.looked = gens === MIN_NR_GENS ? 0 : looked;
+    s.looked = gens === abi.MIN_NR_GENS ? 0 : looked;
   }
 
   /** get_nr_to_scan(): how many pages this priority looks at; ages when eviction runs short. */
@@ -258,13 +250,13 @@ export class MglruPolicy implements ReclaimPolicy {
     const canSwap = this.#swappiness() > 0;
     const wanted = this.#total(canSwap) >>> this.#s.priority;
     if (!this.#shouldAge(canSwap)) return wanted;
-    if (this.#s.priority !== DEF_PRIORITY) {
+    if (this.#s.priority !== abi.DEF_PRIORITY) {
       this.#age(canSwap);
       return wanted;
     }
     const { x } = this.#host.core;
     const oldest = x.lruGenMinSeq(canSwap ? ANON : FILE) >>> 0;
-    return oldest + MIN_NR_GENS <= x.lruGenMaxSeq() >>> 0 ? wanted : 0;
+    return oldest + abi.MIN_NR_GENS <= x.lruGenMaxSeq() >>> 0 ? wanted : 0;
   }
 
   /** Calls `visit` for each generation of each type that eviction may take. */
@@ -273,7 +265,7 @@ export class MglruPolicy implements ReclaimPolicy {
     const max = x.lruGenMaxSeq() >>> 0;
     for (let type = canSwap ? ANON : FILE; type <= FILE; type++) {
       for (let seq = x.lruGenMinSeq(type) >>> 0; seq <= max; seq++) {
-        visit(seq, x.lruGenPages(seq % MAX_NR_GENS, type) >>> 0);
+        visit(seq, x.lruGenPages(seq % abi.MAX_NR_GENS, type) >>> 0);
       }
     }
   }
@@ -289,16 +281,16 @@ export class MglruPolicy implements ReclaimPolicy {
     const { x } = this.#host.core;
     const max = x.lruGenMaxSeq() >>> 0;
     const min = x.lruGenMinSeq(canSwap ? ANON : FILE) >>> 0;
-    if (min + MIN_NR_GENS !== max) return min + MIN_NR_GENS > max;
+    if (min + abi.MIN_NR_GENS !== max) return min + abi.MIN_NR_GENS > max;
     let young = 0;
     let old = 0;
     let total = 0;
     this.#generations(canSwap, (seq, pages) => {
       total += pages;
       if (seq === max) young += pages;
-      else if (seq + MIN_NR_GENS === max) old += pages;
+      else if (seq + abi.MIN_NR_GENS === max) old += pages;
     });
-    return young * MIN_NR_GENS > total || old * (MIN_NR_GENS + 2) < total;
+    return young * abi.MIN_NR_GENS > total || old * (abi.MIN_NR_GENS + 2) < total;
   }
 
   /** try_to_inc_max_seq(): walks the page tables, then begins a generation. */

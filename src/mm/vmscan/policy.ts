@@ -3,6 +3,11 @@
 
 import type { Host } from '../host.ts';
 
+/** Pages of a batch of reclaim. */
+export const SWAP_CLUSTER_MAX = 32;
+/** vm.swappiness as it is unless set. */
+export const DEFAULT_SWAPPINESS = 60;
+
 /**
  * A reclaim policy. The host calls begin(), then next() until enough is free; each page that next()
  * returns is off its list, with a reference, and comes back through putBack() unless it was freed.

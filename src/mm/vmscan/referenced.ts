@@ -35,9 +35,6 @@ const OPS = {
   clear_young: MN_CLEAR_YOUNG,
 } as const;
 
-/** The hvn in a result of pageReferencedOne(). */
-const HVN_MASK = 0x3fffffff;
-
 /** Counts the mappings of the page s[at + 1] that were young, and makes all of them old. */
 export function pageReferenced(t: Task, at: number, host: Host): boolean {
   const s = t.stack;
@@ -113,7 +110,8 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
       if (found === abi.RECLAIM_NO_MAPPING) return t.done(at, 0);
       s[at + MM] = host.out(0);
       s[at + MAPS] = host.out(1);
-      s[at + HVN] = found & HVN_MASK;
+      // Above the hvn is the young bit.
+      s[at + HVN] = found & (abi.HVN_LIMIT - 1);
       s[at + YOUNG] = found >>> 31;
       host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, s[at + HVN]);
       if (s[at + YOUNG] === 1 && host.policy.lookAround !== undefined) {

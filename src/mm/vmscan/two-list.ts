@@ -9,10 +9,7 @@
 import * as abi from '../../../assembly/abi.ts';
 import { UsageError } from '../../core/errors.ts';
 import type { Host } from '../host.ts';
-import type { ReclaimPolicy } from './policy.ts';
-
-const SWAP_CLUSTER_MAX = 32;
-const DEFAULT_SWAPPINESS = 60;
+import { DEFAULT_SWAPPINESS, SWAP_CLUSTER_MAX, type ReclaimPolicy } from './policy.ts';
 
 /** Options of the two-list policy. */
 export interface TwoListOptions {
