@@ -4,7 +4,7 @@
 // a look at the entry. Other faults disturb nothing: they set bits in entries, and what a walk through shadow tables
 // that they free found is known no more (leaf_table.ts).
 
-import { ROLE_DIRECT, SP_GFN, SP_ROLE } from '../abi';
+import { NO_GFN } from '../abi';
 import { GUEST_BITS, GUEST_CALM, LEAF_GUEST, LEAF_QUIET } from './leaf_table';
 import { settledLeafGfn, upperAccess } from './settled_walk';
 import { tableContent, walkCacheOn } from './walk_cache';
@@ -19,13 +19,15 @@ export function disturb(): void {
 }
 
 /**
- * The entries of the guest's table that the leaf table of `sp` (LEAF_* `leaf`) shadows, and in the bits below
- * a page's the ACC_* that the levels above allow, when a walk to it is known to settle; 0: it is another walk.
+ * The entries of the guest's table that its walk comes to where the hardware's came to the leaf table `leaf` (LEAF_*),
+ * and in the bits below a page's the ACC_* that the levels above allow, when the walk is known to settle; 0: it is
+ * another walk. It is the table that is shadowed there, unless the VMM wrote to a table above it behind KVM's back: even
+ * then the guest's walk says what is mapped, as in shadowMap().
  */
-export function settledTable(vcpu: usize, leaf: usize, sp: usize, gva: u64): u32 {
+export function settledTable(vcpu: usize, leaf: usize, gva: u64): u32 {
   return load<u64>(leaf, LEAF_QUIET) == quiet
     ? load<u32>(leaf, LEAF_GUEST)
-    : settle(vcpu, leaf, sp, gva);
+    : settle(vcpu, leaf, gva);
 }
 
 /** The entries of that table as far as they are known; 0: nothing is. */
@@ -36,10 +38,9 @@ export function knownTable(leaf: usize): usize {
 }
 
 /** Walks to the table, and notes it. */
-function settle(vcpu: usize, leaf: usize, sp: usize, gva: u64): u32 {
+function settle(vcpu: usize, leaf: usize, gva: u64): u32 {
   const gfn = settledLeafGfn(vcpu, gva);
-  if (gfn != load<u32>(sp, SP_GFN) || (load<u32>(sp, SP_ROLE) & ROLE_DIRECT) != 0) return 0;
-  const table = <u32>tableContent(gfn);
+  const table: u32 = gfn == NO_GFN ? 0 : <u32>tableContent(gfn);
   if (table == 0) return 0;
   const guest = table | upperAccess;
   store<u32>(leaf, guest, LEAF_GUEST);

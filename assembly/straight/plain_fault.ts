@@ -60,7 +60,6 @@ import {
   mayMapFirst,
 } from '../mmu/settled_map';
 import { quiet, settledTable } from '../mmu/settled_table';
-import { sptepToSp } from '../mmu/shadow_page';
 import { isAbsentReached, isReached, reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
 import { spteToPfn } from '../mmu/spte';
 import { translateSettled, wantOf } from '../mmu/translate';
@@ -158,7 +157,7 @@ export function plainFault(vcpu: usize, accesses: u32, l2Hits: u32): u32 {
   const sptep = reachedSptep;
   const flags = load<u32>(vcpu, VCPU_FAULT_FLAGS);
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
-  const guest = settledTable(vcpu, reachedLeaf, sptepToSp(sptep), gva);
+  const guest = settledTable(vcpu, reachedLeaf, gva);
   if (guest == 0) return PLAIN_NOT;
   const gpte = load<u64>(<usize>(guest & ~GUEST_BITS) + (sptep & 0xff8));
   const row = ROWS + <usize>(flags * ROW_SHIFT);
