@@ -119,16 +119,17 @@ test('without EFER.NXE, XD is reserved: P, U and RSVD of the error code', () => 
 describe('a table of the host that an eviction frees while a fault needs it', () => {
   /** Leaf tables map 512 pages, the tables above them 2^18. */
   const LEAF = 512;
+  const UPPER = 2 ** 18;
   const FRAMES = 64;
 
-  /** A guest of full memory, in which the pages of `alone` go first. */
-  function fullGuest(
-    memory: 'file' | 'private',
-    policy: ReclaimPolicy,
-    alone: readonly number[],
-  ): TableGuest {
-    const guest = new TableGuest({ pages: 3 * 2 ** 18, frames: FRAMES, memory, policy });
+  function guestWith(pages: number, policy: ReclaimPolicy): TableGuest {
+    const guest = new TableGuest({ pages, frames: FRAMES, memory: 'file', policy });
     expect(guest.mm.mlock(guest.hvn, TABLES, true)).toBe(0);
+    return guest;
+  }
+
+  /** Fills memory; the pages of `alone` are the first that go. */
+  function fill(guest: TableGuest, alone: readonly number[]): void {
     for (const page of alone) guest.reach(page);
     for (const page of alone) expect(guest.access(page).kind).toBe('done');
     for (let page = DATA; guest.host.charged() < FRAMES; page++) {
@@ -139,11 +140,11 @@ describe('a table of the host that an eviction frees while a fault needs it', ()
       expect(guest.hpte(page) & HPTE_PRESENT).toBe(HPTE_PRESENT);
       guest.core.x.hpteTestAndClearYoung(guest.mm.id, guest.hvn + page);
     }
-    return guest;
   }
 
-  test('the page that is read is in the page cache, mapped, and the spte’s', () => {
-    const guest = fullGuest('file', new FifoPolicy(), [LEAF]);
+  test('a page of a file that is read is in the page cache, mapped, and the spte’s', () => {
+    const guest = guestWith(2 * LEAF, new FifoPolicy());
+    fill(guest, [LEAF]);
     guest.reach(LEAF + 1);
     const faults = guest.stats.get('shadow_page_faults');
     expect(guest.access(LEAF + 1).kind).toBe('done');
@@ -155,17 +156,25 @@ describe('a table of the host that an eviction frees while a fault needs it', ()
     expect(guest.spte(LEAF + 1) >>> 12).toBe(guest.pfn(LEAF + 1));
   });
 
-  test.each([1, 2])('the page that is written is writable at once: beside page %i', (which) => {
-    const alone = [2 ** 18, 2 * 2 ** 18] as const;
-    const page = which * 2 ** 18 + 1;
-    // Both tables go at once, so that one of the new ones lies elsewhere.
-    const guest = fullGuest('private', new TwoListPolicy({ cluster: 2 }), alone);
-    guest.reach(page);
+  test.each([
+    [UPPER, 2 * UPPER],
+    [2 * UPPER, UPPER],
+  ])('a page of anonymous memory that is written is writable at once: %i, %i', (first, second) => {
+    // Anonymous memory begins behind a page of a file that is alone in its tables. Those of another such page go with
+    // them, so that one of the two gets a new table that lies elsewhere.
+    const guest = guestWith(4 * UPPER, new TwoListPolicy({ cluster: 4 }));
+    const written = 2 * UPPER + 1;
+    guest.mm.mmap({ hvn: guest.hvn + written, npages: UPPER });
+    const before = 3 * UPPER;
+    guest.reach(before);
+    expect(guest.access(before, ACCESS_WRITE).kind).toBe('done');
+    fill(guest, [first, second]);
+    guest.reach(written);
     const faults = guest.stats.get('shadow_page_faults');
-    expect(guest.access(page, ACCESS_WRITE).kind).toBe('done');
+    expect(guest.access(written, ACCESS_WRITE).kind).toBe('done');
     expect(guest.stats.get('shadow_page_faults')).toBe(faults + 1);
-    expect(alone.map((other) => guest.hpte(other))).toEqual([0, 0]);
-    expect(guest.spte(page) >>> 12).toBe(guest.pfn(page));
-    expect(guest.spte(page) & ENTRY & 2).toBe(2);
+    expect([guest.hpte(first), guest.hpte(second)]).toEqual([0, 0]);
+    expect(guest.spte(written) >>> 12).toBe(guest.pfn(written));
+    expect(guest.spte(written) & ENTRY & 2).toBe(2);
   });
 });
