@@ -191,12 +191,13 @@ async function runProfile(bench: Bench, values: Values, io: Io): Promise<number>
   // The first run lets V8 compile what the second one measures.
   await bench.run();
   let result: RunResult | undefined;
-  const { profile, wallNs } = await recordProfile(async () => {
+  const { profile, window } = await recordProfile(async () => {
     result = await bench.run();
   }, interval);
   const { counters, workload } = result as RunResult;
   writeText(out, JSON.stringify(profile));
-  const times = functionTimes(profile);
+  const times = functionTimes(profile, window);
+  const wallNs = (window.to - window.from) * 1000;
   const whole = times.reduce((sum, { selfNs }) => sum + selfNs, 0);
   const operations = operationCosts(times, counters);
   const { crossings } = await exactCounts(bench);

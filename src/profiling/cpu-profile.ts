@@ -25,10 +25,20 @@ function post<T>(session: Session, method: string, params?: object): Promise<T> 
   });
 }
 
-/** A profile and how long the work took by the wall clock. */
+/** When the work began and ended, in microseconds of the clock that the profile's times are of (CLOCK_MONOTONIC). */
+export interface Window {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A profile, and when the work ran. */
 export interface RecordedProfile {
   readonly profile: CpuProfile;
-  readonly wallNs: number;
+  readonly window: Window;
+}
+
+function monotonicMicros(): number {
+  return Number(process.hrtime.bigint() / 1000n);
 }
 
 /** Runs `work` under the profiler. */
@@ -42,11 +52,11 @@ export async function recordProfile(
     await post(session, 'Profiler.enable');
     await post(session, 'Profiler.setSamplingInterval', { interval: intervalUs });
     await post(session, 'Profiler.start');
-    const before = performance.now();
+    const from = monotonicMicros();
     await work();
-    const wallNs = (performance.now() - before) * 1e6;
+    const window = { from, to: monotonicMicros() };
     const { profile } = await post<{ profile: CpuProfile }>(session, 'Profiler.stop');
-    return { profile, wallNs };
+    return { profile, window };
   } finally {
     session.disconnect();
   }
@@ -71,22 +81,28 @@ function nameOf({
   return file === '' ? '(anonymous)' : `(anonymous) ${file}:${lineNumber + 1}`;
 }
 
-/** Self time of each node in microseconds, from the samples and the time between them. */
-function selfMicros(profile: CpuProfile): Map<number, number> {
+/**
+ * Self time of each node in microseconds, from the samples and the time between them inside the window: on a busy
+ * machine the profiler waits long before the work, and after it.
+ */
+function selfMicros(profile: CpuProfile, { from, to }: Window): Map<number, number> {
   const self = new Map<number, number>();
   const samples = profile.samples ?? [];
   const deltas = profile.timeDeltas ?? [];
+  let at = profile.startTime;
   samples.forEach((node, i) => {
     // A delta leads up to its sample: the time until the next one is this sample's.
-    const next = deltas[i + 1] ?? 0;
-    self.set(node, (self.get(node) ?? 0) + Math.max(0, next));
+    at += deltas[i] ?? 0;
+    const next = at + (deltas[i + 1] ?? 0);
+    const inside = Math.min(next, to) - Math.max(at, from);
+    self.set(node, (self.get(node) ?? 0) + Math.max(0, inside));
   });
   return self;
 }
 
-/** Time by function, most self time first. */
-export function functionTimes(profile: CpuProfile): FunctionTime[] {
-  const self = selfMicros(profile);
+/** Time by function within a window, most self time first. */
+export function functionTimes(profile: CpuProfile, window: Window): FunctionTime[] {
+  const self = selfMicros(profile, window);
   const nodes = new Map(profile.nodes.map((node) => [node.id, node]));
   const times = new Map<
     string,

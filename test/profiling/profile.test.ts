@@ -50,9 +50,9 @@ test('a .cpuprofile whose Wasm frames carry our names, and times that add up', a
   const sum = report.functions.reduce((ns: number, f: { selfNs: number }) => ns + f.selfNs, 0);
   expect(sum).toBe(report.total_ns);
   expect(report.sides.core + report.sides.host + report.sides.engine).toBe(report.total_ns);
-  // The samples cover the run; the first and the last may lie off its ends by the profiler's own work.
+  // The samples cover the run from the first of them on.
   expect(report.total_ns / report.wall_ns).toBeGreaterThan(0.7);
-  expect(report.total_ns / report.wall_ns).toBeLessThan(1.3);
+  expect(report.total_ns).toBeLessThanOrEqual(report.wall_ns);
   expect(report.operations.find((o: { kind: string }) => o.kind === 'hit').count).toBe(3_000_000);
   expect(report.crossings.runBatch).toBeGreaterThan(0);
 });
