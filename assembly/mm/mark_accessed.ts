@@ -3,9 +3,12 @@
 import {
   EVENT_FOLIO_MARK_ACCESSED,
   FRAME_FLAGS,
+  LRU_POLICY_FIRST,
   PG_ACTIVE,
   PG_LRU,
   PG_ANON,
+  PG_LIST_MASK,
+  PG_LIST_SHIFT,
   PG_LRU_PENDING,
   PG_REFERENCED,
   PG_UNEVICTABLE,
@@ -17,9 +20,27 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
 import { folioOf, framePtr, isLocking } from './frame';
+import { lruBatchSize } from './lru_add';
 import { genIncRefs, lruGenEnabled } from './lru_gen';
 import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
+
+/**
+ * folioMarkAccessed() of a small page whose flags are `flags`, PG_REFERENCED among them, where no generations are kept
+ * and no event is traced.
+ */
+export function markReferencedAgain(pfn: Pfn, page: usize, flags: u32): void {
+  const state = flags & (PG_LRU | PG_LRU_PENDING | PG_UNEVICTABLE | PG_ACTIVE);
+  if ((state & PG_LRU_PENDING) == 0 && (state & (PG_UNEVICTABLE | PG_ACTIVE)) != 0) return;
+  // On a list of a policy's own it stays, with other flags.
+  const stays = (flags & PG_LIST_MASK) >= LRU_POLICY_FIRST << PG_LIST_SHIFT;
+  if (state == PG_LRU && stays && lruBatchSize() == 0 && !memcgEnabled()) {
+    store<u32>(page, flags ^ (PG_ACTIVE | PG_REFERENCED), FRAME_FLAGS);
+    bump(PAGES_ACTIVATED);
+  } else {
+    folioMarkAccessed(pfn);
+  }
+}
 
 /**
  * Inactive, unreferenced → inactive, referenced → active. A page that waits for its list becomes

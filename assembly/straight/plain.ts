@@ -119,7 +119,8 @@ export function dropSeen(flushes: bool): void {
   const spte = load<u64>(sptep);
   const sp = sptepToSp(sptep);
   const page = seenPage;
-  if (isDirtySpte(spte)) store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+  const dirty: u32 = isDirtySpte(spte) ? PG_DIRTY : 0;
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | dirty, FRAME_FLAGS);
   store<u64>(sptep, 0);
   spNoteAbsent(sp, spteIndex(sptep));
   bump(SPTES_DROPPED);

@@ -68,6 +68,7 @@ import { Gfn, Hvn, Pfn, Spte } from '../types';
 import { STRAIGHT } from './config';
 import { READ_NOT, mayReadPlain, noteReadPte, plainRead, readPte } from './file_fault';
 import { straightGup } from './gup';
+import { plainPresent } from './present_fault';
 import { noTableTaken, tableTaken } from './reclaim';
 
 /** plainFault(): the fault is not plain, and nothing was done. */
@@ -212,8 +213,9 @@ function mapPresent(
   let pfn = lookUp(hvn, pmdp, want);
   let writable = true;
   if (pfn == FOLLOW_NONE) {
+    pfn = plainPresent(hvn, ptepAt(pmdp, hvn), gupFlags | want);
     // Of a present page, straightGup() does all or nothing.
-    pfn = straightGup(hvn, pmdp, gupFlags | want, accesses, l2Hits);
+    if (pfn == FOLLOW_NONE) pfn = straightGup(hvn, pmdp, gupFlags | want, accesses, l2Hits);
     if (pfn == FOLLOW_NONE) return PLAIN_NOT;
     const now = load<u32>(ptepAt(pmdp, hvn));
     writable = (now & HPTE_WRITE) != 0;

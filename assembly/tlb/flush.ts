@@ -23,6 +23,7 @@ import {
   candidates,
   findAged,
   matches,
+  mayHold,
   removeAged,
   removeFromFour,
   removeOrdered,
@@ -33,6 +34,7 @@ import { retire, retireAll, selectSpace, sweep } from './tags';
 function removeFrom(tlb: usize, array: usize, page: u64, want: u64): void {
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
+  if (ways == 4 && !mayHold(set, want & TLB_PAGE_MASK)) return;
   for (let way: u32 = 0; way < ways;) {
     const at = set + ((<usize>way) << 4);
     const key = load<u64>(at);

@@ -1,6 +1,7 @@
 // The sets of the TLB's arrays: finding, filling, promoting and purging their ways. Sets of the L1 and
 // of the large array are kept in recency order, those of the L2 by ages; both are exact LRU.
 
+import { PAGE_SHIFT } from '../abi';
 import {
   ARRAY_BASE,
   ARRAY_PURGED,
@@ -49,12 +50,35 @@ export function isDead(tlb: usize, key: u64, value: u64): bool {
   return <u32>(value >> EPOCH_SHIFT) != load<u32>(tlb + TLB_EPOCH);
 }
 
-/** Removes a page (bits 63:12, not 0) from an ordered set of four, in whatever space. */
+/** All ones when the key of a way is one for a page (bits 63:12 of both lanes), or 0. */
+function holding(way: v128, page: v128): v128 {
+  const unlike = i64x2.shr_u(v128.xor(way, page), PAGE_SHIFT);
+  const same = i64x2.eq(unlike, i64x2.splat(0));
+  return v128.shuffle<u64>(same, same, 0, 0);
+}
+
+/**
+ * Removes a page (bits 63:12, not 0) from an ordered set of four, in whatever space. Which way it is in nobody can
+ * foresee, so there is no branch about it.
+ */
 export function removeFromFour(set: usize, page: u64): void {
-  while (mayHold(set, page)) {
-    let at = set;
-    while ((load<u64>(at) ^ page) > ~TLB_PAGE_MASK) at += 16;
-    for (; at < set + 48; at += 16) v128.store(at, v128.load(at, 16));
+  const pages = i64x2.splat(page);
+  for (let found: i64 = -2; found < -1;) {
+    const way0 = v128.load(set);
+    const way1 = v128.load(set, 16);
+    const way2 = v128.load(set, 32);
+    const way3 = v128.load(set, 48);
+    const in0 = holding(way0, pages);
+    const in1 = holding(way1, pages);
+    const in2 = holding(way2, pages);
+    const in3 = holding(way3, pages);
+    // Each way that holds it counts -1.
+    found = i64x2.extract_lane(i64x2.add(i64x2.add(in0, in1), i64x2.add(in2, in3)), 0);
+    if (found == 0) return;
+    const upTo1 = v128.or(in0, in1);
+    v128.store(set, v128.bitselect(way1, way0, in0));
+    v128.store(set, v128.bitselect(way2, way1, upTo1), 16);
+    v128.store(set, v128.bitselect(way3, way2, v128.or(upTo1, in2)), 32);
     v128.store(set, i64x2.splat(0), 48);
   }
 }
@@ -101,8 +125,7 @@ export function fillOrdered(tlb: usize, array: usize, page: u64, key: u64, value
   } else {
     makeRoom(set, set + ((<usize>(ways - 1)) << 4));
   }
-  store<u64>(set, key);
-  store<u64>(set, value, 8);
+  v128.store(set, i64x2.replace_lane(i64x2.splat(key), 1, value));
 }
 /** Result of a lookup or fill that translated an access: the pfn in bits 31:0. */
 export let tlbValue: u64 = 0;
@@ -174,19 +197,28 @@ export function candidates(set: usize, ways: u32, page: u64): u32 {
 
 /** Makes a way the most recent: every younger way ages by one. */
 export function touchAged(set: usize, way: usize): void {
-  const ages = v128.load(set);
-  const younger = i8x16.lt_u(ages, i8x16.splat(load<i8>(set + way)));
-  v128.store(set, i8x16.sub(ages, younger));
-  store<u8>(set + way, 0);
+  makeYoungest(set, v128.load(set), i8x16.splat(load<i8>(set + way)));
+}
+
+/**
+ * The same of the way that has an age, which no other has. Stores all ages as one: processors hold up a load of
+ * several stores until the last of them is in the cache.
+ */
+function makeYoungest(set: usize, ages: v128, age: v128): void {
+  const older = i8x16.sub(ages, i8x16.lt_u(ages, age));
+  v128.store(set, v128.andnot(older, i8x16.eq(ages, age)));
 }
 
 /** Makes a way invalid and the first to be filled: every older way gets younger by one. */
 export function removeAged(set: usize, ways: u32, way: usize): void {
   const ages = v128.load(set);
-  const older = i8x16.gt_u(ages, i8x16.splat(load<i8>(set + way)));
+  const age = i8x16.splat(load<i8>(set + way));
+  const older = i8x16.gt_u(ages, age);
   const real = i8x16.lt_u(ages, i8x16.splat(<i8>ways));
-  v128.store(set, i8x16.add(ages, v128.and(older, real)));
-  store<u8>(set + way, <u8>(ways - 1));
+  const younger = i8x16.add(ages, v128.and(older, real));
+  v128.store(set, v128.bitselect(i8x16.splat(<i8>(ways - 1)), younger, i8x16.eq(ages, age)));
+  // The page may come back, and would be looked for here.
+  store<u8>(set + way, ~load<u8>(set + way, SIGNATURES), SIGNATURES);
   store<u64>(set + (way << 3), 0, AGED_KEYS);
   store<u64>(set + ((<usize>ways + way) << 3), 0, AGED_KEYS);
 }
@@ -204,9 +236,10 @@ export function fillAged(tlb: usize, array: usize, page: u64, key: u64, value: u
   const ways = load<u32>(array, ARRAY_WAYS);
   if (needsPurge(tlb, array, page)) purgeAged(tlb, set, ways);
   // The ages of the ways are a permutation of 0 .. ways - 1; the bytes behind them stay 255.
-  const oldest = i8x16.bitmask(i8x16.eq(v128.load(set), i8x16.splat(<i8>(ways - 1))));
-  const way = <usize>ctz(oldest);
-  touchAged(set, way);
+  const ages = v128.load(set);
+  const last = i8x16.splat(<i8>(ways - 1));
+  const way = <usize>ctz(i8x16.bitmask(i8x16.eq(ages, last)));
+  makeYoungest(set, ages, last);
   store<u8>(set + way, signatureOf(page), SIGNATURES);
   store<u64>(set + (way << 3), key, AGED_KEYS);
   store<u64>(set + ((<usize>ways + way) << 3), value, AGED_KEYS);
