@@ -12,7 +12,7 @@ import { minorFaults } from './cases/fault.ts';
 import { guestCosts } from './cases/guest.ts';
 import { memory } from './cases/memory.ts';
 import { ageing, largestGuest, ranges, sparseRange } from './cases/ranges.ts';
-import { cold, framesOf, replay } from './cases/replay.ts';
+import { cold, framesOf, once, replay } from './cases/replay.ts';
 import { fitting, thrash } from './cases/uniform.ts';
 import { geometricMean } from './lib/measure.ts';
 import { buildNative } from './lib/native.ts';
@@ -88,6 +88,7 @@ function replays(): void {
       add(replay(trace, size, rounds));
       if (!values.quick) add(replay(trace, size, rounds, { generation: '6.1' }));
     }
+    if (wanted.has('b') && !values.quick && real.includes(trace)) add(once(trace, rounds));
     if (!wanted.has('a') || values.quick) continue;
     add(replay(trace, 0, rounds, { yardstick: true }));
     if (real.includes(trace)) add(cold(trace, Math.min(rounds, 5)));
@@ -97,7 +98,8 @@ function replays(): void {
     generation === undefined &&
     real.some((trace) => name.startsWith(trace.name)) &&
     !name.includes('yardstick') &&
-    !name.includes('first pass');
+    !name.includes('first pass') &&
+    !name.endsWith('once');
   for (const letter of ['a', 'b']) {
     const ratios = rows
       .filter((row) => main(row) && row.letter === letter)
