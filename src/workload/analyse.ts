@@ -9,6 +9,7 @@ import {
   INFO_WINDOW_WRITTEN,
   PAGES_COUNT,
   PAGES_KEYS,
+  PAGES_KEY_PROCESS_SHIFT,
   REPLACE_CLOCK,
   REPLACE_CLOCK_REF0,
   REPLACE_FAULTS,
@@ -99,14 +100,20 @@ export interface StreamInfoOptions {
   readonly progress?: Progress | undefined;
 }
 
-const VPN_BITS = 45n;
+/** Bits of a page number. */
+const VPN_BITS = 52;
+
+/** Page number of a key: above what the key holds, a canonical address repeats its last bit. */
+function vpnOf(key: bigint): bigint {
+  return BigInt.asUintN(VPN_BITS, BigInt.asIntN(PAGES_KEY_PROCESS_SHIFT, key));
+}
 
 function vpnRange(core: Core, index: number, npages: number): [bigint, bigint] {
   const keys = core.mem.load32(index + PAGES_KEYS);
-  let low = 1n << VPN_BITS;
+  let low = 1n << BigInt(VPN_BITS);
   let high = -1n;
   for (let i = 0; i < npages; i++) {
-    const vpn = core.mem.loadBig(keys + i * 8) & ((1n << VPN_BITS) - 1n);
+    const vpn = vpnOf(core.mem.loadBig(keys + i * 8));
     if (vpn < low) low = vpn;
     if (vpn > high) high = vpn;
   }

@@ -111,6 +111,14 @@ test('standard input can be read twice, and leaves nothing behind', () => {
   expect(after.filter((name) => !before.includes(name))).toEqual([]);
 });
 
+test('page numbers of both halves of the address space are those of the addresses', () => {
+  const lines = ' L 00001000,8\n S ffffffff81000000,8\n';
+  writeFileSync(path('high.lackey'), lines);
+  const { stdout } = trace(['info', '--json', 'high.lackey']);
+  rmSync(path('high.lackey'));
+  expect(JSON.parse(stdout)).toMatchObject({ min_vpn: '0x1', max_vpn: '0xffffffff81000' });
+});
+
 test('an interrupted conversion leaves no file', async () => {
   const bundled = new URL('../../traces/sqlite.smt.gz', import.meta.url).pathname;
   const args = [cli, 'trace', 'convert', bundled, 'long.lackey.gz'];
