@@ -43,5 +43,8 @@ describe('contention model', () => {
     const svg = plotContention(ALTIX4096, points);
     expect(svg.match(/<polyline/g)).toHaveLength(SCHEMES.length);
     expect(svg).not.toMatch(/NaN|undefined/);
+    // Both kinds of RCU cost the same: the second curve lets the first one be seen.
+    expect(svg).toMatch(/stroke="#0b57d0" stroke-width="2" stroke-dasharray/);
+    expect(svg).not.toMatch(/stroke="#1b6e3c" stroke-width="2" stroke-dasharray/);
   });
 });

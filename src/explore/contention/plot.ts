@@ -46,6 +46,14 @@ function spread(ys: { y: number }[], gap: number): void {
   }
 }
 
+/** Pixels below which two curves look like one. */
+const NEAR = 3;
+
+/** Whether a curve lies on another one all along. */
+function covers(ys: readonly number[], other: readonly number[]): boolean {
+  return ys.length === other.length && ys.every((y, i) => Math.abs(y - (other[i] ?? 0)) < NEAR);
+}
+
 /** Draws calls per second over CPUs. */
 export function plotContention(
   machine: ContentionMachine,
@@ -85,13 +93,18 @@ export function plotContention(
     `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 14}" text-anchor="middle">CPUs</text>`,
   );
   const labels: { y: number; text: string; colour: string }[] = [];
+  const drawn: number[][] = [];
   for (const scheme of SCHEMES) {
     const line = points.filter((p) => p.scheme === scheme);
     if (line.length === 0) continue;
     const path = line.map((p) => `${x(p.cpus).toFixed(1)},${y(p.callsPerSecond).toFixed(1)}`);
     const colour = COLOURS[scheme];
+    const ys = line.map((p) => y(p.callsPerSecond));
+    // The curve below shows between the dashes.
+    const dashes = drawn.some((other) => covers(ys, other)) ? ' stroke-dasharray="9 9"' : '';
+    drawn.push(ys);
     out.push(
-      `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${path.join(' ')}"/>`,
+      `<polyline fill="none" stroke="${colour}" stroke-width="2"${dashes} points="${path.join(' ')}"/>`,
     );
     for (const point of path) {
       const [cx, cy] = point.split(',') as [string, string];
