@@ -31,6 +31,7 @@ export const command: Command = {
     const [what, ...rest] = args;
     if (what === 'access') return conformAccess(rest, io);
     if (what === 'kvm') return conformKvm(rest, io);
-    throw new UsageError(`conform what? access or kvm, not ${JSON.stringify(what ?? '')}`);
+    const given = what === undefined ? '' : `, not ${JSON.stringify(what)}`;
+    throw new UsageError(`conform wants access or kvm${given}`);
   },
 };

@@ -38,9 +38,18 @@ async function helpText(): Promise<string> {
   return lines.join('\n');
 }
 
-function nearest(word: string): string {
-  const hit = Object.keys(COMMANDS).find((name) => name.startsWith(word.slice(0, 3)));
-  return hit ? `; did you mean ${hit}?` : '; see shadowmmu help';
+/** The command that is nearest to a word, as a question, or where to look. */
+async function nearestCommand(word: string): Promise<string> {
+  const { didYouMean } = await import('../workload/spec.ts');
+  return didYouMean(word, Object.keys(COMMANDS)) || '; see shadowmmu help';
+}
+
+/** The same of an option of a command, whose help names them all. */
+async function nearestOption(option: string, name: string): Promise<string> {
+  const { didYouMean } = await import('../workload/spec.ts');
+  const help = Object.hasOwn(COMMANDS, name) ? (await COMMANDS[name]?.())?.command.help : '';
+  const options = (help ?? '').match(/--[a-z][a-z-]*/g) ?? [];
+  return didYouMean(option, [...new Set(options)]) || `; see shadowmmu help ${name}`;
 }
 
 async function dispatch(args: readonly string[], io: Io): Promise<number> {
@@ -56,7 +65,8 @@ async function dispatch(args: readonly string[], io: Io): Promise<number> {
   }
   if (name === 'help') [name, rest] = [rest[0] as string, ['--help']];
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!load) throw new UsageError(`unknown command ${JSON.stringify(name)}${nearest(name)}`);
+  if (!load)
+    throw new UsageError(`unknown command ${JSON.stringify(name)}${await nearestCommand(name)}`);
   const { command } = await load();
   const end = rest.indexOf('--');
   const own = end < 0 ? rest : rest.slice(0, end);
@@ -77,7 +87,7 @@ function cleanUpAtInterrupt(io: Io): void {
 }
 
 /** One line for an error of the command `name` and the exit status that goes with it. */
-function explain(error: unknown, name: string): { line: string; status: number } {
+async function explain(error: unknown, name: string): Promise<{ line: string; status: number }> {
   const message = error instanceof Error ? error.message : String(error);
   const line = `shadowmmu: ${message.split('\n')[0]}`;
   if (error instanceof UsageError) return { line, status: EXIT_STATUS.usage };
@@ -87,8 +97,12 @@ function explain(error: unknown, name: string): { line: string; status: number }
   // util.parseArgs: an unknown option, a missing value.
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (code.startsWith('ERR_PARSE_ARGS')) {
-    const said = line.replace(/\.$/, '');
-    return { line: `${said}; see shadowmmu help ${name}`, status: EXIT_STATUS.usage };
+    const unknown = /^Unknown option '(--[^']*)'/.exec(message);
+    const hint = unknown?.[1]
+      ? await nearestOption(unknown[1], name)
+      : `; see shadowmmu help ${name}`;
+    const said = unknown ? `shadowmmu: ${unknown[0]}` : line.replace(/\.$/, '');
+    return { line: `${said}${hint}`, status: EXIT_STATUS.usage };
   }
   if (/^E[A-Z]+$/.test(code)) return { line, status: EXIT_STATUS.data };
   const kind = error instanceof CoreBugError ? 'broken invariant' : 'internal error';
@@ -106,7 +120,7 @@ async function main(): Promise<void> {
   try {
     process.exitCode = await dispatch(args, io);
   } catch (error) {
-    const { line, status } = explain(error, args[0] ?? '');
+    const { line, status } = await explain(error, args[0] ?? '');
     io.err(line);
     if (status === EXIT_STATUS.bug && process.env.SHADOWMMU_DEBUG) console.error(error);
     process.exitCode = status;

@@ -55,7 +55,8 @@ export const MACHINE_OPTIONS = {
 /** Help on the shared options. */
 export const MACHINE_HELP = `what runs in the guest (one of):
   --trace FILE        a memory trace; the format is detected, gzip is seen through
-  --workload SPEC     a synthetic workload or a preset: NAME[:key=value,...]
+  --workload SPEC     a synthetic workload or a preset: NAME[:key=value,...]; names and parameters
+                      are in docs/traces.md
   --scenario FILE     guest accesses, guest kernel actions and host operations from a JSON file
   --format NAME       format of the trace, when detection is not wanted
   --limit N           stop after N records
