@@ -137,12 +137,13 @@ export class StepComparer {
         theirs = withoutYields(theirs, mine);
         this.#yields = all - theirs.length;
       }
+      const names = this.#names(ours, mine);
       if (level === 3) {
-        const known = withoutStrangers(theirs, mine, this.#names(ours, mine));
+        const known = withoutStrangers(theirs, mine, names);
         theirs = known.recorded;
         mine = known.emulated;
       }
-      const named = withFrames(mine, theirs, this.#pairs);
+      const named = withFrames(mine, theirs, this.#pairs, names);
       check(level, 'events', theirs.map(eventText), named.map(eventText));
     }
   }

@@ -1,6 +1,7 @@
 // Which of our frames is which of the recording's.
 
 import type { KvmEvent } from './recording.ts';
+import type { FrameNames } from './strangers.ts';
 
 /** Pairs the recording's frame names with ours; a frame that is freed gets a new name of ours. */
 export class FramePairs {
@@ -42,11 +43,15 @@ export class FramePairs {
 
 const FRAME_KEYS = ['pfn', 'ret'] as const;
 
-/** Our events with the recording's frame names, paired in order with the recorded ones. */
+/**
+ * Our events with the recording's frame names, paired in order with the recorded ones. A frame of somebody else's
+ * on both sides (strangers.ts) is the same for this event alone, since which of them is which nobody can know.
+ */
 export function withFrames(
   ours: readonly KvmEvent[],
   recorded: readonly KvmEvent[],
   pairs: FramePairs,
+  names: FrameNames,
 ): KvmEvent[] {
   return ours.map((event, i) => {
     let out = event;
@@ -54,8 +59,10 @@ export function withFrames(
     for (const key of FRAME_KEYS) {
       const name = event[key];
       if (typeof name !== 'string' || !(name.startsWith('#') || name === 'zero')) continue;
-      const other = twin?.t === event.t ? twin[key] : undefined;
-      out = { ...out, [key]: pairs.recorded(name, typeof other === 'string' ? other : undefined) };
+      const twins = twin?.t === event.t ? twin[key] : undefined;
+      const other = typeof twins === 'string' ? twins : undefined;
+      const strangers = other !== undefined && !names.isKnown(name) && !names.isLive(other);
+      out = { ...out, [key]: strangers && name !== 'zero' ? other : pairs.recorded(name, other) };
     }
     return out;
   });
