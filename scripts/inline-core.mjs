@@ -57,6 +57,7 @@ const INLINE = [
   'tlb/lookup/tlbLookupL2',
   'tlb/sets/fillAged',
   'tlb/sets/fillOrdered',
+  'tlb/sets/removeFromFour',
 ].map((name) => `assembly/${name}`);
 
 /** Inlines these and no others. */

@@ -53,9 +53,10 @@ function holdsNoTable(slot: usize, gfn: Gfn, access: u32, flags: u32): bool {
   // Around a shadowed table no large page is allowed.
   if (load<u32>(lpageInfo(slot, gfn, 2)) == 0) return true;
   if ((access & ACC_WRITE_MASK) == 0 && !unshadows(flags)) return true;
+  // What is tracked is shadowed, by an obsolete shadow page maybe.
   const first = hashFirst(gfn);
-  if (first != 0 && nextValidSpWithGptes(first, gfn) != 0) return false;
-  return gfnTracked(slot, gfn) == 0;
+  if (first == 0) return true;
+  return nextValidSpWithGptes(first, gfn) == 0 && gfnTracked(slot, gfn) == 0;
 }
 
 /** Whether an access is the first to a gfn of `slot`, which holds no table of the guest's. */

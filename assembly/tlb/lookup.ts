@@ -16,6 +16,8 @@ import {
   FRAME_BITS,
   INDEX_MASK,
   INDEX_SHIFT,
+  TLB_ND,
+  TLB_NW,
   TLB_PAGE_MASK,
 } from './block';
 import { removePage } from './flush';
@@ -28,8 +30,11 @@ import {
   fillAged,
   fillOrdered,
   mayHold,
+  mayHoldOther,
   probeAged,
   probeOrdered,
+  removeAged,
+  removeFromFour,
   setOf,
   setTlbValue,
   tlbKey,
@@ -64,6 +69,17 @@ function holdsPage(array: usize, want: u64): bool {
 }
 
 /**
+ * Whether an entry of the L2 that is unlike what an access asks for denies it, a write, and no other entry is about its
+ * page but the same one in the L1.
+ */
+function isDenied(tlb: usize, key: u64, unlike: u64): bool {
+  const l1 = tlb + TLB_L1;
+  const few = load<u32>(tlb + TLB_HAS_LARGE) == 0 && load<u32>(l1, ARRAY_WAYS) == 4;
+  if (!few || key >> 12 == 0 || (unlike & ~(TLB_NW | TLB_ND)) != 0) return false;
+  return !mayHoldOther(setOf(l1, key >> 12), key);
+}
+
+/**
  * The L2 lookup of the fast path: an entry of the current space that allows the access. Its key and
  * value move to the L1 as well. L2_*.
  */
@@ -76,11 +92,16 @@ export function tlbLookupL2(tlb: usize, want: u64, mask: u64): u32 {
     const way = <usize>ctz(left);
     const at = set + (way << 3);
     const key = load<u64>(at, AGED_KEYS);
-    if (((key ^ want) & mask) != 0) {
-      if (((key ^ want) & TLB_PAGE_MASK) != 0) continue;
-      return L2_UNSURE;
-    }
     const value = load<u64>(at + ((<usize>ways) << 3), AGED_KEYS);
+    const unlike = (key ^ want) & mask;
+    if (unlike != 0) {
+      if ((unlike & TLB_PAGE_MASK) != 0) continue;
+      const last = (left & (left - 1)) == 0 && value >> EPOCH_SHIFT == 0;
+      if (!last || !isDenied(tlb, key, unlike)) return L2_UNSURE;
+      removeFromFour(setOf(tlb + TLB_L1, page), want & TLB_PAGE_MASK);
+      removeAged(set, ways, way);
+      return L2_NONE;
+    }
     // The L1 may hold a global translation under the tag of another space: not for the fast path.
     if (value >> EPOCH_SHIFT != 0) return L2_UNSURE;
     touchAged(set, way);

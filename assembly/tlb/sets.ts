@@ -30,6 +30,16 @@ export function mayHold(set: usize, page: u64): bool {
   return nearest <= below;
 }
 
+/** Whether one may hold the page of a key under another key. */
+export function mayHoldOther(set: usize, key: u64): bool {
+  // The key itself, less 1, is the greatest number.
+  const nearest = min<u64>(
+    min<u64>((load<u64>(set) ^ key) - 1, (load<u64>(set, 16) ^ key) - 1),
+    min<u64>((load<u64>(set, 32) ^ key) - 1, (load<u64>(set, 48) ^ key) - 1),
+  );
+  return nearest < ~TLB_PAGE_MASK;
+}
+
 /** Address of the set of a page number. */
 export function setOf(array: usize, page: u64): usize {
   const set = (<usize>page) & (<usize>load<u32>(array, ARRAY_SETS));
