@@ -155,6 +155,16 @@ export function pkeyDenies(vcpu: usize, access: u32, pkey: u32, flags: u32): boo
   return isUserAccess(flags) || (load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0;
 }
 
+/** Whether W, U or NX deny an access: below levels that deny it, nothing allows it. */
+export function rightsDeny(vcpu: usize, access: u32, flags: u32): bool {
+  const user = isUserAccess(flags);
+  if (user && (access & ACC_USER_MASK) == 0) return true;
+  const kind = flags & ACCESS_KIND_MASK;
+  if (kind == ACCESS_FETCH) return (access & ACC_EXEC_MASK) == 0;
+  if (kind != ACCESS_WRITE || (access & ACC_WRITE_MASK) != 0) return false;
+  return user || (load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0;
+}
+
 /**
  * #PF error code with which an access to a mapped page is refused, 0 if it is allowed (4.6, 4.7).
  * `access` combines the rights of all levels. The PK bit is set whenever the key denies the access,
@@ -165,18 +175,12 @@ export function permissionFault(vcpu: usize, access: u32, pkey: u32, flags: u32)
   const cr4 = load<u32>(vcpu, VCPU_CR4);
   const user = isUserAccess(flags);
   const userPage = (access & ACC_USER_MASK) != 0;
-  let denied = user && !userPage;
+  let denied = rightsDeny(vcpu, access, flags);
   if (kind == ACCESS_FETCH) {
-    if ((access & ACC_EXEC_MASK) == 0) denied = true;
     if (!user && userPage && (cr4 & CR4_SMEP) != 0) denied = true;
-  } else {
-    if (!user && userPage && (cr4 & CR4_SMAP) != 0) {
-      const ac = (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0;
-      if (!ac || (flags & ACCESS_IMPLICIT) != 0) denied = true;
-    }
-    if (kind == ACCESS_WRITE && (access & ACC_WRITE_MASK) == 0) {
-      if (user || (load<u32>(vcpu, VCPU_CR0) & CR0_WP) != 0) denied = true;
-    }
+  } else if (!user && userPage && (cr4 & CR4_SMAP) != 0) {
+    const ac = (load<u32>(vcpu, VCPU_RFLAGS) & RFLAGS_AC) != 0;
+    if (!ac || (flags & ACCESS_IMPLICIT) != 0) denied = true;
   }
   const keyDenies = pkeyDenies(vcpu, access, pkey, flags);
   if (!denied && !keyDenies) return 0;

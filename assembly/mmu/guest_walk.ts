@@ -67,6 +67,7 @@ import {
   levelShift,
   pagingRootLevel,
   permissionFault,
+  rightsDeny,
   reservedGpteBits,
 } from './guest_pte';
 import { frameContentForWrite, frameContentPtr } from '../mm/frame';
@@ -280,8 +281,8 @@ function walk(vcpu: usize, root: u32, gva: u64, flags: u32): u32 {
     }
     access &= gpteAccess(gpte);
     if (hasFeature(KVM_FEATURE_STEPWISE_WALK)) {
-      const error = permissionFault(vcpu, access, 0, flags);
-      if (error != 0) return finish(vcpu, WALK_FAULT, error);
+      // SMEP, SMAP and keys are about the page: a kernel page may lie below entries that allow users.
+      if (rightsDeny(vcpu, access, flags)) return fault(vcpu, PFERR_PRESENT_MASK, flags);
       if (!updateAccessedDirty(vcpu, level, level, root == 2 ? 4 : 8, 0)) return WALK_NEED_PAGE;
     }
     if (isLastGpte(vcpu, root, level, gpte)) {

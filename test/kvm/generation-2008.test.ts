@@ -2,13 +2,19 @@
 // drivers/kvm/mmu.c (and 2.6.25's arch/x86/kvm/mmu.c), or a mail of the thread by its Message-ID.
 import { expect, test } from 'vitest';
 import {
+  ACCESS_FETCH,
   ACCESS_READ,
   ACCESS_SUPERVISOR,
   ACCESS_WRITE,
   CR0_WP,
+  CR4_PAE,
+  CR4_PKE,
+  CR4_SMAP,
+  CR4_SMEP,
   HPTE_DIRTY,
   HPTE_YOUNG,
   PFERR_RSVD_MASK,
+  PT64_PKEY_BIT,
 } from '../../assembly/abi.ts';
 import type { AgingName } from '../../src/mm/aging.ts';
 import { DATA, HVN, P, PD, PDPT, PML4, PT, SmallVm, U, W, A, D } from './machine.ts';
@@ -73,6 +79,28 @@ test('a spte holds a reference on its page, and gives it back when it is dropped
 test('a guest read makes the host page dirty, since the lookup always asks for write', () => {
   const vm = touched('v3', ACCESS_READ);
   expect(vm.hpte(DATA + 5) & HPTE_DIRTY).not.toBe(0);
+});
+
+// 2.6.24 walk_addr checks U, W and NX at each level. SMEP, SMAP and keys came later and are about the page.
+test.each([
+  ['SMEP', CR4_SMEP, ACCESS_FETCH],
+  ['SMAP', CR4_SMAP, ACCESS_READ],
+])('%s: a kernel page below entries that allow users is the kernel’s', (_name, bit, kind) => {
+  const vm = touched();
+  vm.vcpu.setRegisters({ cr4: CR4_PAE | bit });
+  vm.map(5, DATA + 5, P | W);
+  vm.map(6, DATA + 6, P | W | U);
+  expect(vm.access(5, kind | ACCESS_SUPERVISOR).kind).toBe('done');
+  expect(vm.access(6, kind | ACCESS_SUPERVISOR).kind).toBe('guest_page_fault');
+});
+
+test('protection keys: only the key of the page counts', () => {
+  const vm = touched();
+  vm.vcpu.setRegisters({ cr4: CR4_PAE | CR4_PKE, pkru: 0b11 });
+  vm.vcpu.writeGuestPte(PT, 5, ((DATA + 5) << 12) | P | W | U, 1 << (PT64_PKEY_BIT - 32));
+  vm.map(6, DATA + 6, P | W | U);
+  expect(vm.access(5, ACCESS_READ).kind).toBe('done');
+  expect(vm.access(6, ACCESS_READ).kind).toBe('guest_page_fault');
 });
 
 // 2.6.24 emulate_invlpg does nothing: shadow tables are never out of sync.
