@@ -278,6 +278,13 @@ export const VCPU_FAULT_HVN: u32 = 104;
 export const VCPU_FAULT_WANT: u32 = 108;
 /** 1: the slot is read-only. */
 export const VCPU_FAULT_READONLY: u32 = 112;
+/** Faults in a row on one access without progress. More happen only when the host can't keep the pages of a single
+ *  access (its guest tables and its data) at once: it is out of memory. */
+export const FAULTS_MAX: u32 = 64;
+/** How many faults run() may serve for the first record of a batch. */
+export const VCPU_FAULTS_LEFT: u32 = 116;
+/** How many it served for the record that it stopped at. */
+export const VCPU_FAULTS_SERVED: u32 = 120;
 
 // Result of the last guest walk (cf. struct guest_walker in paging_tmpl.h).
 /** WALK_*. */

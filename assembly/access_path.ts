@@ -11,6 +11,7 @@ import {
   EXIT_NONCANONICAL,
   EXIT_NPF,
   EXIT_PAGE_FAULT,
+  FAULTS_MAX,
   PT64_NX_BIT,
   PT64_PKEY_BIT,
   PT_DIRTY_BIT,
@@ -20,6 +21,8 @@ import {
   RET_PF_FIXED,
   VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
+  VCPU_FAULTS_LEFT,
+  VCPU_FAULTS_SERVED,
   VCPU_RECORD,
   VCPU_ROOT_LEVEL,
   VCPU_TDP,
@@ -231,17 +234,20 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
 
 /**
  * A vmexit; when it is a fault that can be served here, the walk and the fill that follow. No TLB holds
- * the page by then: the lookup found none, or removed one that denied the access.
+ * the page by then: the lookup found none, or removed one that denied the access. The host counts the faults in a row
+ * without progress, and ends them; a record was made before every one but the first.
  */
 export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
   const flags = <u32>(record & FLAGS_MASK);
   store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
   store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
-  while (true) {
+  const most = at == batchStart ? load<u32>(vcpu, VCPU_FAULTS_LEFT) : FAULTS_MAX + 1;
+  for (let served: u32 = 0; ; served++) {
     // What the guest kernel does on a control record counts its own exits; its own #PF is none.
     if (exit == EXIT_PAGE_FAULT || (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT))
       bump(VMEXITS);
-    if (!serveFault(vcpu, exit, <u32>((at - batchStart) >> 3))) {
+    if (served == most || !serveFault(vcpu, exit, <u32>((at - batchStart) >> 3))) {
+      store<u32>(vcpu, served, VCPU_FAULTS_SERVED);
       accessExit = exit;
       return ACCESS_LEFT;
     }

@@ -26,7 +26,7 @@ export interface VmExit {
   readonly gvaHi: number;
   /** #PF error code (guest_page_fault), errno (memory_fault), else 0. */
   readonly code: number;
-  /** gfn (mmio, memory_fault), else 0. */
+  /** gfn (mmio; memory_fault: of the page that can't be had, NO_GFN if it is no single one), else 0. */
   readonly gfn: number;
 }
 

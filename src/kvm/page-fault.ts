@@ -78,7 +78,7 @@ const CALLEE = 10;
 
 /**
  * A walk that needs more pages of tables than this is losing them to reclaim as fast as they come: the
- * vCPU tries the access anew, and counts (RETRY_LIMIT in vcpu.ts).
+ * vCPU tries the access anew, and counts (FAULTS_MAX).
  */
 const MAX_TABLES = 16;
 

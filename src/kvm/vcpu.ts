@@ -14,9 +14,11 @@ import {
   EXIT_NONCANONICAL,
   EXIT_PAGE_FAULT,
   EXIT_VERIFY,
+  FAULTS_MAX,
   HPTE_PRESENT,
   HPTE_WRITE,
   KVM_FEATURE_INVALIDATE_ON_INJECT,
+  NO_GFN,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
   RET_PF_CONTINUE,
@@ -28,14 +30,19 @@ import {
   VCPU_FAULT_CODE,
   VCPU_FAULT_GVA,
   VCPU_FAULT_RESULT,
+  VCPU_FAULTS_LEFT,
+  VCPU_FAULTS_SERVED,
   VCPU_FAULT_WALKED,
   VCPU_PKRU,
   VCPU_RFLAGS,
   VCPU_ROOT,
   VCPU_WALK_ERROR,
   VCPU_WALK_GFN,
+  VCPU_WALK_NEED_GFN,
+  VCPU_WALK_RESULT,
   VMEXIT_NPF,
   VMEXIT_PF_EXCP,
+  WALK_NEED_PAGE,
   EXIT_NPF,
 } from '../../assembly/abi.ts';
 import { CoreBugError, ERRNO } from '../core/errors.ts';
@@ -54,12 +61,6 @@ import {
 } from './page-fault.ts';
 import { canonicalVpn, loadCr0, loadCr4, loadEfer } from './registers.ts';
 import { Roots } from './roots.ts';
-
-/**
- * Faults in a row on one access without progress. More happen only when the host can't keep the pages
- * of a single access (its guest tables and its data) at once: it is out of memory.
- */
-const RETRY_LIMIT = 64;
 
 /** Registers that the guest can change between accesses. */
 export interface VcpuRegisters {
@@ -124,17 +125,21 @@ export class Vcpu {
       this.roots.honour();
       if (this.roots.current.sp === 0) this.roots.load(this.cr3);
       this.kvm.straight.refresh();
+      mem.store32(this.ptr + VCPU_FAULTS_LEFT, FAULTS_MAX - stuck);
+      mem.store32(this.ptr + VCPU_FAULTS_SERVED, 0);
       const ran = this.#batch(at, (end - at) / 8);
       at += ran * 8;
-      stuck = ran === 0 ? stuck + 1 : 0;
-      if (stuck === RETRY_LIMIT >> 1) evictions = this.#counter('evictions');
-      if (stuck > RETRY_LIMIT) {
+      const before = stuck;
+      stuck = (ran === 0 ? stuck + 1 : 0) + mem.load32(this.ptr + VCPU_FAULTS_SERVED);
+      const half = FAULTS_MAX >> 1;
+      if (before < half && stuck >= half) evictions = this.#counter('evictions');
+      if (stuck > FAULTS_MAX) {
         if (this.#counter('evictions') === evictions) {
           throw new CoreBugError(`vCPU ${this.id} makes no progress`);
         }
         // Reclaim takes the pages of this one access as fast as they come back: a livelock that only
         // more memory ends.
-        return this.#leave('memory_fault', (at - records) / 8, ERRNO.ENOMEM);
+        return this.#leave('memory_fault', (at - records) / 8, ERRNO.ENOMEM, NO_GFN);
       }
       const consumed = (at - records) / 8;
       const reason = mem.load32(this.ptr + VCPU_EXIT_REASON);
@@ -143,9 +148,11 @@ export class Vcpu {
         if (result === RET_PF_EMULATE) {
           this.#emulate();
           at += 8;
-        } else if (result < 0) return this.#leave('memory_fault', consumed, -result);
-        else if (result === FAULT_MMIO || result === FAULT_READONLY) {
-          return this.#leave('mmio', consumed, 0);
+        } else if (result < 0) {
+          return this.#leave('memory_fault', consumed, -result, this.#missingGfn());
+        } else if (result === FAULT_MMIO || result === FAULT_READONLY) {
+          const gfn = mem.load32(this.ptr + VCPU_WALK_GFN);
+          return this.#leave('mmio', consumed, 0, gfn);
         } else if (result === FAULT_INJECT) return this.#inject(consumed);
         else if (result === FAULT_NONCANONICAL) return this.#leave('noncanonical', consumed, 0);
         if (at === end) return this.#leave('done', count, 0);
@@ -270,7 +277,14 @@ export class Vcpu {
     x.tlbFlushPage(this.ptr, space, this.faultPage, hi >>> 12);
   }
 
-  #leave(kind: VmExitKind, consumed: number, code: number): VmExit {
+  /** gfn of the page that a fault could not have: the access's own, or that of a table of its walk. */
+  #missingGfn(): number {
+    const { mem } = this.kvm.core;
+    const walked = this.kvm.tdp || mem.load32(this.ptr + VCPU_WALK_RESULT) !== WALK_NEED_PAGE;
+    return mem.load32(this.ptr + (walked ? VCPU_WALK_GFN : VCPU_WALK_NEED_GFN));
+  }
+
+  #leave(kind: VmExitKind, consumed: number, code: number, gfn = 0): VmExit {
     const { mem } = this.kvm.core;
     const exit = this.#exit;
     exit.kind = kind;
@@ -278,8 +292,7 @@ export class Vcpu {
     exit.gvaLo = mem.load32(this.ptr + VCPU_FAULT_GVA);
     exit.gvaHi = mem.load32(this.ptr + VCPU_FAULT_GVA + 4);
     exit.code = code;
-    const translated = kind === 'mmio' || kind === 'memory_fault';
-    exit.gfn = translated ? mem.load32(this.ptr + VCPU_WALK_GFN) : 0;
+    exit.gfn = gfn;
     return exit;
   }
 
