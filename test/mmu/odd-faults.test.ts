@@ -2,7 +2,7 @@
 // without a right, a bit or a page, frames above all gfns, reserved bits, keys, read-only memslots and two sptes of a
 // page. Whether run() serves faults itself or not, the guest sees the same and every counter agrees.
 import { expect, test } from 'vitest';
-import { KVM_MEM_READONLY } from '../../assembly/abi.ts';
+import { HPTE_PFN_SHIFT, HPTE_PRESENT, KVM_MEM_READONLY } from '../../assembly/abi.ts';
 import { loadCore } from '../../src/core/load.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
@@ -125,7 +125,9 @@ function run(
     if (which < 4) hostOp(mm, hvn + from, PAGES - from, which);
   }
   const hptes = Array.from({ length: PAGES }, (_, page) => core.x.hpteGet(mm.id, hvn + page));
-  return { seen, hptes, counters: { ...new Stats(core).read() } };
+  const mapped = hptes.filter((pte) => (pte & HPTE_PRESENT) !== 0);
+  const flags = mapped.map((pte) => core.x.pageFlags(pte >>> HPTE_PFN_SHIFT));
+  return { seen, hptes, flags, counters: { ...new Stats(core).read() } };
 }
 
 const cases = (['v3', 'v4', 'clear_young'] as const).flatMap((protocol) =>
@@ -140,6 +142,7 @@ test.each(cases)('%s, %s, %s memory: odd faults among plain ones', (protocol, ge
   expect(quick.seen).toEqual(slow.seen);
   expect(quick.counters).toEqual(slow.counters);
   expect(quick.hptes).toEqual(slow.hptes);
+  expect(quick.flags).toEqual(slow.flags);
   expect(slow.seen.length).toBeGreaterThan(BATCHES);
   expect(slow.counters.evictions).toBeGreaterThan(BATCHES);
 });
