@@ -4,6 +4,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkRecording } from '../conform/kvm/check.ts';
+import { facilitiesOf } from '../conform/kvm/facilities.ts';
 import type { RecordingResult } from '../conform/kvm/check.ts';
 import type { Level } from '../conform/kvm/levels.ts';
 import { fuzz, fuzzScripts, type FuzzFailure } from '../conform/kvm/fuzz.ts';
@@ -20,7 +21,8 @@ import { EXIT_STATUS, type Io } from './command.ts';
 /** Help text. */
 export const CONFORM_KVM_HELP = `conform kvm runs the script of each recording of the real KVM (JSON, gzip or not) on the emulator and
 compares step by step: level 1 what guest and VMM see, level 2 what KVM does, level 3 what the host's
-memory management does.
+memory management does. The rules are those of Linux 6.1: of recordings of other kernels only level 1
+is expected to agree.
 
   --level N    compare up to level N: 1, 2 or 3 (default 3)
   --npt 0|1    only recordings made with shadow paging (0) or two-dimensional paging (1)
@@ -49,9 +51,10 @@ function filesOf(path: string): string[] {
 export function conformRecording(recording: Recording, debug = false): RecordingResult {
   const script = parseScript(recording.script, recording.file);
   const build = debug ? 'debug' : 'release';
+  const options = { npt: recording.npt === 1, build, facilities: facilitiesOf(recording) } as const;
   return checkRecording(
     recording,
-    (_, history) => new RecordedMachine(script, { npt: recording.npt === 1, build, history }),
+    (_, history) => new RecordedMachine(script, { ...options, history }),
   );
 }
 

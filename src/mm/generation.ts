@@ -23,6 +23,8 @@ export interface MmGeneration {
   readonly protectUpgrade: boolean;
   /** fork() write-protects under a notifier call; v3 as posted had no hook there. */
   readonly forkHook: boolean;
+  /** MADV_PAGEOUT leaves pages that are referenced (6.1; 6.12 reclaims them, too, as its recordings show). */
+  readonly pageoutAsks: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -52,6 +54,7 @@ export const MM_GENERATIONS = {
     workingset: false,
     protectUpgrade: false,
     forkHook: true,
+    pageoutAsks: true,
     ksm: false,
     protectHook: true,
     swapPrepare: false,
@@ -71,6 +74,7 @@ export const MM_GENERATIONS = {
     workingset: true,
     protectUpgrade: true,
     forkHook: true,
+    pageoutAsks: true,
     ksm: true,
     protectHook: true,
     swapPrepare: true,

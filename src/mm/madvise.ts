@@ -311,11 +311,13 @@ function pageoutOne(host: Host, pfn: number): number {
   const { x } = host.core;
   const t = host.task;
   x.lruSetFlags(pfn, 0, abi.PG_ACTIVE);
-  t.stack[1] = pfn;
-  t.stack[0] = 0;
-  pageReferenced(t, 0, host);
-  const verdict = x.checkReferences(pfn, t.result);
-  if (verdict !== abi.VERDICT_RECLAIM) return verdict;
+  if (host.generation.pageoutAsks) {
+    t.stack[1] = pfn;
+    t.stack[0] = 0;
+    pageReferenced(t, 0, host);
+    const verdict = x.checkReferences(pfn, t.result);
+    if (verdict !== abi.VERDICT_RECLAIM) return verdict;
+  }
   t.stack[1] = pfn;
   t.stack[0] = 0;
   reclaimPage(t, 0, host);

@@ -46,6 +46,8 @@ export interface RecordingResult {
   readonly file: string;
   readonly name: string;
   readonly npt: 0 | 1;
+  /** Kernel that was recorded; the emulator follows the rules of 6.1. */
+  readonly kernel: string;
   /** Quiet steps under a memory limit: L2 allows 5 % of the steps to differ, L3 compares totals. */
   readonly pressure: boolean;
   readonly levels: readonly LevelResult[];
@@ -164,6 +166,6 @@ function checkRun(recording: Recording, start: () => StepRunner): RecordingResul
       !pressure || tally.level === 1 ? all : tally.level === 2 ? most : sums.every((t) => t.within);
     return tally.result(error === null && passed);
   });
-  const { file, name, npt } = recording;
-  return { file, name, npt, pressure, levels, totals: sums, error };
+  const { file, name, npt, kernel } = recording;
+  return { file, name, npt, kernel, pressure, levels, totals: sums, error };
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError } from '../../core/errors.ts';
 import { checkRecording } from './check.ts';
+import { facilitiesOf } from './facilities.ts';
 import { fuzzScripts, type FuzzFailure } from './fuzz.ts';
 import { randomScript, type FamilyName } from './generate.ts';
 import type { History } from './history.ts';
@@ -112,8 +113,9 @@ function verdictOf(file: string, mode: Mode): Verdict {
 
 function difference(recording: Recording, mode: Mode): string | null {
   const script = parseScript(recording.script, recording.name);
+  const facilities = facilitiesOf(recording);
   const start = (_: Recording, history: History): RecordedMachine =>
-    new RecordedMachine(script, { npt: mode === 1, history });
+    new RecordedMachine(script, { npt: mode === 1, history, facilities });
   const { levels, error, pressure } = checkRecording(recording, start);
   if (error !== null) return error;
   // Under pressure the thresholds decide, as for recordings.

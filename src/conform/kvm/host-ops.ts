@@ -15,6 +15,7 @@ import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/notifier-ops.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
+import { type Facilities, refusalOf } from './facilities.ts';
 import type { OurStep } from './our-step.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN } from './layout.ts';
 import { LruSwitch } from './lru-switch.ts';
@@ -75,12 +76,21 @@ export class RecordedHost {
   /** Whether no object of the kernel was charged since the CPU's stocks were drained. */
   #drained = false;
   readonly #stocked: boolean;
+  readonly #facilities: Facilities;
   /** Whether the recording's reclaim on request succeeds in this step. */
   reclaims = false;
 
   /** `stocked`: as in History. */
-  constructor(host: Host, mm: Mm, kvm: Kvm, script: Script, stocked: boolean) {
+  constructor(
+    host: Host,
+    mm: Mm,
+    kvm: Kvm,
+    script: Script,
+    stocked: boolean,
+    facilities: Facilities,
+  ) {
     this.#stocked = stocked;
+    this.#facilities = facilities;
     this.#host = host;
     this.#mm = mm;
     this.#kvm = kvm;
@@ -122,6 +132,8 @@ export class RecordedHost {
   /** One operation: its words without the leading `h`. */
   run(words: readonly string[]): HostResult {
     const [op] = words as [string];
+    const refusal = refusalOf(this.#facilities, op);
+    if (refusal !== 0) return { result: rc(-refusal), extra: {} };
     if (op === 'age') return this.#age(words);
     if (op === 'getdirty') return this.#getDirty();
     return {

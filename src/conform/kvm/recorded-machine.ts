@@ -7,11 +7,11 @@ import { loadCore } from '../../core/load.ts';
 import type { Core, CoreBuild } from '../../core/load.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
-import { MM_GENERATIONS } from '../../mm/generation.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import type { StepRunner } from './check.ts';
+import { FACILITIES, type Facilities, mmGenerationOf } from './facilities.ts';
 import { RecordedGuest } from './guest.ts';
 import { NOTHING, USUAL, type History, type Seen } from './history.ts';
 import { RecordedHost } from './host-ops.ts';
@@ -59,6 +59,8 @@ export interface MachineOptions {
   readonly npt: boolean;
   /** The history of the boot. Default: the usual one. */
   readonly history?: History;
+  /** What the script's host operations find in the kernel. Default: all. */
+  readonly facilities?: Facilities;
   /** Whether every load of the guest is compared with what memory must hold (stamps.ts). */
   readonly stamps?: boolean;
   readonly build?: CoreBuild;
@@ -86,7 +88,7 @@ export class RecordedMachine implements StepRunner {
   #step = -1;
 
   constructor(script: Script, options: MachineOptions) {
-    const history = options.history ?? USUAL;
+    const { history = USUAL, facilities = FACILITIES } = options;
     this.#script = script;
     this.#npt = options.npt;
     this.#history = history;
@@ -102,7 +104,7 @@ export class RecordedMachine implements StepRunner {
       frames: 1 << 20,
       residentFrames: 0,
       swapPages: 1 << 17,
-      generation: MM_GENERATIONS['6.1'],
+      generation: mmGenerationOf(facilities),
       swap: new BlockDevice(DEVICES.zram),
       thp: 'madvise',
       aging,
@@ -142,7 +144,7 @@ export class RecordedMachine implements StepRunner {
       this.#stamps = new MemoryStamps(this.core, this.mm, script);
       this.#cpu.watch(this.#stamps);
     }
-    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script, history.stocked);
+    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script, history.stocked, facilities);
     this.#hostPages = new HostPages(this.core, this.mm, frames);
     this.#shadow = new ShadowState(this.kvm, frames);
     this.#statistics = new KvmStatistics(this.kvm, this.#cpu, this.#ops, options.npt);

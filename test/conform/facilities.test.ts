@@ -1,0 +1,78 @@
+// Recordings of kernels that are not 6.1: what those do not have fails as there, and what decides what the guest sees
+// is theirs. docs/fidelity.md says what else differs.
+import { expect, test } from 'vitest';
+import type { RecordingResult } from '../../src/conform/kvm/check.ts';
+import { facilitiesOf, type Facilities, versionOf } from '../../src/conform/kvm/facilities.ts';
+import { RecordedMachine } from '../../src/conform/kvm/recorded-machine.ts';
+import { type JsonObject, toRecording } from '../../src/conform/kvm/recording.ts';
+import { formatReport } from '../../src/conform/kvm/report.ts';
+import { parseScript } from '../../src/conform/kvm/script.ts';
+
+/** Result and state of page 1 after each step of a script on a kernel. */
+function run(facilities: Facilities, script: readonly string[]) {
+  const machine = new RecordedMachine(parseScript(['pages 4', ...script], 'x'), {
+    npt: false,
+    facilities,
+  });
+  machine.next();
+  return script.map(() => {
+    const step = machine.next();
+    return { result: step?.result[0], host: step?.pages[1]?.host };
+  });
+}
+
+/** A recording of a kernel with one step. */
+function recordingOf(kernel: string, op: string, result: JsonObject) {
+  const layout = { data: { pages: 4, backing: 'anon' } };
+  const steps = [{ i: 0, op, result: [result] }];
+  return toRecording('x', { name: 'x', kernel, npt: 0, layout, script: [op], steps });
+}
+
+test('5.10 has no memory.reclaim, no generations and no MADV_COLLAPSE, and nothing happens', () => {
+  const old = { ...versionOf('5.10.0-46-amd64'), ages: true };
+  const [, ...steps] = run(old, ['g write 1', 'h reclaim 1', 'h lru_gen 1', 'h collapse 0 4']);
+  const refused = (errno: string, rc: string) => ({ errno, rc });
+  expect(steps.map(({ result }) => result)).toEqual([
+    refused('ENOENT', '-2'),
+    refused('ENOENT', '-2'),
+    refused('EINVAL', '-22'),
+  ]);
+  expect(new Set(steps.map(({ host }) => JSON.stringify(host))).size).toBe(1);
+});
+
+test('ageing fails where a recording says that its module was not there', () => {
+  const failed = recordingOf('6.1.0-56-amd64', 'h age test 0 1', { rc: '-2', errno: 'ENOENT' });
+  expect(facilitiesOf(failed)).toEqual({ major: 6, minor: 1, ages: false });
+  expect(run(facilitiesOf(failed), ['h age test 0 1'])[0]?.result).toEqual({
+    rc: '-2',
+    errno: 'ENOENT',
+  });
+  const done = recordingOf('6.1.0-56-amd64', 'h age test 0 1', { rc: '0' });
+  expect(facilitiesOf(done).ages).toBe(true);
+});
+
+test('6.12 pages out what the guest uses, 6.1 does not', () => {
+  // The pte is old, the spte young.
+  const script = ['g write 1', 'h clear_refs 1', 'h pageout 1 1'];
+  const stateOn = (release: string): unknown =>
+    run({ ...versionOf(release), ages: true }, script)[2]?.host?.['state'];
+  expect(stateOn('6.1.0-56-amd64')).toBe('present');
+  expect(stateOn('6.12.74+deb12-amd64')).toBe('swapped');
+});
+
+test('the report names kernels that are not 6.1', () => {
+  const result = (kernel: string): RecordingResult => ({
+    file: 'x',
+    name: 'x',
+    npt: 0,
+    kernel,
+    pressure: false,
+    levels: [{ level: 1, passed: true, steps: 1, agreeing: 1, first: null }],
+    totals: [],
+    error: null,
+  });
+  expect(formatReport([result('6.1.0-56-amd64')], 1, 100).join('\n')).not.toContain('Linux');
+  const lines = formatReport([result('6.12.74+deb12-amd64')], 1, 100).join('\n');
+  expect(lines).toContain('x npt=0 6.12.74+deb12');
+  expect(lines).toContain('1 of Linux 6.12.74+deb12: compared by the rules of 6.1');
+});
