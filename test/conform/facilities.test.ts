@@ -28,14 +28,27 @@ function recordingOf(kernel: string, op: string, result: JsonObject) {
   return toRecording('x', { name: 'x', kernel, npt: 0, layout, script: [op], steps });
 }
 
+/** What a recording of a kernel came to. */
+function resultOn(kernel: string): RecordingResult {
+  return {
+    file: 'x',
+    name: 'x',
+    npt: 0,
+    kernel,
+    pressure: false,
+    levels: [{ level: 1, passed: true, steps: 1, agreeing: 1, first: null }],
+    totals: [],
+    error: null,
+  };
+}
+
 test('5.10 has no memory.reclaim, no generations and no MADV_COLLAPSE, and nothing happens', () => {
   const old = { ...versionOf('5.10.0-46-amd64'), ages: true };
   const [, ...steps] = run(old, ['g write 1', 'h reclaim 1', 'h lru_gen 1', 'h collapse 0 4']);
-  const refused = (errno: string, rc: string) => ({ errno, rc });
   expect(steps.map(({ result }) => result)).toEqual([
-    refused('ENOENT', '-2'),
-    refused('ENOENT', '-2'),
-    refused('EINVAL', '-22'),
+    { errno: 'ENOENT', rc: '-2' },
+    { errno: 'ENOENT', rc: '-2' },
+    { errno: 'EINVAL', rc: '-22' },
   ]);
   expect(new Set(steps.map(({ host }) => JSON.stringify(host))).size).toBe(1);
 });
@@ -61,18 +74,8 @@ test('6.12 pages out what the guest uses, 6.1 does not', () => {
 });
 
 test('the report names kernels that are not 6.1', () => {
-  const result = (kernel: string): RecordingResult => ({
-    file: 'x',
-    name: 'x',
-    npt: 0,
-    kernel,
-    pressure: false,
-    levels: [{ level: 1, passed: true, steps: 1, agreeing: 1, first: null }],
-    totals: [],
-    error: null,
-  });
-  expect(formatReport([result('6.1.0-56-amd64')], 1, 100).join('\n')).not.toContain('Linux');
-  const lines = formatReport([result('6.12.74+deb12-amd64')], 1, 100).join('\n');
+  expect(formatReport([resultOn('6.1.0-56-amd64')], 1, 100).join('\n')).not.toContain('Linux');
+  const lines = formatReport([resultOn('6.12.74+deb12-amd64')], 1, 100).join('\n');
   expect(lines).toContain('x npt=0 6.12.74+deb12');
   expect(lines).toContain('1 of Linux 6.12.74+deb12: compared by the rules of 6.1');
 });
