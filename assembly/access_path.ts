@@ -52,7 +52,7 @@ import {
   nestedWalk,
 } from './mmu/nested_walk';
 import { disturb } from './mmu/settled_table';
-import { isServed, quickFault } from './mmu/quick_fault';
+import { isFixedServed, isServed, quickFault } from './mmu/quick_fault';
 import { spGfnOf, spteIndex, sptepToSp } from './mmu/shadow_page';
 import {
   codeFault,
@@ -263,7 +263,7 @@ export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u3
 function serveFault(vcpu: usize, exit: u32, accesses: u32): bool {
   if (exit == EXIT_PAGE_FAULT) {
     const plain = plainFault(vcpu, accesses, l2Hits);
-    if (plain == RET_PF_FIXED) return isServed(vcpu, plain);
+    if (plain == RET_PF_FIXED) return isFixedServed(vcpu);
     if (isUncoded) codeFault(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS));
     isUncoded = false;
     if (plain != PLAIN_NOT) return isServed(vcpu, plain);

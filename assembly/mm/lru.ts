@@ -31,7 +31,7 @@ import {
   VERDICT_ROTATE,
 } from '../abi';
 import { LRU_MOVES, PAGES_ROTATED, PAGES_SCANNED } from '../counters';
-import { bump } from '../stats';
+import { bump, bumpBy } from '../stats';
 import { Pfn } from '../types';
 import { folioOf, folioPages, framePtr } from './frame';
 import { lruIsolate, lruVerdict } from './isolate';
@@ -205,13 +205,16 @@ export function lruRotate(pfn: Pfn): void {
   bump(LRU_MOVES);
 }
 
-/** lruRotate() of the oldest page of a list of a policy's own, where no cgroup counts. */
-export function lruRotateOldest(pfn: Pfn, page: usize): void {
+/**
+ * lruRotate() of the oldest page of a list of a policy's own, where no cgroup counts. True: it is still to be counted
+ * (countRotated()).
+ */
+export function lruRotateOldest(pfn: Pfn, page: usize): bool {
   const flags = load<u32>(page, FRAME_FLAGS);
   const list = (flags & PG_LIST_MASK) >> PG_LIST_SHIFT;
   if (lruTarget(flags) != list) {
     lruRotate(pfn);
-    return;
+    return false;
   }
   const head = headOf(list);
   const newer = load<u32>(page, FRAME_LRU_PREV);
@@ -224,9 +227,14 @@ export function lruRotateOldest(pfn: Pfn, page: usize): void {
     store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
     store<u32>(head, pfn, HEAD_FIRST);
   }
-  bump(PAGES_SCANNED);
-  bump(PAGES_ROTATED);
-  bump(LRU_MOVES);
+  return true;
+}
+
+/** Counts pages that lruRotateOldest() moved. */
+export function countRotated(pages: u32): void {
+  bumpBy(PAGES_SCANNED, pages);
+  bumpBy(PAGES_ROTATED, pages);
+  bumpBy(LRU_MOVES, pages);
 }
 
 /** A listed compound page is split: from now on only its first frame is listed. */

@@ -127,6 +127,14 @@ export function quickFault(vcpu: usize, accesses: u32, l2Hits: u32): bool {
   return isServed(vcpu, serve(vcpu, accesses, l2Hits));
 }
 
+/** isServed() after RET_PF_FIXED, which nearly every fault comes to at once. */
+export function isFixedServed(vcpu: usize): bool {
+  if ((load<u32>(vcpu, VCPU_REQUESTS) | retries) != 0) return isServed(vcpu, RET_PF_FIXED);
+  bump(SHADOW_PAGE_FAULTS);
+  store<u32>(vcpu, 0, VCPU_FAULT_WALKED);
+  return true;
+}
+
 /** The same after the fault came to `result`. */
 export function isServed(vcpu: usize, result: u32): bool {
   if (result == RET_PF_CONTINUE) return false;

@@ -46,7 +46,7 @@ import { isAccessedSpte, isDirtySpte } from '../mmu/spte';
 import { spteLruOn } from '../mmu/spte_lru';
 import { walkCacheOn } from '../mmu/walk_cache';
 import { spNoteAbsent, spteIndex, sptepToSp } from '../mmu/shadow_page';
-import { bump } from '../stats';
+import { bump, bumpBy } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 
@@ -155,8 +155,18 @@ export function isSeenYoung(): bool {
 
 /** page_referenced of the page that was seen. */
 export function isSeenReferenced(): bool {
-  bump(RMAP_NODES_VISITED);
-  bump(YOUNG_TESTS);
+  countAsked(1);
+  return askSeen();
+}
+
+/** Counts pages that were asked by askSeen(). */
+export function countAsked(pages: u32): void {
+  bumpBy(RMAP_NODES_VISITED, pages);
+  bumpBy(YOUNG_TESTS, pages);
+}
+
+/** isSeenReferenced() without its counts: who asks many pages in a row counts them at once. */
+export function askSeen(): bool {
   const pte = load<u32>(seenPtep);
   let young = pte & HPTE_YOUNG;
   if (young != 0) store<u32>(seenPtep, pte & ~HPTE_YOUNG);

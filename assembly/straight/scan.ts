@@ -15,12 +15,12 @@ import {
 import { lookAtOldest } from '../ahead';
 import { framePtr } from '../mm/frame';
 import { lruIsolate, lruVerdict } from '../mm/isolate';
-import { lruRotate, lruRotateOldest, lruSize, lruTail } from '../mm/lru';
+import { countRotated, lruRotate, lruRotateOldest, lruSize, lruTail } from '../mm/lru';
 import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } from '../mm/two_list';
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
 import { evictSeen, isEvictable } from './evict';
-import { isSeenReferenced, isSeenYoung, seePlain } from './plain';
+import { askSeen, countAsked, isSeenYoung, seePlain } from './plain';
 import { pageReferenced } from './referenced';
 
 /** Pages that FIFO and CLOCK may still look at in this run. */
@@ -46,12 +46,24 @@ export function scanMayStop(): bool {
   return !isTwoList() || twoListDone() != 0;
 }
 
+/** Pages that evictPlain() asked, and that went round. */
+let asked: u32 = 0;
+let rotated: u32 = 0;
+
 /**
  * Evicts FIFO's or CLOCK's next page while pages are plain (mayBePlain()): exactNext() and what follows it. False:
  * the oldest page is to go that way.
  */
 export function evictPlain(): bool {
-  const asks = load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK;
+  asked = 0;
+  rotated = 0;
+  const evicted = evictNextPlain(load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK);
+  countAsked(asked);
+  countRotated(rotated);
+  return evicted;
+}
+
+function evictNextPlain(asks: bool): bool {
   for (; left != 0; left--) {
     const pfn = lruTail(LRU_POLICY_FIRST);
     if (pfn == 0) return false;
@@ -59,9 +71,12 @@ export function evictPlain(): bool {
     if (!seePlain(page)) return false;
     // A young page is not evicted, whatever it is.
     if (!(asks && isSeenYoung()) && !isEvictable(page)) return false;
-    if (asks && isSeenReferenced()) {
-      lruRotateOldest(pfn, page);
-      continue;
+    if (asks) {
+      asked++;
+      if (askSeen()) {
+        if (lruRotateOldest(pfn, page)) rotated++;
+        continue;
+      }
     }
     left--;
     evictSeen(pfn, page);
