@@ -246,6 +246,7 @@ export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u3
     // What the guest kernel does on a control record counts its own exits; its own #PF is none.
     if (exit == EXIT_PAGE_FAULT || (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT))
       bump(VMEXITS);
+    if (served == most) writeCode(vcpu, exit);
     if (served == most || !serveFault(vcpu, exit, <u32>((at - batchStart) >> 3))) {
       store<u32>(vcpu, served, VCPU_FAULTS_SERVED);
       accessExit = exit;
@@ -259,13 +260,18 @@ export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u3
   }
 }
 
+/** Writes the error code that the last walk left to be written, for who asks for it. */
+function writeCode(vcpu: usize, exit: u32): void {
+  if (exit == EXIT_PAGE_FAULT && isUncoded) codeFault(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS));
+  isUncoded = false;
+}
+
 /** Whether a vmexit is a fault that was served here. */
 function serveFault(vcpu: usize, exit: u32, accesses: u32): bool {
   if (exit == EXIT_PAGE_FAULT) {
     const plain = plainFault(vcpu, accesses, l2Hits);
     if (plain == RET_PF_FIXED) return isFixedServed(vcpu);
-    if (isUncoded) codeFault(vcpu, load<u32>(vcpu, VCPU_FAULT_FLAGS));
-    isUncoded = false;
+    writeCode(vcpu, exit);
     if (plain != PLAIN_NOT) return isServed(vcpu, plain);
   } else if (exit != EXIT_NPF) {
     return false;
