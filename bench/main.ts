@@ -93,13 +93,13 @@ function replays(): void {
     add(replay(trace, 0, rounds, { yardstick: true }));
     if (real.includes(trace)) add(cold(trace, Math.min(rounds, 5)));
   }
-  const main = ({ letter, generation, name }: Row): boolean =>
+  // What was run once, or cold, has no limit.
+  const main = ({ letter, generation, name, limit }: Row): boolean =>
     (letter === 'a' || letter === 'b') &&
     generation === undefined &&
     real.some((trace) => name.startsWith(trace.name)) &&
-    !name.includes('yardstick') &&
-    !name.includes('first pass') &&
-    !name.endsWith('once');
+    limit !== undefined &&
+    !name.includes('yardstick');
   for (const letter of ['a', 'b']) {
     const ratios = rows
       .filter((row) => main(row) && row.letter === letter)

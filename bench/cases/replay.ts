@@ -1,5 +1,5 @@
 // (a) and (b): replay of real traces, from an empty machine on, through the whole emulator beside the
-// native reference, as often in a row as it takes to time 20 M references, after as many untimed ones. `once` is one
+// native reference, as often in a row as it takes to time 20 M references, after 40 M untimed ones. `once` is one
 // pass on a machine of its own, of which a good part are the first touches of a short trace's pages; `cold` is one pass
 // in a new process, where nothing is compiled yet.
 import { execFileSync } from 'node:child_process';
@@ -14,8 +14,9 @@ import {
 import type { Row } from '../lib/row.ts';
 import type { Records } from '../lib/traces.ts';
 
-/** References that are timed at least, and that are run before. */
+/** References that are timed at least. */
 const TIMED = 20_000_000;
+/** References that are run before, at least. */
 const WARMED = 40_000_000;
 
 /** Frames for (a) and the two cases of (b). */
