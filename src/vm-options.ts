@@ -167,10 +167,10 @@ function kvmGenerationOf(options: VmOptions, aging: AgingPreset): string {
     }
     if (options.generation === '2008') {
       throw new UsageError(
-        'generation 2008: two-dimensional paging is modelled for 6.1 (--generation 6.1)',
+        'generation 2008: two-dimensional paging is modelled from 6.1 on (--generation 6.1)',
       );
     }
-    return '6.1';
+    return options.generation ?? '6.1';
   }
   if (options.generation !== undefined) return options.generation;
   return options.backing === 'file' ? '6.1' : mmGenerationOf(aging);

@@ -21,8 +21,8 @@ import { EXIT_STATUS, type Io } from './command.ts';
 /** Help text. */
 export const CONFORM_KVM_HELP = `conform kvm runs the script of each recording of the real KVM (JSON, gzip or not) on the emulator and
 compares step by step: level 1 what guest and VMM see, level 2 what KVM does, level 3 what the host's
-memory management does. The rules are those of Linux 6.1: of recordings of other kernels only level 1
-is expected to agree.
+memory management does. The kernel that was recorded chooses the rules (--generation of run); one that
+has none is run by those of the last one before it, and only level 1 is expected to agree.
 
   --level N    compare up to level N: 1, 2 or 3 (default 3)
   --npt 0|1    only recordings made with shadow paging (0) or two-dimensional paging (1)

@@ -69,6 +69,22 @@ export const KVM_GENERATIONS = {
     releaseMarksAccessed: true,
     gupFast: true,
   },
+  '6.12': {
+    name: '6.12',
+    source:
+      'Linux 6.12 arch/x86/kvm/mmu/{mmu.c,paging_tmpl.h,spte.c,tdp_mmu.c}, virt/kvm/kvm_main.c',
+    meaning:
+      'as 6.1; what was mapped ahead is young, and unsync entries are dropped, not looked up again',
+    features:
+      KVM_FEATURE_UNSYNC |
+      KVM_FEATURE_PREFETCH |
+      KVM_FEATURE_FLOOD_PER_PAGE |
+      KVM_FEATURE_INVALIDATE_ON_INJECT |
+      KVM_FEATURE_INVALIDATE_IN_SLOTS,
+    prevRoots: 3,
+    releaseMarksAccessed: true,
+    gupFast: true,
+  },
 } as const satisfies Record<string, KvmGeneration>;
 
 /**

@@ -1,4 +1,4 @@
-// What differs between the host mm of early 2008 (2.6.24) and of Linux 6.1, as data.
+// What differs between the host mm of early 2008 (2.6.24), of Linux 6.1 and of 6.12, as data.
 
 /** Rules of one generation of the host's memory management. */
 export interface MmGeneration {
@@ -23,7 +23,7 @@ export interface MmGeneration {
   readonly protectUpgrade: boolean;
   /** fork() write-protects under a notifier call; v3 as posted had no hook there. */
   readonly forkHook: boolean;
-  /** MADV_PAGEOUT leaves pages that are referenced (6.1; 6.12 reclaims them, too, as its recordings show). */
+  /** MADV_PAGEOUT leaves pages that are referenced (until 6.8; reclaim_folio_list() ignores references since). */
   readonly pageoutAsks: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
@@ -39,6 +39,27 @@ export interface MmGeneration {
   /** Most that vm.min_free_kbytes is by default (5.7 raised it). */
   readonly mostMinFreeKbytes: number;
 }
+
+const LINUX_6_1 = {
+  name: '6.1',
+  source: 'Linux 6.1',
+  zeroPage: true,
+  exclusive: true,
+  recheckYoung: false,
+  lookTwice: true,
+  anonStartsActive: false,
+  splitLists: true,
+  workingset: true,
+  protectUpgrade: true,
+  forkHook: true,
+  pageoutAsks: true,
+  ksm: true,
+  protectHook: true,
+  swapPrepare: true,
+  killable: true,
+  watermarkScale: 10,
+  mostMinFreeKbytes: 262_144,
+} as const satisfies MmGeneration;
 
 /** All generations by name. */
 export const MM_GENERATIONS = {
@@ -62,26 +83,8 @@ export const MM_GENERATIONS = {
     watermarkScale: 0,
     mostMinFreeKbytes: 65_536,
   },
-  '6.1': {
-    name: '6.1',
-    source: 'Linux 6.1',
-    zeroPage: true,
-    exclusive: true,
-    recheckYoung: false,
-    lookTwice: true,
-    anonStartsActive: false,
-    splitLists: true,
-    workingset: true,
-    protectUpgrade: true,
-    forkHook: true,
-    pageoutAsks: true,
-    ksm: true,
-    protectHook: true,
-    swapPrepare: true,
-    killable: true,
-    watermarkScale: 10,
-    mostMinFreeKbytes: 262_144,
-  },
+  '6.1': LINUX_6_1,
+  '6.12': { ...LINUX_6_1, name: '6.12', source: 'Linux 6.12', pageoutAsks: false },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 
 /** Name of a generation of the host mm. */

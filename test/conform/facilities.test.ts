@@ -1,8 +1,8 @@
-// Recordings of kernels that are not 6.1: what those do not have fails as there, and what decides what the guest sees
-// is theirs. docs/fidelity.md says what else differs.
+// Recordings of kernels that are not 6.1: what those do not have fails as there, and the generation is theirs.
 import { expect, test } from 'vitest';
 import type { RecordingResult } from '../../src/conform/kvm/check.ts';
-import { facilitiesOf, type Facilities, versionOf } from '../../src/conform/kvm/facilities.ts';
+import { facilitiesOf, type Facilities } from '../../src/conform/kvm/facilities.ts';
+import { generationOf, versionOf } from '../../src/conform/kvm/kernel.ts';
 import { RecordedMachine } from '../../src/conform/kvm/recorded-machine.ts';
 import { type JsonObject, toRecording } from '../../src/conform/kvm/recording.ts';
 import { formatReport } from '../../src/conform/kvm/report.ts';
@@ -73,9 +73,24 @@ test('6.12 pages out what the guest uses, 6.1 does not', () => {
   expect(stateOn('6.12.74+deb12-amd64')).toBe('swapped');
 });
 
-test('the report names kernels that are not 6.1', () => {
-  expect(formatReport([resultOn('6.1.0-56-amd64')], 1, 100).join('\n')).not.toContain('Linux');
-  const lines = formatReport([resultOn('6.12.74+deb12-amd64')], 1, 100).join('\n');
-  expect(lines).toContain('x npt=0 6.12.74+deb12');
-  expect(lines).toContain('1 of Linux 6.12.74+deb12: compared by the rules of 6.1');
+/** The generation by whose rules a release is run. */
+function rulesOf(release: string): string {
+  return generationOf(versionOf(release));
+}
+
+test('a kernel is run by the rules of the last generation that is not newer', () => {
+  expect(rulesOf('6.1.0-56-amd64')).toBe('6.1');
+  expect(rulesOf('6.5.0-15-generic')).toBe('6.1');
+  expect(rulesOf('6.12.74+deb12-amd64')).toBe('6.12');
+  expect(rulesOf('7.0.3')).toBe('6.12');
+  // Nothing is older than the oldest.
+  expect(rulesOf('4.19.0-27-amd64')).toBe(rulesOf('3.2.0'));
+});
+
+test('the report names the kernel, and whose rules it was run by if there are none of its own', () => {
+  expect(formatReport([resultOn('6.1.0-56-amd64')], 1, 100).join('\n')).not.toContain('rules');
+  expect(formatReport([resultOn('6.12.74+deb12-amd64')], 1, 100).join('\n')).not.toContain('rules');
+  const lines = formatReport([resultOn('6.5.2-amd64')], 1, 100).join('\n');
+  expect(lines).toContain('x npt=0 6.5.2');
+  expect(lines).toContain('1 of Linux 6.5.2: run by the rules of 6.1');
 });

@@ -46,7 +46,7 @@ export interface RecordingResult {
   readonly file: string;
   readonly name: string;
   readonly npt: 0 | 1;
-  /** Kernel that was recorded; the emulator follows the rules of 6.1. */
+  /** Kernel that was recorded (uname -r). */
   readonly kernel: string;
   /** Quiet steps under a memory limit: L2 allows 5 % of the steps to differ, L3 compares totals. */
   readonly pressure: boolean;

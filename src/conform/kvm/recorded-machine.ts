@@ -7,11 +7,12 @@ import { loadCore } from '../../core/load.ts';
 import type { Core, CoreBuild } from '../../core/load.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
+import { MM_GENERATIONS } from '../../mm/generation.ts';
 import { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import type { StepRunner } from './check.ts';
-import { FACILITIES, type Facilities, mmGenerationOf } from './facilities.ts';
+import { FACILITIES, type Facilities } from './facilities.ts';
 import { RecordedGuest } from './guest.ts';
 import { NOTHING, USUAL, type History, type Seen } from './history.ts';
 import { RecordedHost } from './host-ops.ts';
@@ -28,6 +29,7 @@ import {
   INFRA_PAGES,
   TABLES,
 } from './layout.ts';
+import { generationOf } from './kernel.ts';
 import { LruSwitch } from './lru-switch.ts';
 import { OurFrames } from './our-frames.ts';
 import type { OurStep } from './our-step.ts';
@@ -89,6 +91,7 @@ export class RecordedMachine implements StepRunner {
 
   constructor(script: Script, options: MachineOptions) {
     const { history = USUAL, facilities = FACILITIES } = options;
+    const generation = generationOf(facilities);
     this.#script = script;
     this.#npt = options.npt;
     this.#history = history;
@@ -104,7 +107,7 @@ export class RecordedMachine implements StepRunner {
       frames: 1 << 20,
       residentFrames: 0,
       swapPages: 1 << 17,
-      generation: mmGenerationOf(facilities),
+      generation: MM_GENERATIONS[generation],
       swap: new BlockDevice(DEVICES.zram),
       thp: 'madvise',
       aging,
@@ -123,7 +126,7 @@ export class RecordedMachine implements StepRunner {
       core: this.core,
       mm: this.mm,
       aging,
-      generation: '6.1',
+      generation,
       tdp: options.npt,
     });
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: INFRA_PAGES, hvn: INFRA_HVN });

@@ -4,7 +4,7 @@
 import type { Level } from './levels.ts';
 import type { LevelResult, RecordingResult } from './check.ts';
 import { diffRows, formatDiff } from './diff.ts';
-import { isOurKernel, versionOf } from './facilities.ts';
+import { generationOf, hasGeneration, versionOf } from './kernel.ts';
 
 /** Sum of one level over all recordings. */
 export interface LevelSummary {
@@ -39,25 +39,25 @@ function cell(level: LevelResult): string {
   return `L${level.level} step ${level.first.step} (${level.agreeing}/${level.steps})`;
 }
 
-/** The version of a kernel that is not the one whose rules the emulator follows. */
-function otherKernel({ kernel }: RecordingResult): string | null {
-  return isOurKernel(versionOf(kernel)) ? null : (kernel.split('-')[0] as string);
+/** Number of a kernel's release, without what the distribution adds. */
+function releaseOf({ kernel }: RecordingResult): string {
+  return kernel.split('-')[0] as string;
 }
 
-/** Says by which rules recordings of other kernels were compared. */
-function kernelNote(results: readonly RecordingResult[]): string[] {
-  const others = results.map(otherKernel).filter((kernel) => kernel !== null);
-  if (others.length === 0) return [];
-  const kernels = [...new Set(others)].toSorted().join(', ');
-  return [
-    `${others.length} of Linux ${kernels}: compared by the rules of 6.1, which other kernels share at level 1`,
-  ];
+/** Says by which rules recordings of kernels that have no generation of their own were run. */
+function kernelNotes(results: readonly RecordingResult[]): string[] {
+  const others = results.filter(({ kernel }) => !hasGeneration(versionOf(kernel)));
+  const kernels = [...new Set(others.map(releaseOf))].toSorted();
+  return kernels.map((kernel) => {
+    const count = others.filter((result) => releaseOf(result) === kernel).length;
+    const rules = generationOf(versionOf(kernel));
+    return `${count} of Linux ${kernel}: run by the rules of ${rules}, so that only level 1 is expected to agree`;
+  });
 }
 
 /** One line for a recording. */
 export function recordingLine(result: RecordingResult, level: Level): string {
-  const kernel = otherKernel(result);
-  const notes = `${kernel === null ? '' : ` ${kernel}`}${result.pressure ? ' pressure' : ''}`;
+  const notes = ` ${releaseOf(result)}${result.pressure ? ' pressure' : ''}`;
   const label = `${result.name} npt=${result.npt}${notes}`;
   const cells = result.levels.slice(0, level).map((l) => cell(l).padEnd(22));
   const error = result.error === null ? '' : ` error: ${result.error}`;
@@ -106,7 +106,7 @@ export function formatReport(
     if (!failed) continue;
     out.push('', ...differenceText(failed, failed.levels[at - 1] as LevelResult, columns));
   }
-  out.push('', ...kernelNote(results));
+  out.push('', ...kernelNotes(results));
   for (const s of summarize(results, level)) {
     out.push(
       `L${s.level}: ${s.passed} passed, ${s.failed} failed (${s.agreeing} of ${s.steps} steps agree)`,
