@@ -1091,6 +1091,37 @@ export const KVM_FEATURE_WP0_KEEPS_USER: u32 = 0x1000;
 export const KVM_FEATURE_SLOT_PROTECTS: u32 = 0x2000;
 /** An invalidation outside all memslots makes no fault stale (since 5.13: mmu_lock is not even taken). */
 export const KVM_FEATURE_INVALIDATE_IN_SLOTS: u32 = 0x4000;
+/** A mapping ahead of an access may let the guest table that it maps go unsync (mmu_need_write_protect() of 5.10). */
+export const KVM_FEATURE_PREFETCH_UNSYNCS: u32 = 0x100000;
+/** A fault on a leaf that was writable already sets D in it anew (make_spte() of 5.10, can_unsync). */
+export const KVM_FEATURE_DIRTY_ANEW: u32 = 0x200000;
+/**
+ * A vCPU that synced a table, or emulated a write to one, flushes its own TLB alone; what a sync dropped is flushed
+ * for the others with the next flush (kvm_mmu_flush_or_zap() and tlbs_dirty of 5.10). A synced table that maps
+ * nothing is zapped.
+ */
+export const KVM_FEATURE_LOCAL_FLUSH: u32 = 0x400000;
+/**
+ * A new upper-level table syncs leaf tables of the same page instead of zapping them, and what is unsync below a
+ * table that is linked is synced at the next entry (kvm_mmu_get_page() of 5.10).
+ */
+export const KVM_FEATURE_LATE_SYNC: u32 = 0x800000;
+/** A chain of an rmap has descriptors of three sptes, filled from the first one on (pte_list_add() of 5.10). */
+export const KVM_FEATURE_SHORT_CHAINS: u32 = 0x1000000;
+/** What was mapped ahead is not marked accessed when its reference is dropped (kvm_release_pfn_clean() of 5.10). */
+export const KVM_FEATURE_PREFETCH_UNMARKED: u32 = 0x2000000;
+/** Tracepoints tell the gva and the guest's level of a fault, and of MMIO sptes as of others (mmutrace.h of 5.10). */
+export const KVM_FEATURE_EARLY_TRACES: u32 = 0x4000000;
+/** Of a direct table, what follows the last mapped entry of a group is not mapped ahead (__direct_pte_prefetch() of 5.10). */
+export const KVM_FEATURE_PREFETCH_BETWEEN: u32 = 0x80000;
+/** Nested tables that a zapped range covers go as a whole, with a flush each (zap_gfn_range() of 5.10). */
+export const KVM_FEATURE_TDP_WHOLE_TABLES: u32 = 0x8000000;
+/** Ageing a nested spte clears D, too (age_gfn_range() of 5.10). */
+export const KVM_FEATURE_TDP_AGE_CLEANS: u32 = 0x10000000;
+/** No fault on nested tables of the TDP MMU is fast (direct_page_fault() of 5.10). */
+export const KVM_FEATURE_TDP_NEVER_FAST: u32 = 0x20000000;
+/** Write protection of a slot counts every nested leaf as changed (wrprot_gfn_range() of 5.10). */
+export const KVM_FEATURE_TDP_PROTECTS_ALL: u32 = 0x40000000;
 
 // ---- results of the fault path (arch/x86/kvm/mmu/mmu_internal.h) -----------------------------
 export const RET_PF_CONTINUE: u32 = 0;
@@ -1203,6 +1234,8 @@ export const RECLAIM_ROUNDS: u32 = 16;
 export const KVM_MAX_RMAP: u32 = 48;
 /** kvm_memslots(kvm)->generation: what MMIO sptes are checked against. */
 export const KVM_MEMSLOT_GENERATION: u32 = 52;
+/** In struct kvm: sptes that a sync dropped since the last flush of all vCPUs (tlbs_dirty). */
+export const KVM_TLBS_DIRTY: u32 = 56;
 /** lazyFreeOne(): the page may be marked lazily freeable. */
 export const LAZYFREE_PAGE: u32 = 1;
 /** lazyFreeOne(): its pte was young or dirty. */

@@ -30,6 +30,7 @@ export {
   frameAlloc,
   frameCharge,
   frameChargeTables,
+  frameMarkExclusive,
   frameContent,
   frameContentForWrite,
   frameContentPtr,
@@ -100,7 +101,14 @@ export {
   markPageAccessed,
   pageFlags,
 } from './mm/lru';
-export { lruAddDrain, lruBatchSize, lruCacheAdd, lruSetBatch } from './mm/lru_add';
+export {
+  lruAddDrain,
+  lruBatchSize,
+  lruCacheAdd,
+  lruDrainThrough,
+  lruSetBatch,
+  lruSetMlockBatch,
+} from './mm/lru_add';
 export { vcpuInit, vcpuPtr } from './vcpu';
 export { tlbInit } from './tlb/block';
 export { tlbFlushAll, tlbFlushNonGlobal, tlbFlushPage, tlbFlushSpace } from './tlb/flush';
@@ -234,6 +242,7 @@ export { tdpMapMmio } from './mmu/tdp';
 export { tdpAgeHvaRange, tdpUnmapHvaRange, tdpWriteProtect } from './mmu/tdp_range';
 export { tdpFind, tdpGetRoot, tdpPutRoot, tdpZapAll } from './mmu/tdp_table';
 export { deactivatePage, folioActivate, markPageLazyfree, munlockPage } from './mm/folio_batch';
+export { mlockVmaPage, munlockIsolate, munlockPutback, munlockVmaPage } from './mm/mlock';
 export { folioMarkAccessed } from './mm/mark_accessed';
 export { tlbList } from './tlb/list';
 export { spteLruInit, spteLruReclaimed } from './mmu/spte_lru';

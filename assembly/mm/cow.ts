@@ -27,8 +27,17 @@ import { COW_FAULTS, MINOR_FAULTS } from '../counters';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import { munlockPage } from './folio_batch';
-import { contentCopy, folioOf, frameContent, framePtr, frameSetContent, putPage } from './frame';
-import { lruAddDrain, lruCacheAdd } from './lru_add';
+import {
+  anonExclusive,
+  contentCopy,
+  folioOf,
+  frameContent,
+  framePtr,
+  frameSetContent,
+  putPage,
+} from './frame';
+import { hasMlockBatch, lruAddDrain, lruCacheAdd } from './lru_add';
+import { munlockVmaPage } from './mlock';
 import { allocFor, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
 import { hpteGet, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
@@ -37,8 +46,8 @@ import { swapCount } from './swap';
 
 /**
  * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page), under the
- * page-table lock. With MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), else that of 6.1
- * (exclusive, or no reference but the mapping's). Who counts references or frees the swap slot needs
+ * page-table lock. With MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), without marks of exclusive pages
+ * that of 5.10 (no reference but the mapping's), else that of 6.1 (exclusive, or the references can be dropped). Who counts references or frees the swap slot needs
  * the page lock: when somebody else has it, the page is copied.
  */
 export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
@@ -51,7 +60,7 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   if (flags & PG_ANON) {
     if (flags & PG_KSM) return 0;
     if ((flags & PG_ANON_EXCLUSIVE) == 0 && !wpMayReuse(pfn, args)) return 0;
-    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | anonExclusive, FRAME_FLAGS);
   } else if ((args & MAP_SHARED) == 0) {
     return 0;
   } else if (isShmemPage(pfn)) {
@@ -82,6 +91,8 @@ function wpMayReuse(pfn: Pfn, args: u32): bool {
     if (pageMapcount(pfn) != 1) return false;
     return cached == 0 || swapCount(load<u32>(page, FRAME_PRIVATE)) == 1;
   }
+  // Neither the swap cache nor a batch of the CPU may hold it, and nothing is given up for the write (5.8 to 5.16).
+  if (anonExclusive == 0) return load<u32>(page, FRAME_REFCOUNT) == 1 && pageMapcount(pfn) == 1;
   if (load<u32>(page, FRAME_REFCOUNT) > 3) return false;
   // References of the per-CPU batches are given up first.
   if ((flags & PG_LRU) == 0) lruAddDrain();
@@ -112,7 +123,7 @@ export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32)
   let pte: Hpte = HPTE_PRESENT | HPTE_YOUNG | HPTE_DIRTY | (pfn << HPTE_PFN_SHIFT);
   if (args & MAP_VM_WRITE) pte |= HPTE_WRITE;
   const page = framePtr(pfn);
-  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+  store<u32>(page, load<u32>(page, FRAME_FLAGS) | anonExclusive, FRAME_FLAGS);
   hpteSet(mm, hvn, pte);
   rmapAdd(pfn, mm, hvn);
   lruCacheAdd(pfn);
@@ -123,7 +134,10 @@ export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32)
   if (old & HPTE_DIRTY) setPageDirty(from);
   rmapRemove(from, mm, hvn);
   // page_remove_rmap: the locked area does not hold it any more (munlock_vma_page).
-  if (args & MAP_UNEVICTABLE) munlockPage(from);
+  if (args & MAP_UNEVICTABLE) {
+    if (hasMlockBatch()) munlockPage(from);
+    else munlockVmaPage(from);
+  }
   tryToFreeSwapUnmapped(from);
   putPage(from);
 }

@@ -27,6 +27,7 @@ import {
   HPAGE_PMD_NR,
   PAGE_SHIFT,
   PAGE_SIZE,
+  PG_ANON_EXCLUSIVE,
   PG_CHARGED,
   PG_HUGE,
   PG_LRU,
@@ -192,6 +193,14 @@ export function frameCharge(pfn: Pfn): void {
 
 /** Whether host page tables count against the limit, as they do in a memory cgroup. */
 let tablesCount: u32 = 0;
+
+/** PG_ANON_EXCLUSIVE, or 0 where pages are not marked as one mapping's own (until 5.19). */
+export let anonExclusive: u32 = PG_ANON_EXCLUSIVE;
+
+/** Whether anonymous pages are marked as one mapping's own. */
+export function frameMarkExclusive(on: u32): void {
+  anonExclusive = on != 0 ? PG_ANON_EXCLUSIVE : 0;
+}
 
 /** Says whether host page tables count against the limit (1) or not (0). */
 export function frameChargeTables(on: u32): void {

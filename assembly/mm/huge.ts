@@ -33,6 +33,7 @@ import { MINOR_FAULTS } from '../counters';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import {
+  anonExclusive,
   contentCopy,
   folioOf,
   frameCharge,
@@ -72,7 +73,7 @@ function setFlags(pfn: Pfn, set: u32, clear: u32): void {
 function mapNew(mm: u32, hvn: Hvn, head: Pfn, args: u32): void {
   if (args & MAP_CHARGED) frameCharge(head);
   const evictable: u32 = args & MAP_UNEVICTABLE ? PG_UNEVICTABLE : 0;
-  setFlags(head, PG_SWAPBACKED | PG_ANON_EXCLUSIVE | evictable, 0);
+  setFlags(head, PG_SWAPBACKED | anonExclusive | evictable, 0);
   for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) {
     setFlags(head + i, PG_ANON, 0);
     rmapAdd(head + i, mm, hvn + i);
@@ -100,6 +101,12 @@ export function mapHugeZeroPage(mm: u32, hvn: Hvn): Pfn {
   return hugeZero;
 }
 
+/** Whether somebody else maps a part of a huge page (reuse_swap_page() of 5.10). */
+function isPartShared(head: Pfn): bool {
+  for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) if (pageMapcount(head + i) > 1) return true;
+  return false;
+}
+
 /** do_huge_pmd_wp_page: 1 when the huge pte is writable now, 0 when it must be split. */
 export function hugeWpReuse(mm: u32, hvn: Hvn): u32 {
   const pmdp = hpmdp(mm, hvn);
@@ -107,7 +114,9 @@ export function hugeWpReuse(mm: u32, hvn: Hvn): u32 {
   if (pmd & HPTE_SWAP) return 0;
   const head = pmd >> HPTE_PFN_SHIFT;
   const page = framePtr(head);
-  if ((load<u32>(page, FRAME_FLAGS) & PG_ANON_EXCLUSIVE) == 0) {
+  if (anonExclusive == 0) {
+    if (isPartShared(head)) return 0;
+  } else if ((load<u32>(page, FRAME_FLAGS) & PG_ANON_EXCLUSIVE) == 0) {
     if (load<u32>(page, FRAME_REFCOUNT) != 1) return 0;
     setFlags(head, PG_ANON_EXCLUSIVE, 0);
   }

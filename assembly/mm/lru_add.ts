@@ -25,6 +25,19 @@ let batchFill: u32 = 0;
 const BATCH: usize = memory.data(128, 4);
 const BATCH_MAX: u32 = 31;
 
+/** Mlocked pages have a batch of their own. */
+let mlockBatch: bool = true;
+
+/** Whether mlocked pages have a batch of their own (5.18), or wait with all others. */
+export function lruSetMlockBatch(on: u32): void {
+  mlockBatch = on != 0;
+}
+
+/** Whether they have. */
+export function hasMlockBatch(): bool {
+  return mlockBatch;
+}
+
 /** Sets the size of the per-CPU batch of new pages (15 in Linux 6.1; 0 here: none). */
 export function lruSetBatch(pages: u32): void {
   lruAddDrain();
@@ -39,7 +52,7 @@ export function lruSetBatch(pages: u32): void {
 export function lruCacheAdd(pfn: Pfn): void {
   lruInFault(pfn);
   const locked = PG_UNEVICTABLE | PG_ANON;
-  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & locked) == locked && batchSize != 0)
+  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & locked) == locked && batchSize != 0 && mlockBatch)
     mlockNewPage(pfn);
   else folioAddLru(pfn);
 }
@@ -83,20 +96,34 @@ export function lruAddDrain(): u32 {
   return n;
 }
 
+/** The batch of new pages was full once `pfn` waited in it, by pages that are not known here. */
+export function lruDrainThrough(pfn: Pfn): void {
+  let n: u32 = 0;
+  while (n < batchFill && load<u32>(BATCH + ((<usize>n) << 2)) != pfn) n++;
+  if (n == batchFill) return;
+  n++;
+  const rest = batchFill - n;
+  for (let i: u32 = 0; i < n; i++) insertNew(load<u32>(BATCH + ((<usize>i) << 2)));
+  memory.copy(BATCH, BATCH + ((<usize>n) << 2), (<usize>rest) << 2);
+  batchFill = rest;
+}
+
 /** Empties the batch of new pages onto the lists. */
 function drainNew(): u32 {
   const n = batchFill;
   batchFill = 0;
-  for (let i: u32 = 0; i < n; i++) {
-    const pfn = load<u32>(BATCH + ((<usize>i) << 2));
-    const page = framePtr(pfn);
-    let flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
-    if (flags & PG_UNEVICTABLE) flags &= ~PG_ACTIVE;
-    store<u32>(page, flags, FRAME_FLAGS);
-    lruAdd(pfn, lruTarget(flags));
-    trace(EVENT_LRU_INSERT, pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
-    // The last reference may be the batch's: the page was unmapped meanwhile.
-    putPage(pfn);
-  }
+  for (let i: u32 = 0; i < n; i++) insertNew(load<u32>(BATCH + ((<usize>i) << 2)));
   return n;
+}
+
+/** A page of the batch gets to its list. */
+function insertNew(pfn: Pfn): void {
+  const page = framePtr(pfn);
+  let flags = load<u32>(page, FRAME_FLAGS) & ~PG_LRU_PENDING;
+  if (flags & PG_UNEVICTABLE) flags &= ~PG_ACTIVE;
+  store<u32>(page, flags, FRAME_FLAGS);
+  lruAdd(pfn, lruTarget(flags));
+  trace(EVENT_LRU_INSERT, pfn, lruTarget(load<u32>(page, FRAME_FLAGS)));
+  // The last reference may be the batch's: the page was unmapped meanwhile.
+  putPage(pfn);
 }

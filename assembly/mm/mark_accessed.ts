@@ -20,7 +20,7 @@ import { bump } from '../stats';
 import { Pfn } from '../types';
 import { folioActivate } from './folio_batch';
 import { folioOf, framePtr, isLocking } from './frame';
-import { lruBatchSize } from './lru_add';
+import { hasMlockBatch, lruBatchSize } from './lru_add';
 import { genIncRefs, lruGenEnabled } from './lru_gen';
 import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
@@ -42,13 +42,19 @@ export function markReferencedAgain(pfn: Pfn, page: usize, flags: u32): void {
   }
 }
 
+/** Whether a mlocked page waits in the batch that only such pages have. */
+function isInMlockBatch(flags: u32): bool {
+  return (flags & PG_ANON) != 0 && hasMlockBatch();
+}
+
 /**
  * Inactive, unreferenced → inactive, referenced → active. A page that waits for its list becomes
  * active there; one that reclaim holds only loses its referenced bit, as the zero page does.
  */
 export function folioMarkAccessed(pfn: Pfn): void {
+  const told = pfn;
   pfn = folioOf(pfn);
-  trace(EVENT_FOLIO_MARK_ACCESSED, pfn);
+  trace(EVENT_FOLIO_MARK_ACCESSED, pfn, told);
   if (lruGenEnabled()) {
     genIncRefs(pfn);
     return;
@@ -63,7 +69,7 @@ export function folioMarkAccessed(pfn: Pfn): void {
   if (!locking && (flags & (PG_UNEVICTABLE | PG_ACTIVE)) != 0) return;
   if ((flags & PG_LRU) != 0) folioActivate(pfn);
   // The batch of mlocked pages is not searched.
-  else if ((flags & PG_LRU_PENDING) != 0 && !(locking && (flags & PG_ANON) != 0)) {
+  else if ((flags & PG_LRU_PENDING) != 0 && !(locking && isInMlockBatch(flags))) {
     store<u32>(page, flags | PG_ACTIVE, FRAME_FLAGS);
     bump(PAGES_ACTIVATED);
   }

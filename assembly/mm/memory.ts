@@ -22,7 +22,6 @@ import {
   MAP_UNEVICTABLE,
   MAP_VM_WRITE,
   PG_ANON,
-  PG_ANON_EXCLUSIVE,
   PG_DIRTY,
   PG_LOCKED,
   PG_SWAPBACKED,
@@ -33,7 +32,15 @@ import {
 import { MINOR_FAULTS } from '../counters';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
-import { folioOf, frameAlloc, frameCharge, framePtr, putPage, tableCharge } from './frame';
+import {
+  anonExclusive,
+  folioOf,
+  frameAlloc,
+  frameCharge,
+  framePtr,
+  putPage,
+  tableCharge,
+} from './frame';
 import { lruCacheAdd } from './lru_add';
 import { memcgUpdated } from './memcg';
 import { hpmdp } from './pmd';
@@ -120,7 +127,7 @@ export function doAnonymousPage(mm: u32, hvn: Hvn, args: u32): Pfn {
 
 /** The same with the pmd entry of the page, or 0. */
 export function doAnonymousPageAt(mm: u32, hvn: Hvn, pmdp: usize, args: u32): Pfn {
-  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED | PG_ANON_EXCLUSIVE);
+  const pfn = allocFor(args, PG_ANON | PG_SWAPBACKED | anonExclusive);
   if (pfn == 0) return 0;
   let pte: Hpte = HPTE_PRESENT | HPTE_YOUNG | (pfn << HPTE_PFN_SHIFT);
   if (args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;

@@ -20,7 +20,6 @@ import {
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
   PG_ANON,
-  PG_ANON_EXCLUSIVE,
   PG_KSM,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
@@ -30,7 +29,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import { filemapDel } from './filemap';
-import { framePtr, getPage, putPage } from './frame';
+import { anonExclusive, framePtr, getPage, putPage } from './frame';
 import { folioAddLru, lruInFault } from './lru_add';
 import { memcgUpdated } from './memcg';
 import { allocFor, tryToFreeSwap } from './memory';
@@ -125,7 +124,7 @@ export function swapinMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32)
   rmapAdd(pfn, mm, hvn);
   swapFree(slot);
   if (exclusive) {
-    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_ANON_EXCLUSIVE, FRAME_FLAGS);
+    store<u32>(page, load<u32>(page, FRAME_FLAGS) | anonExclusive, FRAME_FLAGS);
   }
   // A write, or a swap device more than half full (vm_swap_full), gives the slot back.
   const release = write != 0 || swapUsed() * 2 > swapTotal();

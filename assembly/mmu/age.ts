@@ -5,6 +5,7 @@
 import {
   AGE_CLEAR,
   AGE_DROP,
+  KVM_FEATURE_SHORT_CHAINS,
   PT_ACCESSED_BIT,
   SLOT_BASE_GFN,
   SLOT_HVN,
@@ -14,7 +15,8 @@ import {
 import { SPTES_AGED } from '../counters';
 import { bump, bumpBy } from '../stats';
 import { Gfn, Hvn, Spte, Sptep } from '../types';
-import { flushGathered, gatherBegin, gathering, gatherMany, gatherSpte } from './flush';
+import { flushGathered, gatherBegin, gathering, gatherMany, gatherSpte, tlbsDirty } from './flush';
+import { hasFeature } from './kvm';
 import {
   gfnMapped,
   gfnToRmap,
@@ -24,7 +26,7 @@ import {
   rmapLevels,
 } from './memslot';
 import { PT_ACCESSED } from './pte_bits';
-import { pteListFree, rmapIterFirst, rmapIterNext } from './rmap';
+import { pteListFree, pteListRemove, rmapFirst, rmapIterFirst, rmapIterNext } from './rmap';
 import { sptepToSp } from './shadow_page';
 import {
   isAccessedSpte,
@@ -48,12 +50,25 @@ export function zapRmap(head: usize, accessed: bool): bool {
     store<u32>(head, 0);
     return true;
   }
+  if (hasFeature(KVM_FEATURE_SHORT_CHAINS)) {
+    zapOneByOne(head, accessed);
+    return true;
+  }
   for (let sptep = rmapIterFirst(head); sptep != 0; sptep = rmapIterNext()) {
     gatherSpte(sptep);
     clearSpteTrackBits(sptepToSp(sptep), sptep, SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES, accessed);
   }
   pteListFree(head);
   return true;
+}
+
+/** kvm_zap_rmapp() of 5.10: the first spte, until none is left; the last of its descriptor takes its place. */
+function zapOneByOne(head: usize, accessed: bool): void {
+  for (let sptep = rmapFirst(head); sptep != 0; sptep = rmapFirst(head)) {
+    gatherSpte(sptep);
+    clearSpteTrackBits(sptepToSp(sptep), sptep, SPTE_BY_KVM_ZAP_ALL_RMAP_SPTES, accessed);
+    pteListRemove(head, sptep);
+  }
 }
 
 /** Zaps the sptes of one page of a slot, at every level; whether there was one. */
@@ -66,9 +81,16 @@ function zapGfn(slot: usize, gfn: Gfn): u32 {
   return flush;
 }
 
-/** Zaps every spte that maps a page of the range; true when TLBs must be flushed. */
+/** Zaps every spte that maps a page of the range; true when TLBs must be flushed, for that or from before. */
 export function unmapHvaRange(mm: u32, start: Hvn, end: Hvn): u32 {
   gatherBegin();
+  const flush = unmapRange(mm, start, end);
+  if (!tlbsDirty()) return flush;
+  gatherMany();
+  return 1;
+}
+
+function unmapRange(mm: u32, start: Hvn, end: Hvn): u32 {
   if (end - start == 1) {
     const only = onlySlotOfHvn(mm, start);
     if (only != 0) {

@@ -8,6 +8,7 @@ import {
   HPTE_PRESENT,
   HPTE_SWAP,
   HPTE_WRITE,
+  KVM_FEATURE_PREFETCH_BETWEEN,
   KVM_MEM_LOG_DIRTY_PAGES,
   SLOT_BASE_GFN,
   SLOT_FLAGS,
@@ -17,6 +18,7 @@ import {
 } from '../abi';
 import { hpteGet } from '../mm/pte';
 import { Sptep } from '../types';
+import { hasFeature } from './kvm';
 import { setSpte } from './set_spte';
 import { gfnToMemslot, slotReadonly } from './memslot';
 import { folioSetReferenced } from './pfn';
@@ -27,7 +29,7 @@ import { isShadowPresentPte } from './spte';
 export const PTE_PREFETCH_NUM: u32 = 8;
 
 /** direct_pte_prefetch_many: entries [start, end) of a direct table; false: look no further. */
-function prefetchMany(sp: usize, start: u32, end: u32): bool {
+function prefetchMany(vcpu: usize, sp: usize, start: u32, end: u32): bool {
   const access = spDirectAccess(sp);
   const gfn = spGfnOf(sp, start);
   const slot = gfnToMemslot(gfn);
@@ -45,23 +47,24 @@ function prefetchMany(sp: usize, start: u32, end: u32): bool {
     const pfn = hpte >> HPTE_PFN_SHIFT;
     folioSetReferenced(pfn);
     const sptep: Sptep = spTable(sp) + ((<usize>(start + i)) << 3);
-    setSpte(slot, sptep, access, gfn + i, pfn, true, false, true);
+    setSpte(vcpu, slot, sptep, access, gfn + i, pfn, true, false, true);
   }
   return true;
 }
 
 /** The aligned group of entries around `sptep`, which was just mapped. */
-export function directPtePrefetch(sp: usize, sptep: Sptep): void {
+export function directPtePrefetch(vcpu: usize, sp: usize, sptep: Sptep): void {
   const first = spteIndex(sptep) & ~(PTE_PREFETCH_NUM - 1);
   const end = first + PTE_PREFETCH_NUM;
   let start = end;
-  for (let i = first; i <= end; i++) {
+  const last = hasFeature(KVM_FEATURE_PREFETCH_BETWEEN) ? end - 1 : end;
+  for (let i = first; i <= last; i++) {
     const at = spTable(sp) + ((<usize>i) << 3);
     if (i != end && at != sptep && !isShadowPresentPte(load<u64>(at))) {
       if (start == end) start = i;
       continue;
     }
-    if (start != end && !prefetchMany(sp, start, i)) return;
+    if (start != end && !prefetchMany(vcpu, sp, start, i)) return;
     start = end;
   }
 }

@@ -15,6 +15,9 @@ import {
   CR4_SMEP,
   EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_REQUESTED,
+  EVENT_SPTE_SET,
+  KVM_FEATURE_EARLY_TRACES,
+  KVM_FEATURE_LATE_SYNC,
   KVM_FEATURE_USER_UNSHADOWS,
   KVM_FEATURE_WP0_KEEPS_USER,
   KVM_LAST_PT_WRITE_COUNT,
@@ -196,7 +199,8 @@ function fetchTables(vcpu: usize, gva: u64): Sptep {
     const child = getChildSp(vcpu, sptep, load<u32>(at, VCPU_WALK_TABLE_GFN), false, access);
     // A table must be in sync before it is linked: the guest need not flush for an entry that
     // becomes present.
-    if (child != 0 && load<u32>(child, SP_UNSYNC_CHILDREN) != 0) syncChildren(vcpu, child);
+    const unsync = child != 0 && load<u32>(child, SP_UNSYNC_CHILDREN) != 0;
+    if (unsync && !hasFeature(KVM_FEATURE_LATE_SYNC)) syncChildren(vcpu, child);
     if (gpteChanged(vcpu, level - 1)) return 0;
     if (child != 0) linkShadowPage(sptep, child);
     sp = spteToChild(load<u64>(sptep));
@@ -242,6 +246,12 @@ function unshadowForUser(vcpu: usize): void {
   mmuUnprotectPage(gfn);
 }
 
+/** kvm_mmu_spte_requested: of the frame at the level that is mapped, or of the gva at the guest's. */
+function traceRequested(gva: u64, leaf: u32, gfn: Gfn, goal: u32): void {
+  if (!hasFeature(KVM_FEATURE_EARLY_TRACES)) trace(EVENT_SPTE_REQUESTED, gfn, goal);
+  else trace(EVENT_SPTE_REQUESTED, <u32>(gva >> 12), leaf, <u32>(gva >> 44));
+}
+
 /**
  * FNAME(fetch): maps the access that VCPU_WALK_* describes to the host page `pfn`. RET_PF_*;
  * RET_PF_REWALK when the guest's tables changed since the walk.
@@ -263,11 +273,12 @@ export function shadowMap(vcpu: usize, pfn: Pfn, hostWritable: u32): u32 {
   let sptep = fetchTables(vcpu, gva);
   if (sptep == 0) return RET_PF_REWALK;
   const goal = hugepageAdjust(slot, gfn, selfChange ? 1 : leaf);
-  trace(EVENT_SPTE_REQUESTED, gfn, goal);
+  traceRequested(gva, leaf, gfn, goal);
   sptep = fetchDirect(vcpu, gva, sptep, gfn, goal, access);
   store<u32>(sptepToSp(sptep), 0, SP_WRITE_FLOODING);
   const within = gfn & (pagesPerHpage(goal) - 1);
   const result = setSpte(
+    vcpu,
     slot,
     sptep,
     access,
@@ -289,13 +300,17 @@ export function shadowMapMmio(vcpu: usize, generation: u32): u32 {
   if (sptep == 0) return RET_PF_REWALK;
   const gfn = load<u32>(vcpu, VCPU_WALK_GFN);
   const access = load<u32>(vcpu, VCPU_WALK_PTE_ACCESS);
-  trace(EVENT_SPTE_REQUESTED, gfn, 1);
+  traceRequested(gva, load<u32>(vcpu, VCPU_WALK_LEVEL), gfn, 1);
   sptep = fetchDirect(vcpu, gva, sptep, gfn, 1, access);
   const mapped = isShadowPresentPte(load<u64>(sptep));
   if (mapped) dropSpte(sptep);
-  store<u64>(sptep, makeMmioSpte(gfn, access, generation));
+  const spte = makeMmioSpte(gfn, access, generation);
+  store<u64>(sptep, spte);
   trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
   if (mapped) flushRemoteTlbs();
+  if (hasFeature(KVM_FEATURE_EARLY_TRACES)) {
+    trace(EVENT_SPTE_SET, gfn, <u32>spte, <u32>(spte >> 32), 1);
+  }
   ptePrefetch(vcpu, sptep);
   return RET_PF_EMULATE;
 }

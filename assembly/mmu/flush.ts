@@ -10,7 +10,9 @@ import {
   EVENT_FLUSH_REMOTE_TLBS,
   KVM_FEATURE_FLUSH_PAGES,
   PAGE_SHIFT,
+  KVM_TLBS_DIRTY,
   REQ_TLB_FLUSH,
+  REQ_TLB_FLUSH_CURRENT,
   SP_GVA_BASE,
   SP_GVA_EPOCH,
   SP_PARENT_PTES,
@@ -22,7 +24,7 @@ import { bump } from '../stats';
 import { tlbFlushAll, tlbFlushGva } from '../tlb/flush';
 import { Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
-import { hasFeature } from './kvm';
+import { hasFeature, KVM } from './kvm';
 import { rmapFirst } from './rmap';
 import { spLevel, spteIndex, sptepToSp } from './shadow_page';
 import { walkCacheOn } from './walk_cache';
@@ -43,12 +45,23 @@ let wholesale: bool = false;
 export function flushRemoteTlbs(): void {
   trace(EVENT_FLUSH_REMOTE_TLBS);
   bump(REMOTE_TLB_FLUSHES);
+  store<u32>(KVM, 0, KVM_TLBS_DIRTY);
   const count = vcpuCount();
   for (let i: u32 = 0; i < count; i++) {
     const vcpu = vcpuPtr(i);
     tlbFlushAll(vcpu);
     store<u32>(vcpu, load<u32>(vcpu, VCPU_REQUESTS) | REQ_TLB_FLUSH, VCPU_REQUESTS);
   }
+}
+
+/** KVM_REQ_TLB_FLUSH_CURRENT: the vCPU flushes its current address space before it enters the guest. */
+export function requestFlushCurrent(vcpu: usize): void {
+  store<u32>(vcpu, load<u32>(vcpu, VCPU_REQUESTS) | REQ_TLB_FLUSH_CURRENT, VCPU_REQUESTS);
+}
+
+/** Whether a sync dropped sptes that no flush of all vCPUs has followed yet. */
+export function tlbsDirty(): bool {
+  return load<u32>(KVM, KVM_TLBS_DIRTY) != 0;
 }
 
 /** Starts a notifier call: nothing is gathered. */

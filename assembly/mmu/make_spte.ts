@@ -5,11 +5,13 @@ import {
   ACC_PKEY_SHIFT,
   ACC_USER_MASK,
   ACC_WRITE_MASK,
+  KVM_FEATURE_DIRTY_ANEW,
   PT64_PKEY_BIT,
   ROLE_AD_DISABLED,
   SP_ROLE,
 } from '../abi';
 import { Gfn, Pfn, Spte } from '../types';
+import { hasFeature } from './kvm';
 import { markPageDirty } from './memslot';
 import {
   PT64_NX,
@@ -83,7 +85,8 @@ export function makeSpte(
   if ((access & ACC_WRITE_MASK) != 0) {
     spte |= PT_WRITABLE | SPTE_MMU_WRITABLE;
     // A leaf that was writable is no shadowed table's; its D bit is not set anew.
-    if (!isLastSpte(old, spLevel(sp)) || !isWritablePte(old)) {
+    const known = isLastSpte(old, spLevel(sp)) && isWritablePte(old);
+    if (!known || (canUnsync && hasFeature(KVM_FEATURE_DIRTY_ANEW))) {
       if (tryToUnsyncPages(slot, gfn, canUnsync, prefetch)) {
         wrprot = true;
         spte &= ~(PT_WRITABLE | SPTE_MMU_WRITABLE);

@@ -10,6 +10,7 @@ import {
   HPTE_SWAP,
   HPTE_WRITE,
   KVM_FEATURE_PREFETCH,
+  KVM_FEATURE_PREFETCH_UNMARKED,
   KVM_FEATURE_UPDATE_PTE,
   KVM_INVALIDATE_IN_PROGRESS,
   KVM_MEM_LOG_DIRTY_PAGES,
@@ -70,8 +71,8 @@ function prefetchGpte(vcpu: usize, sp: usize, sptep: Sptep, gpte: u64, noDirtyLo
   }
   trace(EVENT_HVA_TO_PFN_RET, hvn, pfn, 0);
   folioSetReferenced(pfn);
-  setSpte(slot, sptep, access, gfn, pfn, true, false, true);
-  folioMarkAccessed(pfn);
+  setSpte(vcpu, slot, sptep, access, gfn, pfn, true, false, true);
+  if (!hasFeature(KVM_FEATURE_PREFETCH_UNMARKED)) folioMarkAccessed(pfn);
   return true;
 }
 
@@ -82,7 +83,7 @@ export function ptePrefetch(vcpu: usize, sptep: Sptep): void {
   const sp = sptepToSp(sptep);
   if (spLevel(sp) > 1) return;
   if (spDirect(sp)) {
-    directPtePrefetch(sp, sptep);
+    directPtePrefetch(vcpu, sp, sptep);
     return;
   }
   const first = spteIndex(sptep) & ~(PTE_PREFETCH_NUM - 1);

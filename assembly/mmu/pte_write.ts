@@ -5,6 +5,7 @@
 import {
   EVENT_KVM_MMU_PTE_WRITE,
   KVM_FEATURE_FLOOD_PER_PAGE,
+  KVM_FEATURE_LOCAL_FLUSH,
   KVM_INDIRECT_SHADOW_PAGES,
   KVM_LAST_PT_WRITE_COUNT,
   KVM_LAST_PT_WRITE_GFN,
@@ -20,18 +21,19 @@ import { gfnToMemslot, guestPagePtr, slotPages } from './memslot';
 import { gfnTracked } from './page_track';
 import { hashFirst, nextValidSpWithGptes, spLevel, spTable } from './shadow_page';
 import { isShadowPresentPte } from './spte';
-import { commitZapPage, prepareZapPage, remoteFlushOrZap, zapPte } from './zap';
+import { commitZapPage, flushOrZap, prepareZapPage, zapPte } from './zap';
 
 /** Guest writes in a row to one table that make KVM give its shadow up. */
 const WRITE_FLOODING_LIMIT: u32 = 3;
 
-/** kvm_mmu_pte_write: an emulated write of `bytes` at entry `index` of a shadowed guest table. */
-export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
+/** kvm_mmu_pte_write: `vcpu` emulated a write of `bytes` at entry `index` of a shadowed guest table. */
+export function mmuPteWrite(vcpu: usize, gfn: Gfn, index: u32, bytes: u32): void {
   if (load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) == 0) return;
   trace(EVENT_KVM_MMU_PTE_WRITE, gfn, index);
   bump(GUEST_PTE_WRITES);
   countPtWrite(gfn);
   let flush = false;
+  let found = false;
   let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
   while (sp != 0) {
     const next = <usize>load<u32>(sp, SP_HASH_NEXT);
@@ -39,6 +41,7 @@ export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
       bump(SHADOW_PAGES_FLOODED);
       prepareZapPage(sp);
     } else {
+      found = true;
       const sptep = spTable(sp) + ((<usize>index) << 3);
       if (isShadowPresentPte(load<u64>(sptep))) flush = true;
       zapPte(sp, sptep);
@@ -46,7 +49,7 @@ export function mmuPteWrite(gfn: Gfn, index: u32, bytes: u32): void {
     }
     sp = nextValidSpWithGptes(next, gfn);
   }
-  remoteFlushOrZap(flush);
+  flushOrZap(vcpu, flush, found && hasFeature(KVM_FEATURE_LOCAL_FLUSH));
 }
 
 /** detect_write_flooding, as the generation counts. */

@@ -5,6 +5,8 @@
 //        sptep             one entry (bit 0 clear: sptes are 8-byte aligned)
 //        desc | 1          chain of descriptors, the one that is being filled first
 //
+//  With KVM_FEATURE_SHORT_CHAINS a descriptor has three sptes, and new ones go to the first that has room.
+//
 //  desc  ┌──────┬───────┬─────────┬─────┬──────────┐
 //        │ more │ count │ sptep 0 │  …  │ sptep 13 │   64 bytes, one cache line
 //        └──────┴───────┴─────────┴─────┴──────────┘
@@ -12,10 +14,12 @@
 // New entries go to the first descriptor. A removal moves the last entry of the same descriptor into
 // the hole, as KVM's does, so the order in which sptes are visited is KVM's too.
 
+import { KVM_FEATURE_SHORT_CHAINS } from '../abi';
 import { RMAP_NODES_VISITED } from '../counters';
 import { blocksOfPage } from '../layout';
 import { bumpBy } from '../stats';
 import { Sptep } from '../types';
+import { hasFeature } from './kvm';
 
 const DESC_SIZE: usize = 64;
 const DESC_MORE: usize = 0;
@@ -23,6 +27,8 @@ const DESC_COUNT: usize = 4;
 const DESC_SPTES: usize = 8;
 /** PTE_LIST_EXT. */
 const DESC_MAX: u32 = 14;
+/** That of KVM_FEATURE_SHORT_CHAINS. */
+const SHORT_MAX: u32 = 3;
 
 let freeDescs: usize = 0;
 
@@ -62,6 +68,10 @@ export function pteListAdd(head: usize, sptep: Sptep): u32 {
   }
   let desc = <usize>(value & ~1);
   const count = pteListCount(head);
+  if (hasFeature(KVM_FEATURE_SHORT_CHAINS)) {
+    descPush(firstWithRoom(desc), sptep);
+    return count;
+  }
   if (load<u32>(desc, DESC_COUNT) == DESC_MAX) {
     const first = descAlloc();
     store<u32>(first, <u32>desc, DESC_MORE);
@@ -70,6 +80,20 @@ export function pteListAdd(head: usize, sptep: Sptep): u32 {
   }
   descPush(desc, sptep);
   return count;
+}
+
+/** The first descriptor of a chain of short ones that is not full; a new one at its end if all are. */
+function firstWithRoom(desc: usize): usize {
+  while (load<u32>(desc, DESC_COUNT) == SHORT_MAX) {
+    const more = <usize>load<u32>(desc, DESC_MORE);
+    if (more == 0) {
+      const last = descAlloc();
+      store<u32>(desc, <u32>last, DESC_MORE);
+      return last;
+    }
+    desc = more;
+  }
+  return desc;
 }
 
 /** pte_list_remove: the entry must be there. */

@@ -2,6 +2,8 @@
 
 import {
   EVENT_SPTE_SET,
+  KVM_FEATURE_EARLY_TRACES,
+  KVM_FEATURE_LOCAL_FLUSH,
   KVM_FEATURE_SPTE_PINS,
   KVM_MAX_RMAP,
   RET_PF_EMULATE,
@@ -14,7 +16,7 @@ import { trace } from '../events';
 import { getPage } from '../mm/frame';
 import { bump } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
-import { flushRemoteTlbs } from './flush';
+import { flushRemoteTlbs, requestFlushCurrent } from './flush';
 import { hasFeature, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import { gfnMapped, gfnToRmap, noteRmapLevel } from './memslot';
@@ -30,8 +32,9 @@ function noteRmapSize(before: u32): void {
   if (before > load<u32>(KVM, KVM_MAX_RMAP)) store<u32>(KVM, before, KVM_MAX_RMAP);
 }
 
-/** mmu_set_spte: writes a leaf spte. `sptep` is in a table of `sp`; RET_PF_*. */
+/** mmu_set_spte for a fault of `vcpu`, or ahead of one: writes a leaf spte. RET_PF_*. */
 export function setSpte(
+  vcpu: usize,
   slot: usize,
   sptep: Sptep,
   access: u32,
@@ -65,15 +68,21 @@ export function setSpte(
   if (old == spte) {
     result = RET_PF_SPURIOUS;
     bump(SPURIOUS_PAGE_FAULTS);
+  } else if (wasRmapped) {
+    if (spteUpdate(sptep, spte, SPTE_BY_MMU_SET_SPTE, false)) flush = true;
   } else {
-    if (wasRmapped) {
-      if (spteUpdate(sptep, spte, SPTE_BY_MMU_SET_SPTE, false)) flush = true;
-    } else {
-      store<u64>(sptep, spte);
-    }
-    trace(EVENT_SPTE_SET, gfn, <u32>spte, <u32>(spte >> 32), level);
+    store<u64>(sptep, spte);
   }
-  if (refused && writeFault) result = RET_PF_EMULATE;
+  if (refused) {
+    if (writeFault) result = RET_PF_EMULATE;
+    if (hasFeature(KVM_FEATURE_LOCAL_FLUSH)) requestFlushCurrent(vcpu);
+  }
+  if (flush && hasFeature(KVM_FEATURE_EARLY_TRACES)) {
+    flushRemoteTlbs();
+    flush = false;
+  }
+  const told = old != spte || (refused && writeFault && hasFeature(KVM_FEATURE_EARLY_TRACES));
+  if (told) trace(EVENT_SPTE_SET, gfn, <u32>spte, <u32>(spte >> 32), level);
   if (flush) flushRemoteTlbs();
   if (wasRmapped) spSetTranslation(sp, index, gfn, access);
   else noteInstalled(slot, sp, sptep, level, access, gfn, pfn);

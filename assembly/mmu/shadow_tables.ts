@@ -10,7 +10,10 @@ import {
   CR4_SMEP,
   EFER_NXE,
   EVENT_SP_GET,
+  KVM_FEATURE_LATE_SYNC,
+  KVM_FEATURE_LOCAL_FLUSH,
   KVM_INDIRECT_SHADOW_PAGES,
+  REQ_MMU_SYNC,
   ROLE_ACCESS_SHIFT,
   ROLE_AD_DISABLED,
   ROLE_CR0_WP,
@@ -31,14 +34,15 @@ import {
   VCPU_CR0,
   VCPU_CR4,
   VCPU_EFER,
+  VCPU_REQUESTS,
 } from '../abi';
 import { SHADOW_PAGES_CREATED } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Sptep } from '../types';
-import { flushRemoteTlbs, linksChanged } from './flush';
+import { flushRemoteTlbs, linksChanged, requestFlushCurrent } from './flush';
 import { pagingRootLevel } from './guest_pte';
-import { adDisabled, KVM } from './kvm';
+import { adDisabled, hasFeature, KVM } from './kvm';
 import { disallowLpage, gfnToMemslot } from './memslot';
 import { gfnTrack } from './page_track';
 import { pteListAdd } from './rmap';
@@ -46,15 +50,17 @@ import {
   hashFirst,
   nextValidSp,
   spAlloc,
+  spDirect,
   spNotePresent,
+  spObsolete,
   spTable,
   spteIndex,
   sptepToSp,
 } from './shadow_page';
 import { isLargePte, isShadowPresentPte, makeNonleafSpte } from './spte';
-import { markUnsync, syncPage } from './sync';
+import { markUnsync, syncPage, syncPagesOf } from './sync';
 import { writeProtectGfn } from './write_protect';
-import { commitZapPage, dropSpte, prepareZapPage } from './zap';
+import { commitZapPage, dropSpte, flushOrZap, prepareZapPage } from './zap';
 
 /** Role of the vCPU's root: what its tables depend on besides cr3. */
 export function rootRole(vcpu: usize): u32 {
@@ -82,28 +88,49 @@ function accountShadowed(gfn: Gfn, level: u32): void {
 
 /** kvm_mmu_get_shadow_page: the table for (gfn, role), made if there is none. */
 function getShadowPage(vcpu: usize, gfn: Gfn, role: u32): usize {
+  const late = hasFeature(KVM_FEATURE_LATE_SYNC);
+  const upper = (role & ROLE_LEVEL_MASK) > 1;
+  let unsync = false;
   let sp = nextValidSp(hashFirst(gfn), gfn);
   while (sp != 0) {
     const next = <usize>load<u32>(sp, SP_HASH_NEXT);
+    if (load<u32>(sp, SP_UNSYNC) != 0) unsync = true;
     if (load<u32>(sp, SP_ROLE) == role) break;
     // The guest makes an upper-level table of this page: unsync leaf tables of it are given up.
-    if ((role & ROLE_LEVEL_MASK) > 1 && load<u32>(sp, SP_UNSYNC) != 0) prepareZapPage(sp);
+    if (upper && !late && load<u32>(sp, SP_UNSYNC) != 0) prepareZapPage(sp);
     sp = nextValidSp(next, gfn);
   }
+  if (sp != 0) sp = foundShadowPage(vcpu, sp);
   let created: u32 = 0;
-  if (sp != 0) {
-    if ((role & ROLE_DIRECT) == 0) {
-      if (load<u32>(sp, SP_UNSYNC) != 0 && syncPage(vcpu, sp)) flushRemoteTlbs();
-      store<u32>(sp, 0, SP_WRITE_FLOODING);
-    }
-  } else {
+  let flush: bool = false;
+  if (sp == 0) {
     sp = spAlloc(gfn, role);
     bump(SHADOW_PAGES_CREATED);
     created = 2;
-    if ((role & ROLE_DIRECT) == 0) accountShadowed(gfn, role & ROLE_LEVEL_MASK);
+    if ((role & ROLE_DIRECT) == 0) {
+      accountShadowed(gfn, role & ROLE_LEVEL_MASK);
+      if (upper && late && unsync) flush = syncPagesOf(vcpu, gfn);
+    }
   }
-  commitZapPage();
+  if (!late) commitZapPage();
   trace(EVENT_SP_GET, gfn, role & ROLE_LEVEL_MASK, role, created | load<u32>(sp, SP_UNSYNC));
+  if (late) flushOrZap(vcpu, false, flush);
+  return sp;
+}
+
+/** A table that is there already is used once it is in sync; 0: it could not be, and is being zapped. */
+function foundShadowPage(vcpu: usize, sp: usize): usize {
+  if (spDirect(sp)) return sp;
+  if (load<u32>(sp, SP_UNSYNC) != 0) {
+    const flush = syncPage(vcpu, sp);
+    if (spObsolete(sp)) return 0;
+    if (flush && hasFeature(KVM_FEATURE_LOCAL_FLUSH)) requestFlushCurrent(vcpu);
+    else if (flush) flushRemoteTlbs();
+  }
+  if (load<u32>(sp, SP_UNSYNC_CHILDREN) != 0 && hasFeature(KVM_FEATURE_LATE_SYNC)) {
+    store<u32>(vcpu, load<u32>(vcpu, VCPU_REQUESTS) | REQ_MMU_SYNC, VCPU_REQUESTS);
+  }
+  store<u32>(sp, 0, SP_WRITE_FLOODING);
   return sp;
 }
 

@@ -13,8 +13,11 @@ import {
   EVENT_MARK_MMIO_SPTE,
   EVENT_SPTE_ZAP,
   EVENT_SP_UNSYNC,
+  KVM_FEATURE_LOCAL_FLUSH,
+  KVM_FEATURE_PREFETCH_UNSYNCS,
   KVM_FEATURE_UNSYNC,
   KVM_MEMSLOT_GENERATION,
+  KVM_TLBS_DIRTY,
   ROLE_ACCESS_SHIFT,
   ROLE_LEVEL_MASK,
   ROLE_QUADRANT_SHIFT,
@@ -73,7 +76,7 @@ import {
   dropSpte,
   nextUnsyncChild,
   prepareZapPage,
-  remoteFlushOrZap,
+  flushOrZap,
   spteToChild,
   unlinkUnsyncPage,
 } from './zap';
@@ -117,7 +120,7 @@ export function tryToUnsyncPages(slot: usize, gfn: Gfn, canUnsync: bool, prefetc
   for (; sp != 0; sp = nextValidSpWithGptes(<usize>load<u32>(sp, SP_HASH_NEXT), gfn)) {
     if (!canUnsync || !hasFeature(KVM_FEATURE_UNSYNC)) return true;
     if (load<u32>(sp, SP_UNSYNC) != 0) continue;
-    if (prefetch) return true;
+    if (prefetch && !hasFeature(KVM_FEATURE_PREFETCH_UNSYNCS)) return true;
     const role = load<u32>(sp, SP_ROLE);
     trace(EVENT_SP_UNSYNC, gfn, role & ROLE_LEVEL_MASK, role);
     bump(SHADOW_PAGES_UNSYNC);
@@ -165,13 +168,23 @@ function syncMmioSpte(sptep: Sptep, spte: Spte, gfn: Gfn, access: u32): void {
   trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
 }
 
-/** sync_page: brings every spte of a leaf table up to date. -1: it can't be, zap the page. */
-function syncPageSptes(vcpu: usize, sp: usize): i32 {
+/** Whether a table is of another role than the current root, so that its sptes can't be made anew. */
+function isOfOtherRole(vcpu: usize, sp: usize): bool {
   const rootTable = <usize>load<u32>(vcpu, VCPU_ROOT);
   const root = rootTable == 0 ? 0 : tableToSp(rootTable);
   const ignore =
     ROLE_LEVEL_MASK | (ACC_ALL << ROLE_ACCESS_SHIFT) | ((<u32>3) << ROLE_QUADRANT_SHIFT);
-  if (root != 0 && ((load<u32>(sp, SP_ROLE) ^ load<u32>(root, SP_ROLE)) & ~ignore) != 0) return -1;
+  return root != 0 && ((load<u32>(sp, SP_ROLE) ^ load<u32>(root, SP_ROLE)) & ~ignore) != 0;
+}
+
+/** How many sptes of the table that was synced last stayed, and how many went. */
+let syncKept: u32 = 0;
+let syncDropped: u32 = 0;
+
+/** sync_page: brings every spte of a leaf table up to date. -1: it can't be, 1: what an spte allowed has changed. */
+function syncPageSptes(vcpu: usize, sp: usize): i32 {
+  syncKept = 0;
+  syncDropped = 0;
   let gptes: usize = 0;
   const table = spTable(sp);
   const rootLevel = pagingRootLevel(vcpu);
@@ -188,20 +201,22 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
     }
     const gpte = load<u64>(gptes + ((<usize>i) << 3));
     if (prefetchInvalidGpte(vcpu, sptep, gpte)) {
-      flush = 1;
+      syncDropped++;
       continue;
     }
     const gfn = <u32>gpteToFrame(rootLevel, 1, gpte, isLastGpte(vcpu, rootLevel, 1, gpte));
     const access = syncedAccess(sp, gpte);
     if (isMmioSpte(spte)) {
       syncMmioSpte(sptep, spte, gfn, access);
+      if (load<u64>(sptep) != 0) syncKept++;
       continue;
     }
     if (gfn != spGfnOf(sp, i)) {
       dropSpte(sptep);
-      flush = 1;
+      syncDropped++;
       continue;
     }
+    syncKept++;
     spSetTranslation(sp, i, gfn, access);
     const slot = gfnToMemslot(gfn);
     const writable = (spte & SPTE_HOST_WRITABLE) != 0;
@@ -211,11 +226,35 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
   return flush;
 }
 
-/** kvm_sync_page: true when TLBs must be flushed. */
+/** kvm_sync_page: true when TLBs must be flushed (with KVM_FEATURE_LOCAL_FLUSH the vCPU's own); a table that could not
+ *  be synced is zapped. */
 export function syncPage(vcpu: usize, sp: usize): bool {
-  const result = syncPageSptes(vcpu, sp);
-  if (result < 0) prepareZapPage(sp);
-  return result > 0;
+  const local = hasFeature(KVM_FEATURE_LOCAL_FLUSH);
+  const result = !local && isOfOtherRole(vcpu, sp) ? -1 : syncPageSptes(vcpu, sp);
+  if (local) {
+    store<u32>(KVM, load<u32>(KVM, KVM_TLBS_DIRTY) + syncDropped, KVM_TLBS_DIRTY);
+    if (result > 0) flushRemoteTlbs();
+  }
+  if (result < 0 || (local && syncKept == 0)) {
+    prepareZapPage(sp);
+    return false;
+  }
+  return local || result > 0 || syncDropped != 0;
+}
+
+/** kvm_sync_pages: every leaf table of a gfn that is unsync; true as syncPage(). */
+export function syncPagesOf(vcpu: usize, gfn: Gfn): bool {
+  let flush = false;
+  let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
+  while (sp != 0) {
+    const next = <usize>load<u32>(sp, SP_HASH_NEXT);
+    if (load<u32>(sp, SP_UNSYNC) != 0) {
+      unlinkUnsyncPage(sp);
+      if (syncPage(vcpu, sp)) flush = true;
+    }
+    sp = nextValidSpWithGptes(next, gfn);
+  }
+  return flush;
 }
 
 /** Collects unsync pages below `sp`, write-protects them or syncs them; clears the way to them. */
@@ -250,7 +289,8 @@ function forUnsyncChildren(vcpu: usize, sp: usize, protect: bool): bool {
 export function syncChildren(vcpu: usize, parent: usize): void {
   if (forUnsyncChildren(vcpu, parent, true)) flushRemoteTlbs();
   const flush = forUnsyncChildren(vcpu, parent, false);
-  remoteFlushOrZap(flush);
+  const local = hasFeature(KVM_FEATURE_LOCAL_FLUSH);
+  flushOrZap(vcpu, flush && !local, flush && local);
 }
 
 /** kvm_mmu_sync_roots for one root. */

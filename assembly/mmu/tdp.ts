@@ -10,6 +10,10 @@ import {
   EVENT_SPTE_REQUESTED,
   EVENT_SPTE_SET,
   EVENT_SP_GET,
+  KVM_FEATURE_EARLY_TRACES,
+  KVM_FEATURE_LOCAL_FLUSH,
+  KVM_FEATURE_TDP_NEVER_FAST,
+  KVM_FEATURE_TDP_WHOLE_TABLES,
   KVM_MEM_LOG_DIRTY_PAGES,
   PFERR_FETCH_MASK,
   PFERR_PRESENT_MASK,
@@ -31,8 +35,8 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Pfn, Spte, Sptep } from '../types';
 import { hugepageAdjust } from './fault';
-import { flushRemoteTlbs } from './flush';
-import { adDisabled } from './kvm';
+import { flushRemoteTlbs, requestFlushCurrent } from './flush';
+import { adDisabled, hasFeature } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import { gfnToMemslot, markPageDirty, pagesPerHpage } from './memslot';
 import { PT_PRESENT, PT_WRITABLE } from './pte_bits';
@@ -69,7 +73,9 @@ function fetchTdp(vcpu: usize, gfn: Gfn, goal: u32): Sptep {
       const role = tdpRole(level - 1, load<u32>(vcpu, VCPU_EFER));
       const base = gfn & ~(pagesPerHpage(level) - 1);
       const sp = spAlloc(base, role);
-      trace(EVENT_SP_GET, base, level - 1, role, 2);
+      // kvm_tdp_mmu_map() of 5.10 notes the level of the entry.
+      const told = hasFeature(KVM_FEATURE_EARLY_TRACES) ? level : level - 1;
+      trace(EVENT_SP_GET, base, told, role, 2);
       spte = makeNonleafSpte(spTable(sp), (role & ROLE_AD_DISABLED) != 0);
       changeTdpSpte(sptep, spte, true, true);
     }
@@ -104,13 +110,15 @@ export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 
   if (spte == old) result = RET_PF_SPURIOUS;
   else {
     changeTdpSpte(sptep, spte, true, true);
-    if (wasTable) {
+    // A table that went whole was flushed by itself.
+    if (wasTable && !hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) {
       const sp = sptepToSp(sptep);
       trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, load<u32>(sp, SP_GFN), pagesPerHpage(goal + 1));
       flushRemoteTlbs();
     }
   }
   if (refused && write) result = RET_PF_EMULATE;
+  if (refused && hasFeature(KVM_FEATURE_LOCAL_FLUSH)) requestFlushCurrent(vcpu);
   trace(EVENT_SPTE_SET, gfn - within, <u32>spte, <u32>(spte >> 32), goal);
   return result;
 }
@@ -119,8 +127,12 @@ export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 
 export function tdpMapMmio(vcpu: usize, gfn: Gfn, generation: u32): u32 {
   trace(EVENT_SPTE_REQUESTED, gfn, 1);
   const sptep = fetchTdp(vcpu, gfn, 1);
-  changeTdpSpte(sptep, makeMmioSpte(gfn, ACC_ALL, generation), true, true);
+  const spte = makeMmioSpte(gfn, ACC_ALL, generation);
+  changeTdpSpte(sptep, spte, true, true);
   trace(EVENT_MARK_MMIO_SPTE, gfn, ACC_ALL, generation);
+  if (hasFeature(KVM_FEATURE_EARLY_TRACES)) {
+    trace(EVENT_SPTE_SET, gfn, <u32>spte, <u32>(spte >> 32), 1);
+  }
   return RET_PF_EMULATE;
 }
 
@@ -148,7 +160,9 @@ function fastFixed(old: Spte, level: u32, slot: usize, code: u32): Spte {
  */
 export function tdpFastPageFault(vcpu: usize, gfn: Gfn): u32 {
   const code = load<u32>(vcpu, VCPU_FAULT_CODE);
-  if ((code & PFERR_RSVD_MASK) != 0) return RET_PF_CONTINUE;
+  if ((code & PFERR_RSVD_MASK) != 0 || hasFeature(KVM_FEATURE_TDP_NEVER_FAST)) {
+    return RET_PF_CONTINUE;
+  }
   if ((code & PFERR_PRESENT_MASK) == 0) {
     if (!adDisabled) return RET_PF_CONTINUE;
   } else if ((code & PFERR_WRITE_MASK) == 0) return RET_PF_CONTINUE;

@@ -6,7 +6,10 @@ import {
   EVENT_FLUSH_REMOTE_TLBS_RANGE,
   EVENT_SPLIT_HUGE_PAGE,
   EVENT_SP_GET,
+  FRAME_FLAGS,
+  KVM_FEATURE_TDP_WHOLE_TABLES,
   KVM_TDP_ROOT,
+  PG_HUGE,
   ROLE_LEVEL_MASK,
   ROLE_AD_DISABLED,
   SLOT_BASE_GFN,
@@ -19,17 +22,26 @@ import { trace } from '../events';
 import { bumpBy } from '../stats';
 import { Gfn, Spte, Sptep } from '../types';
 import { hugepageAdjust } from './fault';
+import { framePtr } from '../mm/frame';
 import { flushRemoteTlbs } from './flush';
-import { KVM } from './kvm';
+import { hasFeature, KVM } from './kvm';
 import { pagesPerHpage, slotPtr } from './memslot';
 import { PT_PAGE_SIZE } from './pte_bits';
 import { spAlloc, spLevel, spNotePresent, spTable, sptepToSp } from './shadow_page';
-import { isLargePte, isLastSpte, isShadowPresentPte, makeNonleafSpte, SPTE_PFN_MASK } from './spte';
+import {
+  isLargePte,
+  isLastSpte,
+  isShadowPresentPte,
+  makeNonleafSpte,
+  SPTE_PFN_MASK,
+  spteToPfn,
+} from './spte';
 import { changeTdpSpte, REMOVED_SPTE, ROOT_LEVEL } from './tdp_table';
 
 /** tdp_mmu_zap_spte_atomic: the entry is frozen, TLBs are flushed, then it is free for a new one. */
 export function zapSpteAtomic(sptep: Sptep, gfn: Gfn): void {
-  changeTdpSpte(sptep, REMOVED_SPTE, true, true);
+  const frozen: u64 = hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES) ? 0 : REMOVED_SPTE;
+  changeTdpSpte(sptep, frozen, true, true);
   trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, gfn, pagesPerHpage(spLevel(sptepToSp(sptep))));
   flushRemoteTlbs();
   store<u64>(sptep, 0);
@@ -74,7 +86,7 @@ function childOf(sptep: Sptep): usize {
 /** kvm_tdp_mmu_try_split_huge_pages for a gfn range. */
 export function tdpSplitHugePages(first: Gfn, npages: u32): void {
   const root = <usize>load<u32>(KVM, KVM_TDP_ROOT);
-  if (root == 0) return;
+  if (root == 0 || hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) return;
   const top = spTable(root);
   for (let i: u32 = 0; i < 512; i++) {
     const sptep = top + ((<usize>i) << 3);
@@ -101,9 +113,35 @@ function zapCollapsible(slot: usize, table: usize, level: u32, base: Gfn): void 
   }
 }
 
+/** zap_collapsible_spte_range() of 5.10: leaves of whatever size that map a part of a compound page go; true: some did. */
+function zapCompoundLeaves(slot: usize, table: usize, level: u32, base: Gfn): bool {
+  const first = load<u32>(slot, SLOT_BASE_GFN);
+  const last = first + load<u32>(slot, SLOT_NPAGES) - 1;
+  const pages = pagesPerHpage(level);
+  let any = false;
+  for (let i: u32 = 0; i < 512; i++) {
+    const gfn = base + i * pages;
+    const sptep = table + ((<usize>i) << 3);
+    const spte = load<u64>(sptep);
+    if (gfn + (pages - 1) < first || gfn > last || !isShadowPresentPte(spte)) continue;
+    if (!isLastSpte(spte, level)) {
+      if (zapCompoundLeaves(slot, childOf(sptep), level - 1, gfn)) any = true;
+    } else if ((load<u32>(framePtr(spteToPfn(spte)), FRAME_FLAGS) & PG_HUGE) != 0) {
+      changeTdpSpte(sptep, 0, true, false);
+      any = true;
+    }
+  }
+  return any;
+}
+
 /** kvm_tdp_mmu_zap_collapsible_sptes for slot `id`. */
 export function tdpZapCollapsible(id: u32): void {
   const root = <usize>load<u32>(KVM, KVM_TDP_ROOT);
   if (root == 0) return;
+  if (hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) {
+    const top = load<u32>(root, SP_GFN);
+    if (zapCompoundLeaves(slotPtr(id), spTable(root), ROOT_LEVEL, top)) flushRemoteTlbs();
+    return;
+  }
   zapCollapsible(slotPtr(id), spTable(root), ROOT_LEVEL, load<u32>(root, SP_GFN));
 }

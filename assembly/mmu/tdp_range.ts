@@ -2,13 +2,23 @@
 // kvm_tdp_mmu_handle_gfn(), 6.1): zap, age, test, write-protect. A large leaf that maps a part of the
 // range counts as a whole.
 
-import { AGE_CLEAR, KVM_TDP_ROOT, SLOT_BASE_GFN, SLOT_HVN, SLOT_NPAGES, SP_GFN } from '../abi';
+import {
+  AGE_CLEAR,
+  KVM_FEATURE_TDP_AGE_CLEANS,
+  KVM_FEATURE_TDP_PROTECTS_ALL,
+  KVM_FEATURE_TDP_WHOLE_TABLES,
+  KVM_TDP_ROOT,
+  SLOT_BASE_GFN,
+  SLOT_HVN,
+  SLOT_NPAGES,
+  SP_GFN,
+} from '../abi';
 import { SPTES_AGED } from '../counters';
 import { bump } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
-import { KVM } from './kvm';
+import { hasFeature, KVM } from './kvm';
 import { nextSlotOfMm } from './memslot';
-import { PT_WRITABLE } from './pte_bits';
+import { PT_DIRTY, PT_WRITABLE } from './pte_bits';
 import { spTable, tableToSp } from './shadow_page';
 import {
   isAccessedSpte,
@@ -36,15 +46,29 @@ function leafOp(sptep: Sptep, op: u32): bool {
     return true;
   }
   if (op == OP_WRPROT) {
-    if (!isWritablePte(spte)) return false;
+    if (!isWritablePte(spte)) return hasFeature(KVM_FEATURE_TDP_PROTECTS_ALL);
     changeTdpSpte(sptep, spte & ~PT_WRITABLE, true, false);
     return true;
   }
   if (!isAccessedSpte(spte)) return false;
   if (op == OP_TEST) return true;
   if (!spteAdEnabled(spte) && isWritablePte(spte)) kvmSetPfnDirty(spteToPfn(spte));
-  changeTdpSpte(sptep, markSpteForAccessTrack(spte), false, false);
+  const old = markSpteForAccessTrack(spte);
+  changeTdpSpte(
+    sptep,
+    hasFeature(KVM_FEATURE_TDP_AGE_CLEANS) ? old & ~PT_DIRTY : old,
+    false,
+    false,
+  );
   bump(SPTES_AGED);
+  return true;
+}
+
+/** Zaps the table below an entry for 2^`shift` frames from `gfn` on, if the range covers all of them. */
+function zapWhole(sptep: Sptep, gfn: Gfn, shift: u32, first: Gfn, last: Gfn): bool {
+  if (!hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) return false;
+  if (gfn < first || gfn + (((<u32>1) << shift) - 1) > last) return false;
+  changeTdpSpte(sptep, 0, true, false);
   return true;
 }
 
@@ -62,6 +86,8 @@ function forLeaves(table: usize, level: u32, first: Gfn, last: Gfn, op: u32): bo
     if (!isShadowPresentPte(spte)) continue;
     if (isLastSpte(spte, level)) {
       if (leafOp(sptep, op)) any = true;
+    } else if (op == OP_ZAP && zapWhole(sptep, base + (i << shift), shift, first, last)) {
+      any = true;
     } else if (forLeaves(<usize>(spte & SPTE_PFN_MASK), level - 1, first, last, op)) {
       any = true;
     }

@@ -9,10 +9,13 @@
 import {
   ACC_ALL,
   EFER_NXE,
+  EVENT_FLUSH_REMOTE_TLBS_RANGE,
   EVENT_SP_GET,
   EVENT_SP_ZAP,
   EVENT_TDP_SPTE_NEW,
   EVENT_TDP_SPTE_OLD,
+  KVM_FEATURE_EARLY_TRACES,
+  KVM_FEATURE_TDP_WHOLE_TABLES,
   KVM_TDP_ROOT,
   ROLE_ACCESS_SHIFT,
   ROLE_AD_DISABLED,
@@ -26,8 +29,9 @@ import { SPTES_DROPPED, SPTES_INSTALLED } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Spte, Sptep } from '../types';
-import { adDisabled, KVM } from './kvm';
-import { gfnToMemslot, markPageDirty } from './memslot';
+import { flushRemoteTlbs } from './flush';
+import { adDisabled, hasFeature, KVM } from './kvm';
+import { gfnToMemslot, markPageDirty, pagesPerHpage } from './memslot';
 import {
   spAlloc,
   spFree,
@@ -70,15 +74,16 @@ export function tdpGetRoot(vcpu: usize): usize {
   if (found != 0) return found;
   const role = tdpRole(ROOT_LEVEL, load<u32>(vcpu, VCPU_EFER));
   const root = spAlloc(0, role);
-  trace(EVENT_SP_GET, 0, ROOT_LEVEL, role, 2);
+  if (!hasFeature(KVM_FEATURE_EARLY_TRACES)) trace(EVENT_SP_GET, 0, ROOT_LEVEL, role, 2);
   store<u32>(KVM, <u32>root, KVM_TDP_ROOT);
   return root;
 }
 
-/** kvm_tdp_mmu_put_root: the root goes; its tables are empty. */
+/** kvm_tdp_mmu_put_root: the root goes; its tables are empty, or go with it (kvm_tdp_mmu_free_root() of 5.10). */
 export function tdpPutRoot(): void {
   const root = <usize>load<u32>(KVM, KVM_TDP_ROOT);
   if (root == 0) return;
+  if (hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) zapTop(spTable(root));
   store<u32>(KVM, 0, KVM_TDP_ROOT);
   activeRemove(root);
   spFree(root);
@@ -99,6 +104,10 @@ function gfnOf(sptep: Sptep): Gfn {
  *  in it, so that every entry is marked, not only the present ones. */
 function handleRemovedTable(sp: usize, shared: bool): void {
   const level = spLevel(sp);
+  if (hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) {
+    emptyTable(sp, level);
+    return;
+  }
   trace(EVENT_SP_ZAP, load<u32>(sp, SP_GFN), level, load<u32>(sp, SP_ROLE));
   const table = spTable(sp);
   for (let i: usize = 0; i < 512; i++) {
@@ -107,6 +116,16 @@ function handleRemovedTable(sp: usize, shared: bool): void {
     if (!shared && !isShadowPresentPte(old)) continue;
     changeTdpSpte(sptep, REMOVED_SPTE, true, shared);
   }
+  activeRemove(sp);
+  spFree(sp);
+}
+
+/** The same in 5.10: the table is emptied, and flushed by itself before it is freed. */
+function emptyTable(sp: usize, level: u32): void {
+  const table = spTable(sp);
+  for (let i: usize = 0; i < 512; i++) changeTdpSpte(table + (i << 3), 0, true, false);
+  trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, load<u32>(sp, SP_GFN), pagesPerHpage(level + 1));
+  flushRemoteTlbs();
   activeRemove(sp);
   spFree(sp);
 }
@@ -162,6 +181,18 @@ export function tdpFind(gfn: Gfn): Sptep {
   }
 }
 
+/** zap_gfn_range() of 5.10 for all frames: each entry of the root with all below it; whether there was one. */
+function zapTop(top: usize): bool {
+  let flush = false;
+  for (let i: usize = 0; i < 512; i++) {
+    const sptep = top + (i << 3);
+    if (!isShadowPresentPte(load<u64>(sptep))) continue;
+    changeTdpSpte(sptep, 0, true, false);
+    flush = true;
+  }
+  return flush;
+}
+
 /**
  * kvm_tdp_mmu_zap_all (`shared` 0) and the zap of invalidated roots after a memslot went (`shared`
  * 1): below the root first at 1 GiB entries, then the root's own.
@@ -170,6 +201,10 @@ export function tdpZapAll(shared: u32): void {
   const root = <usize>load<u32>(KVM, KVM_TDP_ROOT);
   if (root == 0) return;
   const top = spTable(root);
+  if (hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) {
+    if (zapTop(top)) flushRemoteTlbs();
+    return;
+  }
   for (let i: usize = 0; i < 512; i++) {
     const spte = load<u64>(top + (i << 3));
     if (!isShadowPresentPte(spte)) continue;

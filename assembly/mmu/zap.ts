@@ -38,7 +38,7 @@ import { setPageDirty } from '../mm/memory';
 import { bump } from '../stats';
 import { Spte, Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
-import { flushRemoteTlbs, linksChanged } from './flush';
+import { flushRemoteTlbs, linksChanged, requestFlushCurrent } from './flush';
 import { hasFeature, KVM } from './kvm';
 import { disallowLpage, gfnToMemslot, gfnToRmap } from './memslot';
 import { gfnTrack } from './page_track';
@@ -235,10 +235,11 @@ export function commitZapPage(): void {
   }
 }
 
-/** kvm_mmu_remote_flush_or_zap. */
-export function remoteFlushOrZap(flush: bool): void {
+/** kvm_mmu_flush_or_zap: of all vCPUs, or of the one that asks. */
+export function flushOrZap(vcpu: usize, remote: bool, local: bool): void {
   if (invalidList != 0) commitZapPage();
-  else if (flush) flushRemoteTlbs();
+  else if (remote) flushRemoteTlbs();
+  else if (local) requestFlushCurrent(vcpu);
 }
 
 /** kvm_mmu_zap_page for one page that may be a root in use. */

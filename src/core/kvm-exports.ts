@@ -144,7 +144,7 @@ export interface ShadowExports {
   /** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
   mmuUnprotectPage(gfn: number): void;
   /** An emulated write of `bytes` at entry `index` of a shadowed table. */
-  mmuPteWrite(gfn: number, index: number, bytes: number): void;
+  mmuPteWrite(vcpu: number, gfn: number, index: number, bytes: number): void;
   /** Syncs the unsync tables below a root. */
   syncRoot(vcpu: number, root: number): void;
   /** 1 when the gfn is a guest table that is shadowed. */

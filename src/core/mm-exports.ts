@@ -22,6 +22,8 @@ export interface FrameExports {
   frameCharge(pfn: number): void;
   /** Whether host page tables count against the limit. */
   frameChargeTables(on: number): void;
+  /** Whether anonymous pages are marked as one mapping's own (PageAnonExclusive). Default 1. */
+  frameMarkExclusive(on: number): void;
   /** Takes a reference. */
   getPage(pfn: number): void;
   /** Drops a reference; 1 when the frame was freed. */

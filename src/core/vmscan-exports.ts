@@ -151,6 +151,18 @@ export interface FolioBatchExports {
   deactivatePage(pfn: number): void;
   /** munlock_page: a locked area does not map the page any more. */
   munlockPage(pfn: number): void;
+  /** Empties the batch of new pages up to a page that is in it. */
+  lruDrainThrough(pfn: number): void;
+  /** Whether mlocked pages have a batch of their own. Default 1. */
+  lruSetMlockBatch(on: number): void;
+  /** Locks a page that follow_page() found (mlock.ts). */
+  mlockVmaPage(pfn: number): void;
+  /** Unlocks one page. */
+  munlockVmaPage(pfn: number): void;
+  /** Unlocks a page: 2 it is off its list, 1 it was on none, 0 it was not locked. */
+  munlockIsolate(pfn: number): number;
+  /** Puts an isolated page back, if that is done at once (`fast`) or by way of the batch. */
+  munlockPutback(pfn: number, fast: number): number;
   /** Makes an anonymous page lazily freeable (MADV_FREE), likewise. */
   markPageLazyfree(pfn: number): void;
   /** Sets how many pages the rest of the host has on its lists (0 at first). */

@@ -53,9 +53,9 @@ export interface FaultProtocol {
   readonly bug?: SeededBug | undefined;
 }
 
-/** The protocol that goes with a generation of hooks. */
-export function faultProtocolOf(hooks: NotifierHooks): FaultProtocol {
-  if (hooks === '6.x') return { retry: 'range' };
+/** The protocol that goes with a generation of hooks; `ranged`: KVM knows the range of an invalidation. */
+export function faultProtocolOf(hooks: NotifierHooks, ranged: boolean): FaultProtocol {
+  if (hooks === '6.x') return { retry: ranged ? 'range' : 'seq-count' };
   return { retry: hooks === '2.6.27' ? 'seq-count' : 'none' };
 }
 

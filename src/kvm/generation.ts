@@ -3,15 +3,27 @@
 // `if (version)` anywhere.
 
 import {
+  KVM_FEATURE_DIRTY_ANEW,
+  KVM_FEATURE_EARLY_TRACES,
   KVM_FEATURE_FLOOD_PER_PAGE,
   KVM_FEATURE_GUP_WRITE,
   KVM_FEATURE_IGNORES_RESERVED,
   KVM_FEATURE_INVALIDATE_IN_SLOTS,
   KVM_FEATURE_INVALIDATE_ON_INJECT,
+  KVM_FEATURE_LATE_SYNC,
+  KVM_FEATURE_LOCAL_FLUSH,
   KVM_FEATURE_PREFETCH,
+  KVM_FEATURE_PREFETCH_BETWEEN,
+  KVM_FEATURE_PREFETCH_UNMARKED,
+  KVM_FEATURE_PREFETCH_UNSYNCS,
+  KVM_FEATURE_SHORT_CHAINS,
   KVM_FEATURE_SLOT_PROTECTS,
   KVM_FEATURE_SPTE_PINS,
   KVM_FEATURE_STEPWISE_WALK,
+  KVM_FEATURE_TDP_AGE_CLEANS,
+  KVM_FEATURE_TDP_NEVER_FAST,
+  KVM_FEATURE_TDP_PROTECTS_ALL,
+  KVM_FEATURE_TDP_WHOLE_TABLES,
   KVM_FEATURE_UNSYNC,
   KVM_FEATURE_UPDATE_PTE,
   KVM_FEATURE_USER_UNSHADOWS,
@@ -32,6 +44,19 @@ export interface KvmGeneration {
   readonly prevRoots: number;
   /** kvm_release_pfn_clean marks the page accessed (since 2.6.26). */
   readonly releaseMarksAccessed: boolean;
+  /** A running invalidation makes only faults of its own range stale (5.12, commit 4a42d848db95). */
+  readonly rangedFaults: boolean;
+  /** Faults on nested tables exclude each other not (5.12, commit a2855afc7ee8). */
+  readonly parallelFaults: boolean;
+  /** A vCPU lets go of obsolete roots alone (KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, 5.18), else of all that it has. */
+  readonly keepsRoots: boolean;
+  /**
+   * Registers that the role does not depend on only flush: CR0.WP under nested paging, CR4's PGE and PAE, and PCIDE as
+   * it is set (5.14 to 6.1); else every change of CR0.WP and of CR4's paging bits drops the roots (kvm_mmu_reset_context()).
+   */
+  readonly flushesForRegisters: boolean;
+  /** A load of CR3 that flushes syncs and flushes also when its root is made anew (kvm_invalidate_pcid(), 5.14). */
+  readonly flushesNewRoots: boolean;
   /** The fault's host lookup tries get_user_pages_fast first (since 2.6.36). */
   readonly gupFast: boolean;
 }
@@ -53,7 +78,44 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_SLOT_PROTECTS,
     prevRoots: 0,
     releaseMarksAccessed: false,
+    rangedFaults: false,
+    parallelFaults: false,
+    keepsRoots: true,
+    flushesForRegisters: true,
+    flushesNewRoots: true,
     gupFast: false,
+  },
+  '5.10': {
+    name: '5.10',
+    source:
+      'Linux 5.10.262 arch/x86/kvm/mmu/{mmu.c,paging_tmpl.h,spte.c,tdp_mmu.c}, arch/x86/kvm/x86.c, virt/kvm/kvm_main.c',
+    meaning:
+      'unsync leaf tables, also by prefetch; vCPUs flush themselves after a sync; the first TDP MMU (tdp_mmu=1)',
+    features:
+      KVM_FEATURE_UNSYNC |
+      KVM_FEATURE_PREFETCH |
+      KVM_FEATURE_FLOOD_PER_PAGE |
+      KVM_FEATURE_INVALIDATE_ON_INJECT |
+      KVM_FEATURE_PREFETCH_UNSYNCS |
+      KVM_FEATURE_DIRTY_ANEW |
+      KVM_FEATURE_LOCAL_FLUSH |
+      KVM_FEATURE_LATE_SYNC |
+      KVM_FEATURE_SHORT_CHAINS |
+      KVM_FEATURE_PREFETCH_UNMARKED |
+      KVM_FEATURE_PREFETCH_BETWEEN |
+      KVM_FEATURE_EARLY_TRACES |
+      KVM_FEATURE_TDP_WHOLE_TABLES |
+      KVM_FEATURE_TDP_AGE_CLEANS |
+      KVM_FEATURE_TDP_NEVER_FAST |
+      KVM_FEATURE_TDP_PROTECTS_ALL,
+    prevRoots: 3,
+    releaseMarksAccessed: false,
+    rangedFaults: false,
+    parallelFaults: false,
+    keepsRoots: false,
+    flushesForRegisters: false,
+    flushesNewRoots: false,
+    gupFast: true,
   },
   '6.1': {
     name: '6.1',
@@ -67,6 +129,11 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_INVALIDATE_IN_SLOTS,
     prevRoots: 3,
     releaseMarksAccessed: true,
+    rangedFaults: true,
+    parallelFaults: true,
+    keepsRoots: true,
+    flushesForRegisters: true,
+    flushesNewRoots: true,
     gupFast: true,
   },
   '6.12': {
@@ -83,6 +150,11 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_INVALIDATE_IN_SLOTS,
     prevRoots: 3,
     releaseMarksAccessed: true,
+    rangedFaults: true,
+    parallelFaults: true,
+    keepsRoots: true,
+    flushesForRegisters: true,
+    flushesNewRoots: true,
     gupFast: true,
   },
 } as const satisfies Record<string, KvmGeneration>;

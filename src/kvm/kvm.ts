@@ -135,9 +135,9 @@ export class Kvm {
     this.tdp = options.tdp ?? false;
     this.mm = mm;
     this.aging = aging;
-    this.protocol = options.protocol ?? faultProtocolOf(aging.hooks);
-    this.notifier = kvmNotifier(this);
     this.generation = kvmGeneration(options.generation ?? '6.1');
+    this.protocol = options.protocol ?? faultProtocolOf(aging.hooks, this.generation.rangedFaults);
+    this.notifier = kvmNotifier(this);
     this.check = faultCheck(this.protocol);
     this.releaseMarks = this.generation.releaseMarksAccessed ? 1 : 0;
     this.ptr = core.x.kvmPtr() >>> 0;
@@ -181,6 +181,11 @@ export class Kvm {
   /** Everything of the VM that a snapshot must hold besides linear memory. */
   stateObjects(): object[] {
     return [this, ...this.vcpus.flatMap((vcpu) => [vcpu, vcpu.roots, vcpu.mmio])];
+  }
+
+  /** Faults take mmu_lock for reading. */
+  get sharesLock(): boolean {
+    return this.tdp && this.generation.parallelFaults;
   }
 
   /** Each spte holds a reference on its page. */

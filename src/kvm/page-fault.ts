@@ -170,7 +170,8 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
         if (t.preempt(at, 6, 'kvm_page_fault: take mmu_lock')) return false;
       case 6:
         // The TDP MMU's faults run in parallel: they only read the structure (a2855afc7ee8).
-        if (!(vcpu.kvm.tdp ? t.lockShared(at, 6, LOCK_MMU) : t.lock(at, 6, LOCK_MMU))) return false;
+        if (!(vcpu.kvm.sharesLock ? t.lockShared(at, 6, LOCK_MMU) : t.lock(at, 6, LOCK_MMU)))
+          return false;
         install(t, at, vcpu);
         if (protocol.retry !== 'seqlock') return t.done(at, s[at + OUTCOME] as number);
         if (t.preempt(at, 7, 'page_fault: read_seqretry')) return false;
@@ -193,12 +194,12 @@ export function kvmPageFault(t: Task, at: number, vcpu: Vcpu): boolean {
 /** Under mmu_lock, which it releases: installs the spte, unless the page is known to be stale. */
 function install(t: Task, at: number, vcpu: Vcpu): void {
   const s = t.stack;
-  const { core, check, releaseMarks, tdp } = vcpu.kvm;
+  const { core, check, releaseMarks, sharesLock } = vcpu.kvm;
   const pfn = s[at + PFN] as number;
   const seq = s[at + (check === FAULT_CHECK_GIVEN ? STALE : SEQ)] as number;
   const writable = s[at + WRITABLE] as number;
   s[at + OUTCOME] = core.x.faultInstall(vcpu.ptr, pfn, writable, check, seq, releaseMarks);
-  if (tdp) t.unlockShared(LOCK_MMU);
+  if (sharesLock) t.unlockShared(LOCK_MMU);
   else t.unlock(LOCK_MMU);
 }
 

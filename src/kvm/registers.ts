@@ -26,6 +26,8 @@ import type { Vcpu } from './vcpu.ts';
 
 /** KVM_MMU_CR4_ROLE_BITS: bits of which a change makes KVM drop its roots. */
 const CR4_ROLE_BITS = CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP | CR4_SMAP | CR4_PKE;
+/** Bits of CR4 of which a change drops the roots where registers reset the MMU (kvm_set_cr4() of 5.10). */
+const CR4_RESET_BITS = CR4_ROLE_BITS | CR4_PGE;
 /** KVM_MMU_CR0_ROLE_BITS. */
 const CR0_ROLE_BITS = CR0_PG | CR0_WP;
 
@@ -45,7 +47,8 @@ function register(vcpu: Vcpu, at: number): number {
 export function loadCr0(vcpu: Vcpu, value: number): void {
   const changed = exchange(vcpu, VCPU_CR0, value) & CR0_ROLE_BITS;
   // Nested tables don't depend on CR0.WP: only the software walker's masks are made anew.
-  if (changed !== 0 && !(vcpu.kvm.tdp && changed === CR0_WP)) vcpu.roots.freeAll();
+  const spared = vcpu.kvm.tdp && vcpu.kvm.generation.flushesForRegisters;
+  if (changed !== 0 && !(spared && changed === CR0_WP)) vcpu.roots.freeAll();
 }
 
 /** Loads EFER without checks. */
@@ -60,6 +63,10 @@ export function loadCr4(vcpu: Vcpu, value: number): void {
   const set = changed & value;
   // svm_set_cr4() flushes before kvm_post_set_cr4() drops roots.
   if (vcpu.kvm.tdp && (changed & CR4_PGE) !== 0) vcpu.roots.flushAsid();
+  if (!vcpu.kvm.generation.flushesForRegisters) {
+    if ((changed & CR4_RESET_BITS) !== 0 || (cleared & CR4_PCIDE) !== 0) vcpu.roots.freeAll();
+    return;
+  }
   // With PCIDs, MOV to CR3 may skip the flush, so roots cached without them could come back stale.
   if ((changed & CR4_ROLE_BITS) !== 0 || (set & CR4_PCIDE) !== 0) vcpu.roots.freeAll();
   if ((changed & CR4_PGE) !== 0 || (cleared & CR4_PCIDE) !== 0) vcpu.roots.flushGuest();

@@ -71,7 +71,7 @@ export class Roots {
    * synced before the guest runs on.
    */
   switchTo(cr3: number, pcid: number, flush: boolean): void {
-    const { core } = this.#kvm;
+    const { core, generation } = this.#kvm;
     const { current } = this;
     if (current.cr3 !== cr3 || current.pcid !== pcid) {
       this.#emit(EVENT_NEW_CR3, cr3);
@@ -80,7 +80,7 @@ export class Roots {
       if (this.current.sp !== 0) {
         this.request(REQ_LOAD_MMU_PGD);
         core.mem.store32(this.current.sp + SP_WRITE_FLOODING, 0);
-      }
+      } else if (!generation.flushesNewRoots) return;
     }
     if (flush) this.invalidatePcid(pcid);
   }
@@ -90,6 +90,7 @@ export class Roots {
     // Both MMUs of a vCPU are unloaded; the one for nested guests holds nothing.
     this.#emit(EVENT_FREE_ROOTS);
     if (!this.#kvm.tdp) this.#putAll([...this.previous, this.current]);
+    else if (!this.#kvm.generation.keepsRoots) this.#kvm.core.x.tdpPutRoot();
     this.#emit(EVENT_FREE_ROOTS);
     this.current = { ...this.current, sp: 0 };
     this.previous = this.previous.map(() => NO_ROOT);
@@ -247,6 +248,10 @@ export class Roots {
   }
 
   #freeObsolete(): void {
+    if (!this.#kvm.generation.keepsRoots) {
+      this.freeAll();
+      return;
+    }
     if (this.#kvm.tdp) {
       this.#emit(EVENT_FREE_ROOTS);
       this.current = { ...NO_ROOT, cr3: this.current.cr3 };

@@ -1,5 +1,12 @@
 // What differs between the host mm of early 2008 (2.6.24), of Linux 6.1 and of 6.12, as data.
 
+/**
+ * What a write to a read-only anonymous pte looks at: `mapcount`, whether others map the page (until 5.7); `alone`,
+ * whether nobody but the pte holds it, the swap cache and the CPUs' batches included (5.8, commit 09854ba94c6a);
+ * `exclusive`, PageAnonExclusive, else the references that are left once what can be dropped is (5.17 to 5.19).
+ */
+export type CowReuse = 'mapcount' | 'alone' | 'exclusive';
+
 /** Rules of one generation of the host's memory management. */
 export interface MmGeneration {
   readonly name: string;
@@ -7,9 +14,9 @@ export interface MmGeneration {
   readonly source: string;
   /** A read fault on anonymous memory maps the shared zero page (removed in 2.6.24, back in 2.6.32). */
   readonly zeroPage: boolean;
-  /** COW reuse follows PageAnonExclusive and the reference count (5.19), not the mapcount. */
-  readonly exclusive: boolean;
-  /** try_to_unmap asks for young once more (until 5.12, commit 013339df116c). */
+  /** When a write to a page that may be shared needs no copy. */
+  readonly reuse: CowReuse;
+  /** try_to_unmap asks for young once more (until 5.12 and stable trees, commit 013339df116c). */
   readonly recheckYoung: boolean;
   /** A referenced mapped page must be seen twice before it is activated (2.6.34; anonymous: 5.9). */
   readonly lookTwice: boolean;
@@ -25,6 +32,14 @@ export interface MmGeneration {
   readonly forkHook: boolean;
   /** MADV_PAGEOUT leaves pages that are referenced (until 6.8; reclaim_folio_list() ignores references since). */
   readonly pageoutAsks: boolean;
+  /** mprotect() gathers what it flushes, and tells the notifiers of that once more (mmu_gather, 6.0). */
+  readonly protectGathers: boolean;
+  /** Mlocked pages wait for their list in a batch of their own (5.18, commit 2fbb0c10d1e8). */
+  readonly mlockBatch: boolean;
+  /** khugepaged's tracepoints tell why a collapse failed, and a huge page from none at all (5.19 to 6.1). */
+  readonly collapseTells: boolean;
+  /** What is told of a part of a compound page is told of the whole (folios, 5.16). */
+  readonly folios: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -44,7 +59,7 @@ const LINUX_6_1 = {
   name: '6.1',
   source: 'Linux 6.1',
   zeroPage: true,
-  exclusive: true,
+  reuse: 'exclusive',
   recheckYoung: false,
   lookTwice: true,
   anonStartsActive: false,
@@ -53,6 +68,10 @@ const LINUX_6_1 = {
   protectUpgrade: true,
   forkHook: true,
   pageoutAsks: true,
+  protectGathers: true,
+  mlockBatch: true,
+  collapseTells: true,
+  folios: true,
   ksm: true,
   protectHook: true,
   swapPrepare: true,
@@ -67,7 +86,7 @@ export const MM_GENERATIONS = {
     name: '2008',
     source: 'Linux 2.6.24 with the v3 patch',
     zeroPage: false,
-    exclusive: false,
+    reuse: 'mapcount',
     recheckYoung: true,
     lookTwice: false,
     anonStartsActive: true,
@@ -76,12 +95,28 @@ export const MM_GENERATIONS = {
     protectUpgrade: false,
     forkHook: true,
     pageoutAsks: true,
+    protectGathers: true,
+    mlockBatch: true,
+    collapseTells: true,
+    folios: true,
     ksm: false,
     protectHook: true,
     swapPrepare: false,
     killable: false,
     watermarkScale: 0,
     mostMinFreeKbytes: 65_536,
+  },
+  '5.10': {
+    ...LINUX_6_1,
+    name: '5.10',
+    source: 'Linux 5.10.262',
+    reuse: 'alone',
+    protectUpgrade: false,
+    protectGathers: false,
+    mlockBatch: false,
+    collapseTells: false,
+    folios: false,
+    swapPrepare: false,
   },
   '6.1': LINUX_6_1,
   '6.12': { ...LINUX_6_1, name: '6.12', source: 'Linux 6.12', pageoutAsks: false },

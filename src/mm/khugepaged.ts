@@ -31,6 +31,8 @@ export const SCAN_STATUS = [
   'could_not_delete_page_from_lru',
   'alloc_huge_page_failed',
   'ccgroup_charge_failed',
+  'pmd_null',
+  'failed',
 ] as const;
 
 type ScanStatus = (typeof SCAN_STATUS)[number];
@@ -94,8 +96,9 @@ function look(mm: Mm, first: number, khugepaged: boolean): Scan {
   const { x } = mm.host.core;
   const scan: Scan = { status: 'succeeded', writable: false, referenced: 0, none: 0, swapped: 0 };
   const stop = (status: ScanStatus): Scan => ({ ...scan, status });
-  if (x.hpmdNone(mm.id, first) === 1) return stop('pmd_none');
-  if (x.hpmdGet(mm.id, first) !== 0) return stop('page_pmd_mapped');
+  const { collapseTells } = mm.host.generation;
+  if (x.hpmdNone(mm.id, first) === 1) return stop(collapseTells ? 'pmd_none' : 'pmd_null');
+  if (x.hpmdGet(mm.id, first) !== 0) return stop(collapseTells ? 'page_pmd_mapped' : 'pmd_null');
   let shared = 0;
   let suitable = 0;
   for (let hvn = first; hvn < first + abi.HPAGE_PMD_NR; hvn++) {
@@ -140,7 +143,10 @@ function testYoung(mm: Mm, hvn: number): boolean {
 function scanPmd(mm: Mm, vma: Vma, first: number, khugepaged: boolean): ScanStatus {
   const { host } = mm;
   const scan = look(mm, first, khugepaged);
-  if (scan.status === 'succeeded') scan.status = collapse(mm, vma, first, scan, khugepaged);
+  if (scan.status === 'succeeded') {
+    const status = collapse(mm, vma, first, scan, khugepaged);
+    if (host.generation.collapseTells) scan.status = status;
+  }
   host.emit(
     abi.EVENT_MM_KHUGEPAGED_SCAN_PMD,
     SCAN_STATUS.indexOf(scan.status) * 2 + (scan.writable ? 1 : 0),
@@ -171,6 +177,7 @@ function collapse(mm: Mm, vma: Vma, first: number, scan: Scan, khugepaged: boole
     notifyHuge(mm, MN_INVALIDATE_RANGE_START, first);
     notifyHuge(mm, MN_INVALIDATE_RANGE_END, first);
     status = isolate(mm, first, khugepaged);
+    if (status !== 'succeeded' && !host.generation.collapseTells) status = 'failed';
     if (status === 'succeeded' && host.core.x.collapseHugePage(mm.id, first, mapArgs(vma)) === 0) {
       status = 'alloc_huge_page_failed';
     }

@@ -240,7 +240,12 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
 
 /** Whether the flush at the end tells the notifiers. */
 function gathers(mm: Mm, s: Int32Array, at: number): boolean {
-  return mm.hooks === '6.x' && (s[at + FLUSH] as number) < (s[at + FLUSH_END] as number);
+  const { protectGathers } = mm.host.generation;
+  return (
+    protectGathers &&
+    mm.hooks === '6.x' &&
+    (s[at + FLUSH] as number) < (s[at + FLUSH_END] as number)
+  );
 }
 
 /** tlb_finish_mmu: the flush tells secondary TLBs once more, of what changed in all areas. */

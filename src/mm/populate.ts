@@ -17,6 +17,8 @@ import {
   vmasWithin,
 } from './vma.ts';
 
+/** PAGEVEC_SIZE. */
+const PAGEVEC_SIZE = 15;
 /** Flags of the faults of get_user_pages() without FOLL_NOWAIT. */
 const POPULATE_FAULT = abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_KILLABLE;
 
@@ -33,8 +35,17 @@ function dirtiesShared(mm: Mm, area: Vma, hvn: number): boolean {
   return x.shmemSlot(area.file, offset) >>> 0 === abi.NO_SLOT;
 }
 
-/** __get_user_pages(FOLL_TOUCH) over an area, by faults with `flags`. Result: 0 or a negative errno. */
-export function faultIn(mm: Mm, area: Vma, write: boolean, faultFlags = POPULATE_FAULT): number {
+/**
+ * __get_user_pages(FOLL_TOUCH) over an area, by faults with `flags`; `found` is done with each page (FOLL_MLOCK), and
+ * then the batches are not emptied at the end. Result: 0 or a negative errno.
+ */
+export function faultIn(
+  mm: Mm,
+  area: Vma,
+  write: boolean,
+  faultFlags = POPULATE_FAULT,
+  found: ((pfn: number) => void) | null = null,
+): number {
   const { x } = mm.host.core;
   const foll = abi.FOLL_TOUCH | (write ? abi.FOLL_WRITE : 0);
   const flags = faultFlags | (write ? abi.FAULT_FLAG_WRITE : 0);
@@ -42,6 +53,7 @@ export function faultIn(mm: Mm, area: Vma, write: boolean, faultFlags = POPULATE
     const pfn = followPage(mm, hvn, foll);
     if (pfn >= 0) {
       x.putPage(pfn);
+      found?.(pfn);
       hvn++;
       continue;
     }
@@ -50,7 +62,7 @@ export function faultIn(mm: Mm, area: Vma, write: boolean, faultFlags = POPULATE
     if (result < 0) return result;
     if (dirties) x.lruAddDrain();
   }
-  x.lruAddDrain();
+  if (found === null) x.lruAddDrain();
   return 0;
 }
 
@@ -78,6 +90,42 @@ function lockPages(mm: Mm, part: Vma, locked: boolean): void {
   x.lruAddDrain();
 }
 
+/** What mlock() does to each page that it comes to, where that is not done ahead of its faults (FOLL_MLOCK). */
+function lockerOf(mm: Mm): ((pfn: number) => void) | null {
+  if (mm.host.generation.mlockBatch) return null;
+  const { x } = mm.host.core;
+  return (pfn) => {
+    if (pfn !== abi.ZERO_PFN && (x.pageFlags(pfn) & abi.PG_HUGE) === 0) x.mlockVmaPage(pfn);
+  };
+}
+
+/** munlock_vma_pages_range of 5.10: up to a batch of pages of one table at a time. */
+function munlockPages(mm: Mm, part: Vma): void {
+  const { x } = mm.host.core;
+  const batch: number[] = [];
+  for (let hvn = part.start; hvn < part.end; hvn++) {
+    const pte = x.hpteGet(mm.id, hvn) >>> 0;
+    const normal = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+    const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+    const small = normal && (x.pageFlags(pfn) & abi.PG_HUGE) === 0;
+    if (small) batch.push(pfn);
+    if (normal && !small) x.munlockVmaPage(pfn);
+    const full = batch.length === PAGEVEC_SIZE || ((hvn + 1) & (abi.HPAGE_PMD_NR - 1)) === 0;
+    if (!small || full) munlockPagevec(mm, batch);
+  }
+  munlockPagevec(mm, batch);
+}
+
+/** __munlock_pagevec: all are isolated first; those that could not be empty the CPU's batches as they are let go. */
+function munlockPagevec(mm: Mm, batch: number[]): void {
+  const { x } = mm.host.core;
+  const met = batch.splice(0).map((pfn) => ({ pfn, isolated: x.munlockIsolate(pfn) === 2 }));
+  if (met.some(({ isolated }) => !isolated)) x.lruAddDrain();
+  const isolated = met.filter((page) => page.isolated);
+  for (const { pfn } of isolated) x.munlockPutback(pfn, 0);
+  for (const { pfn } of isolated) x.munlockPutback(pfn, 1);
+}
+
 /** mlock and munlock. -ENOMEM: a hole, which ends what is locked, or an area that permits no access. */
 export function mlock(mm: Mm, start: number, end: number, locked: boolean): number {
   const parts = vmasWithin(mm.vmas, start, end);
@@ -89,7 +137,8 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
     const flags = part.flags ^ VM_LOCKED;
     cutAreas(mm, mm.vmas, part.start, part.end);
     mm.vmas = vmasFlagged(mm.vmas, part.start, part.end, flags & VM_LOCKED, ~flags & VM_LOCKED);
-    lockPages(mm, part, locked);
+    if (mm.host.generation.mlockBatch) lockPages(mm, part, locked);
+    else if (!locked) munlockPages(mm, part);
   }
   if (reached !== end) return -ERRNO.ENOMEM;
   if (!locked) return 0;
@@ -97,7 +146,7 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
   for (const part of vmasWithin(mm.vmas, start, end)) {
     if ((part.flags & VM_READ) === 0) return -ERRNO.ENOMEM;
     const write = (part.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE;
-    const result = faultIn(mm, part, write);
+    const result = faultIn(mm, part, write, POPULATE_FAULT, lockerOf(mm));
     if (result < 0) return -ERRNO.ENOMEM;
   }
   return 0;

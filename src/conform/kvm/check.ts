@@ -1,6 +1,8 @@
 // Checks recordings against the emulator: which levels agree, the first step that differs, and the
 // totals of runs under memory pressure.
 
+import { versionOf } from './kernel.ts';
+import { RecorderView } from './kernel-view.ts';
 import { StepComparer } from './compare.ts';
 import type { Difference } from './compare.ts';
 import { countEvents } from './event-counts.ts';
@@ -146,10 +148,11 @@ function checkRun(recording: Recording, start: () => StepRunner): RecordingResul
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.message : String(thrown);
   }
-  const run = nameZeroPages(recording, steps);
-  const comparer = new StepComparer(recording, knownFrames(recording, run));
+  const view = new RecorderView(versionOf(recording.kernel), recording.npt === 1);
+  const run = nameZeroPages(recording, steps).map((ours) => view.step(ours));
+  const comparer = new StepComparer(recording, knownFrames(recording, run), view.shadowPages);
   for (const [i, ours] of run.entries()) {
-    const step = recording.steps[i] as Step;
+    const step = view.recorded(recording.steps[i] as Step);
     const differences = comparer.compare(step, ours);
     for (const tally of tallies) tally.add(step.i, step.op, differences);
     // The driver's own setting up and clearing away are not of the script.

@@ -42,6 +42,8 @@ function cutFirst(group: JsonObject): number {
 /** Follows the recording's page states and compares each step. */
 export class StepComparer {
   readonly #recording: Recording;
+  /** The recording lists the shadow pages. */
+  readonly #listsShadowPages: boolean;
   readonly #pairs = new FramePairs();
   readonly #zeroBits = new ZeroBits();
   readonly #pages: PageState[] = [];
@@ -60,8 +62,9 @@ export class StepComparer {
   /** Our frames that backed a slot page before the step. */
   #mapped: ReadonlySet<string> = new Set();
 
-  constructor(recording: Recording, known: ReadonlySet<string>) {
+  constructor(recording: Recording, known: ReadonlySet<string>, listsShadowPages: boolean) {
     this.#recording = recording;
+    this.#listsShadowPages = listsShadowPages;
     this.#known = known;
     this.#knownNumbers = new Set([...known].map(numberOf));
     const { steps } = parseScript(recording.script, recording.file);
@@ -106,7 +109,7 @@ export class StepComparer {
       this.#shadowPagesVary = !this.#compared('shadow_pages', step);
     }
     const seen = step.kvm_counters_delta !== undefined && !this.#unseen.has(step.i);
-    if (seen && this.#recording.npt === 0) {
+    if (seen && this.#recording.npt === 0 && this.#listsShadowPages) {
       if (this.#compared('shadow_pages', step) && !this.#shadowPagesVary) {
         check(
           2,

@@ -10,10 +10,12 @@ export interface Seen {
   readonly lists: readonly [inactive: number, active: number] | null;
   /** A reclaim on request that succeeded. */
   readonly reclaims: boolean;
+  /** Data pages that are on a list after the step. */
+  readonly listed: readonly number[];
 }
 
 /** No recording. */
-export const NOTHING: Seen = { lists: null, reclaims: false };
+export const NOTHING: Seen = { lists: null, reclaims: false, listed: [] };
 
 /** What a recorded step tells. */
 export function seenIn(step: Step): Seen {
@@ -22,6 +24,9 @@ export function seenIn(step: Step): Seen {
   return {
     lists: inactive === undefined || active === undefined ? null : [inactive, active],
     reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
+    listed: Object.entries(step.pages_changed ?? {})
+      .filter(([, { host }]) => Array.isArray(host.flags) && host.flags.includes('lru'))
+      .map(([page]) => Number(page)),
   };
 }
 

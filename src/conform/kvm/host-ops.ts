@@ -73,6 +73,8 @@ export class RecordedHost {
   #child: Mm | null = null;
   /** What happens now is done by another task: the forked process, or a work queue. */
   byOthers = false;
+  /** fork() was called: the driver's own pages may be shared. */
+  forked = false;
   /** Whether no object of the kernel was charged since the CPU's stocks were drained. */
   #drained = false;
   readonly #stocked: boolean;
@@ -193,6 +195,7 @@ export class RecordedHost {
         return Math.min(0, mm.mremap(hvn, n, DATA_HVN + parseNumber(words[3] ?? '0')));
       case 'fork':
         this.#child = mm.fork();
+        this.forked = true;
         this.#hidden(() => this.#runChild());
         return 0;
       case 'reap':

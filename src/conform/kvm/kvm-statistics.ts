@@ -76,6 +76,9 @@ export class KvmStatistics {
       if (delta !== 0) out[name] = delta;
       this.#gauges[name] = value;
     }
+    // Until 5.13 what the notifiers zap stays counted.
+    const large = this.#npt ? 0 : (out.pages_2m ?? 0) + events.filter(isLargeRmapZap).length;
+    if (large !== 0) out.largepages = large;
     return out;
   }
 
@@ -100,6 +103,11 @@ export class KvmStatistics {
       mmu_pde_zapped: this.#ops.counter('pdes_zapped'),
     };
   }
+}
+
+/** Whether an event zaps a large spte by its rmap. */
+function isLargeRmapZap({ t, old, by }: KvmEvent): boolean {
+  return t === 'spte_zap' && by !== 'drop_spte' && String(old).includes('S');
 }
 
 function largeSptes(u32: Uint32Array, table: number): number {

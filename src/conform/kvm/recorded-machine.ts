@@ -101,6 +101,7 @@ export class RecordedMachine implements StepRunner {
       options.npt,
       (pfn) => frames.name(pfn),
       (pfn) => frames.born(pfn),
+      !MM_GENERATIONS[generation].folios,
     );
     const aging: AgingPreset = { ...AGING_PRESETS.clear_flush_young, hooks: '6.x' };
     this.host = new Host(this.core, {
@@ -203,6 +204,7 @@ export class RecordedMachine implements StepRunner {
       this.core.x.memcgUpdated(this.#history.objectsRest);
     }
     this.#readStatistics(seen);
+    this.#drainAsSeen(seen);
     const last = step === steps.length;
     const events = this.#writer.write(this.#raw);
     return {
@@ -227,6 +229,21 @@ export class RecordedMachine implements StepRunner {
     const is = (read: (list: number) => number): boolean =>
       read(abi.LRU_INACTIVE_ANON) >>> 0 === inactive && read(abi.LRU_ACTIVE_ANON) >>> 0 === active;
     if (!is((list) => x.memcgStat(list)) && is((list) => x.lruSize(list))) x.memcgFlush(1);
+  }
+
+  /**
+   * After a fork() the driver's own pages are copied as it writes to them. Where mlocked pages have no batch of their own,
+   * the copies fill that of the data pages; in which step it is full is seen in the recording.
+   */
+  #drainAsSeen({ listed }: Seen): void {
+    if (this.host.generation.mlockBatch || !this.#ops.forked) return;
+    const { x } = this.core;
+    for (const page of listed) {
+      const pte = x.hpteGet(this.mm.id, DATA_HVN + page) >>> 0;
+      if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) continue;
+      const pfn = pte >>> abi.HPTE_PFN_SHIFT;
+      if ((x.pageFlags(pfn) & abi.PG_LRU_PENDING) !== 0) x.lruDrainThrough(pfn);
+    }
   }
 
   #warmUp(): JsonObject[] {

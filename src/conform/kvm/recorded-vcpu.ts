@@ -15,6 +15,7 @@ import {
   EXIT_PAGE_FAULT,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
+  PFERR_WRITE_MASK,
   RET_PF_EMULATE,
   RET_PF_FIXED,
   RET_PF_SPURIOUS,
@@ -67,6 +68,8 @@ export class RecordedVcpu implements GuestPort {
     pf_spurious: 0,
     pf_emulate: 0,
     pf_mmio_spte_created: 0,
+    /** Faults that came to writing an spte: pf_fixed until 5.13. */
+    pf_mapped: 0,
   };
   /** Where the last access led; null: outside all slots. */
   #place: { readonly pfn: number; readonly offset: number } | null = null;
@@ -171,12 +174,22 @@ export class RecordedVcpu implements GuestPort {
     const { stats } = this;
     if (this.#vcpu.mmio.known) return;
     stats.pf_taken++;
+    if (this.#mapped(result)) stats.pf_mapped++;
     if (result === RET_PF_FIXED) stats.pf_fixed++;
     if (result === FAULT_MMIO) stats.pf_mmio_spte_created++;
     if (result === RET_PF_SPURIOUS) stats.pf_spurious++;
     const emulated =
       result === RET_PF_EMULATE || result === FAULT_MMIO || result === FAULT_READONLY;
     if (emulated) stats.pf_emulate++;
+  }
+
+  /** Whether a fault got as far as the spte; emulation may come before that (page_fault_handle_page_track()). */
+  #mapped(result: number): boolean {
+    if (result === RET_PF_FIXED || result === FAULT_MMIO) return true;
+    if (this.#npt) return result === RET_PF_SPURIOUS;
+    const code = this.#core.mem.load32(this.#vcpu.ptr + VCPU_FAULT_CODE);
+    const tracked = PFERR_PRESENT_MASK | PFERR_WRITE_MASK;
+    return result === RET_PF_EMULATE && (code & tracked) !== tracked;
   }
 
   #emitNpf(): void {

@@ -36,6 +36,7 @@ export class EventWriter {
   readonly #frame: FrameName;
   readonly #born: (pfn: number) => void;
   readonly #npt: boolean;
+  readonly #tails: boolean;
   /** Depth of host faults outside the slots: what happens inside them is not shown. */
   #foreign: boolean[] = [];
   #hidden = 0;
@@ -43,8 +44,10 @@ export class EventWriter {
   #gup: (string | undefined)[] = [];
   #mine = new Map<string, boolean>();
 
-  constructor(npt: boolean, frame: FrameName, born: (pfn: number) => void) {
+  /** `tails`: a use is told of the very page, not of the compound page that it is a part of. */
+  constructor(npt: boolean, frame: FrameName, born: (pfn: number) => void, tails: boolean) {
     this.#npt = npt;
+    this.#tails = tails;
     this.#frame = frame;
     this.#born = born;
   }
@@ -176,12 +179,12 @@ export class EventWriter {
         return { t, ...(page === undefined ? {} : { page }), ret };
       }
       case abi.EVENT_SPTE_REQUESTED:
-        return { t, gfn: gfnName(a), level: b };
+        return { t, gfn: gfnName(a + c * 4294967296), level: b };
       case abi.EVENT_SPTE_SET:
         return {
           t,
           gfn: gfnName(a),
-          pfn: this.#frame(sptePfn(b, c)),
+          pfn: c & MMIO_HIGH ? `#mmio${sptePfn(b, c)}` : this.#frame(sptePfn(b, c)),
           spte: spteText(b, c),
           perm: permText(b, c),
           level: d,
@@ -307,7 +310,6 @@ export class EventWriter {
     switch (id) {
       case abi.EVENT_KVM_SET_PFN_ACCESSED:
       case abi.EVENT_KVM_SET_PFN_DIRTY:
-      case abi.EVENT_FOLIO_MARK_ACCESSED:
       case abi.EVENT_FOLIO_ACTIVATE:
       case abi.EVENT_FOLIO_REFERENCED:
       case abi.EVENT_SWAP_WRITEPAGE:
@@ -317,6 +319,8 @@ export class EventWriter {
       case abi.EVENT_WORKINGSET_REFAULT:
       case abi.EVENT_LRU_ACTIVATE:
         return { t, pfn: this.#frame(a) };
+      case abi.EVENT_FOLIO_MARK_ACCESSED:
+        return { t, pfn: this.#frame(this.#tails ? b : a) };
       case abi.EVENT_LRU_INSERT:
         return { t, pfn: this.#frame(a), lru: String(b) };
       case abi.EVENT_FOLIO_REFERENCED_ONE:
