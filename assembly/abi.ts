@@ -698,7 +698,9 @@ export const EVENT_MM_COLLAPSE_HUGE_PAGE: u32 = 90;
 /** A: SCAN_* * 2 + whether a pte was writable, B: referenced, C: none or zero, D: swapped ptes. */
 export const EVENT_MM_KHUGEPAGED_SCAN_PMD: u32 = 91;
 /** Number of event ids, 0 unused. */
-export const EVENT_COUNT: u32 = 92;
+/** a start hvn, b pages: secondary TLBs are flushed with the processor's (since 6.6). */
+export const EVENT_MN_INVALIDATE_SECONDARY_TLBS: u32 = 92;
+export const EVENT_COUNT: u32 = 93;
 
 // Reasons of EVENT_VMEXIT.
 export const VMEXIT_PF_EXCP: u32 = 1;
@@ -718,6 +720,7 @@ export const SPTE_BY_PAGING64_SYNC_PAGE: u32 = 4;
 export const SPTE_BY_RMAP_WRITE_PROTECT: u32 = 5;
 export const SPTE_BY_AGE: u32 = 6;
 export const SPTE_BY_KVM_RMAP_ZAP_COLLAPSIBLE_SPTES: u32 = 7;
+export const SPTE_BY_PAGING64_SYNC_SPTE: u32 = 8;
 
 // enum mmu_notifier_event.
 export const MMU_NOTIFY_UNMAP: u32 = 0;
@@ -977,6 +980,8 @@ export const PROTECT_WRITE: u32 = 2;
 /** protectRange(), `upgrade`: exclusive anonymous pages; all pages (of shared memory). */
 export const PROTECT_ANON: u32 = 1;
 export const PROTECT_SHARED: u32 = 2;
+/** With PROTECT_ANON: clean pages and huge ones, too. */
+export const PROTECT_CLEAN: u32 = 4;
 /** Why zapRange() stopped: at the end or a full buffer, at a huge pte to split, to flush. */
 export const ZAP_FULL: u32 = 0;
 export const ZAP_SPLIT: u32 = 1;
@@ -1091,6 +1096,12 @@ export const KVM_FEATURE_WP0_KEEPS_USER: u32 = 0x1000;
 export const KVM_FEATURE_SLOT_PROTECTS: u32 = 0x2000;
 /** An invalidation outside all memslots makes no fault stale (since 5.13: mmu_lock is not even taken). */
 export const KVM_FEATURE_INVALIDATE_IN_SLOTS: u32 = 0x4000;
+/** Syncing leaves an spte alone whose rights are as before, with its A and D bits (FNAME(sync_spte) of 6.12). */
+export const KVM_FEATURE_SYNC_KEEPS: u32 = 0x8000;
+/** INVLPG brings the spte of an unsync table up to date instead of dropping it (since 6.4). */
+export const KVM_FEATURE_INVLPG_SYNCS: u32 = 0x10000;
+/** A flush for one entry is one of a range, which falls back to everything (kvm_flush_remote_tlbs_range(), 6.5). */
+export const KVM_FEATURE_FLUSH_RANGES: u32 = 0x20000;
 /** A mapping ahead of an access may let the guest table that it maps go unsync (mmu_need_write_protect() of 5.10). */
 export const KVM_FEATURE_PREFETCH_UNSYNCS: u32 = 0x100000;
 /** A fault on a leaf that was writable already sets D in it anew (make_spte() of 5.10, can_unsync). */
@@ -1122,6 +1133,18 @@ export const KVM_FEATURE_TDP_AGE_CLEANS: u32 = 0x10000000;
 export const KVM_FEATURE_TDP_NEVER_FAST: u32 = 0x20000000;
 /** Write protection of a slot counts every nested leaf as changed (wrprot_gfn_range() of 5.10). */
 export const KVM_FEATURE_TDP_PROTECTS_ALL: u32 = 0x40000000;
+
+// Rules of two-dimensional paging that came after 6.1 (kvmInit(), KVM_TDP_RULES).
+/** Entries that are not present have bit 63, SUPPRESS_VE (6.10). */
+export const TDP_RULE_SUPPRESS_VE: u32 = 1;
+/** A root is zapped level by level from its leaves up, not from 1 GiB entries down (6.12). */
+export const TDP_RULE_ZAP_UPWARDS: u32 = 2;
+/** A fault below a large page splits it, as dirty logging does, instead of zapping it (6.2). */
+export const TDP_RULE_SPLITS: u32 = 4;
+/** An entry that is zapped under a shared lock is flushed first and torn down then (tdp_mmu_zap_spte_atomic(), 6.10). */
+export const TDP_RULE_FLUSHES_FIRST: u32 = 8;
+/** Reading the dirty log makes a page dirty for the host that it write-protects (6.4). */
+export const TDP_RULE_LOG_DIRTIES: u32 = 16;
 
 // ---- results of the fault path (arch/x86/kvm/mmu/mmu_internal.h) -----------------------------
 export const RET_PF_CONTINUE: u32 = 0;
@@ -1168,6 +1191,8 @@ export const REQ_MMU_SYNC: u32 = 4;
 export const REQ_TLB_FLUSH_CURRENT: u32 = 8;
 /** The root was switched without loading it. */
 export const REQ_LOAD_MMU_PGD: u32 = 16;
+/** Flush what the guest cached, and sync what it may see of its tables then. */
+export const REQ_TLB_FLUSH_GUEST: u32 = 32;
 
 // ---- how a lookup of a host page tells the mm that it is used --------------------------------
 /** Makes the host pte young (v3's follow_page with FOLL_TOUCH). */
@@ -1236,6 +1261,8 @@ export const KVM_MAX_RMAP: u32 = 48;
 export const KVM_MEMSLOT_GENERATION: u32 = 52;
 /** In struct kvm: sptes that a sync dropped since the last flush of all vCPUs (tlbs_dirty). */
 export const KVM_TLBS_DIRTY: u32 = 56;
+/** TDP_RULE_* of the generation. */
+export const KVM_TDP_RULES: u32 = 60;
 /** lazyFreeOne(): the page may be marked lazily freeable. */
 export const LAZYFREE_PAGE: u32 = 1;
 /** lazyFreeOne(): its pte was young or dirty. */
@@ -1250,6 +1277,8 @@ export const MAP_ZERO_PAGE: u32 = 256;
 export const MAP_ROOM_MADE: u32 = 512;
 /** Nobody faults for the page: it is read ahead (MADV_WILLNEED), or for a huge one. */
 export const MAP_NO_FAULT: u32 = 4096;
+/** A swap-in by a read maps an exclusive page writable. */
+export const MAP_SWAP_WRITABLE: u32 = 8192;
 /** A pte of shared memory is read-only until a write (vma_wants_writenotify). */
 export const MAP_WRITE_NOTIFY: u32 = 2048;
 
@@ -1360,6 +1389,8 @@ export const STRAIGHT_AREAS: u32 = 76;
 export const STRAIGHT_AREA: u32 = 80;
 export const STRAIGHT_AREAS_MAX: u32 = 6;
 export const STRAIGHT_AREA_SIZE: u32 = 24;
+/** Not 0: invalidate_range is called for a page that is unmapped. */
+export const STRAIGHT_TELLS_RANGE: u32 = 224;
 /** Words of an area: [start, end), file (0: none), file offset of hvn 0, MAP_* of reads and of writes. */
 export const STRAIGHT_AREA_START: u32 = 0;
 export const STRAIGHT_AREA_END: u32 = 4;

@@ -127,7 +127,7 @@ export function hugeWpReuse(mm: u32, hvn: Hvn): u32 {
 
 /**
  * __split_huge_pmd_locked: 512 ptes in place of a huge one. The dirty bit goes to the page; with `keep`
- * (the page itself is split next, and migration entries carry the bit) the ptes have it too.
+ * (the page itself is split next, and migration entries carry the bit; later kernels always) the ptes have it too.
  */
 export function splitHugePmd(mm: u32, hvn: Hvn, keep: u32): void {
   hvn &= ~LAST;

@@ -27,6 +27,7 @@ import {
   PG_LOCKED,
   PG_REFERENCED,
   PG_SWAPCACHE,
+  PROTECT_CLEAN,
   PROTECT_NONE,
   PROTECT_READ,
   PROTECT_SHARED,
@@ -220,7 +221,8 @@ function protectedPte(pte: u32, rights: u32, upgrade: u32): u32 {
   pte &= ~HPTE_PROTNONE;
   if (rights == PROTECT_READ) return pte;
   if (upgrade & PROTECT_SHARED) return pte | HPTE_WRITE;
-  if (upgrade && (pte & (HPTE_SWAP | HPTE_AUX | HPTE_DIRTY)) == HPTE_DIRTY) {
+  const dirty = (upgrade & PROTECT_CLEAN) != 0 || (pte & HPTE_DIRTY) != 0;
+  if (upgrade && dirty && (pte & (HPTE_SWAP | HPTE_AUX)) == 0) {
     const flags = load<u32>(framePtr(pte >> HPTE_PFN_SHIFT), FRAME_FLAGS);
     if (flags & PG_ANON_EXCLUSIVE) return pte | HPTE_WRITE;
   }
@@ -242,8 +244,8 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, rights: u32, upgrade: 
     const pmdp = hpmdp(mm, hvn);
     if (pmdp != 0) {
       const pmd = load<u32>(pmdp);
-      // change_huge_pmd() never makes a huge pte writable.
-      const to = protectedPte(pmd, rights, 0);
+      // change_huge_pmd() of 6.1 never makes a huge pte writable.
+      const to = protectedPte(pmd, rights, upgrade & PROTECT_CLEAN);
       changed = to != pmd;
       if (changed) store<u32>(pmdp, to);
       hvn += HPAGE_PMD_NR;

@@ -17,6 +17,7 @@ import {
   MAP_NO_FAULT,
   MAP_SWAP_DIRECT,
   MAP_SWAP_PREPARE,
+  MAP_SWAP_WRITABLE,
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
   PG_ANON,
@@ -93,7 +94,8 @@ export function swapinBegin(slot: u32, args: u32): u32 {
 
 /**
  * Maps a page of the swap cache in place of its swap entry (do_swap_page). 0 when the pte changed
- * meanwhile (the reference is dropped), 2 when it is writable now, else 1. A write maps writable only if nobody shares the page.
+ * meanwhile (the reference is dropped), 2 when a write made it writable, else 1. It becomes writable only if nobody shares
+ * the page: by a write, or with MAP_SWAP_WRITABLE by a read too.
  */
 export function swapinMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   return swapinMapAt(mm, hvn, leafPmdp(mm, hvn), pfn, args);
@@ -119,7 +121,10 @@ export function swapinMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32)
   const exclusive = direct || ((flags & PG_KSM) == 0 && ((entry & HPTE_AUX) != 0 || alone));
   let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
   if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
-  if (write && exclusive && args & MAP_VM_WRITE) pte |= HPTE_WRITE | HPTE_DIRTY;
+  if (exclusive && args & MAP_VM_WRITE) {
+    if (write) pte |= HPTE_WRITE | HPTE_DIRTY;
+    else if (args & MAP_SWAP_WRITABLE) pte |= HPTE_WRITE;
+  }
   hpteSetAt(mm, hvn, pmdp, pte);
   rmapAdd(pfn, mm, hvn);
   swapFree(slot);
@@ -132,7 +137,7 @@ export function swapinMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32)
     store<u32>(page, 0, FRAME_PRIVATE);
     swapUnclaim(slot);
   } else if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
-  return pte & HPTE_WRITE ? 2 : 1;
+  return write != 0 && pte & HPTE_WRITE ? 2 : 1;
 }
 
 /** A swap-in ends without a mapping: the reader's reference goes, and its claim of the slot. */

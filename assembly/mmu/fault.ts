@@ -54,7 +54,7 @@ import { trace } from '../events';
 import { hpmdp } from '../mm/pmd';
 import { bump, STATS } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
-import { flushRemoteTlbs } from './flush';
+import { flushRemoteTlbs, flushRemoteTlbsSptep } from './flush';
 import { isUserAccess, pagingRootLevel } from './guest_pte';
 import { hasFeature, KVM } from './kvm';
 import { gfnToMemslot, guestPagePtr, lpageInfo, pagesPerHpage } from './memslot';
@@ -219,7 +219,7 @@ function fetchDirect(vcpu: usize, gva: u64, sptep: Sptep, gfn: Gfn, goal: u32, a
       const child = spteToChild(spte);
       if (spDirectAccess(child) != access || !spDirect(child)) {
         dropParentPte(child, sptep);
-        flushRemoteTlbs();
+        flushRemoteTlbsSptep(sptep);
       }
     }
     const base = gfn & ~(pagesPerHpage(level) - 1);

@@ -8,7 +8,9 @@
 
 import {
   EVENT_FLUSH_REMOTE_TLBS,
+  EVENT_FLUSH_REMOTE_TLBS_RANGE,
   KVM_FEATURE_FLUSH_PAGES,
+  KVM_FEATURE_FLUSH_RANGES,
   PAGE_SHIFT,
   KVM_TLBS_DIRTY,
   REQ_TLB_FLUSH,
@@ -22,11 +24,11 @@ import { REMOTE_TLB_FLUSHES } from '../counters';
 import { isTracing, trace } from '../events';
 import { bump } from '../stats';
 import { tlbFlushAll, tlbFlushGva } from '../tlb/flush';
-import { Sptep } from '../types';
+import { Gfn, Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
 import { hasFeature, KVM } from './kvm';
 import { rmapFirst } from './rmap';
-import { spLevel, spteIndex, sptepToSp } from './shadow_page';
+import { spGfnOf, spLevel, spteIndex, sptepToSp } from './shadow_page';
 import { walkCacheOn } from './walk_cache';
 
 /** More pages than this are flushed as a whole (Linux: tlb_single_page_flush_ceiling). */
@@ -62,6 +64,20 @@ export function requestFlushCurrent(vcpu: usize): void {
 /** Whether a sync dropped sptes that no flush of all vCPUs has followed yet. */
 export function tlbsDirty(): bool {
   return load<u32>(KVM, KVM_TLBS_DIRTY) != 0;
+}
+
+/** kvm_flush_remote_tlbs_range: x86 without a hypervisor below flushes everything. */
+export function flushRemoteTlbsRange(gfn: Gfn, pages: u32): void {
+  if (isTracing() && hasFeature(KVM_FEATURE_FLUSH_RANGES)) {
+    trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, gfn, pages);
+  }
+  flushRemoteTlbs();
+}
+
+/** kvm_flush_remote_tlbs_sptep. */
+export function flushRemoteTlbsSptep(sptep: Sptep): void {
+  const sp = sptepToSp(sptep);
+  flushRemoteTlbsRange(spGfnOf(sp, spteIndex(sptep)), (<u32>1) << ((spLevel(sp) - 1) * 9));
 }
 
 /** Starts a notifier call: nothing is gathered. */

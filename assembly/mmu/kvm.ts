@@ -9,6 +9,7 @@ import {
   KVM_INVALIDATE_RANGE_START,
   KVM_INVALIDATE_SEQ,
   KVM_N_MAX_MMU_PAGES,
+  KVM_TDP_RULES,
 } from '../abi';
 import { Hvn } from '../types';
 import { meetsSlot } from './memslot';
@@ -21,15 +22,21 @@ export function kvmPtr(): u32 {
   return <u32>KVM;
 }
 
-/** Sets what a generation can do (KVM_FEATURE_*) and how many shadow pages it may use. */
-export function kvmInit(features: u32, maxShadowPages: u32): void {
+/** Sets what a generation can do (KVM_FEATURE_*, TDP_RULE_*) and how many shadow pages it may use. */
+export function kvmInit(features: u32, tdpRules: u32, maxShadowPages: u32): void {
   store<u32>(KVM, features, KVM_FEATURES);
+  store<u32>(KVM, tdpRules, KVM_TDP_RULES);
   store<u32>(KVM, maxShadowPages, KVM_N_MAX_MMU_PAGES);
 }
 
 /** Whether the generation has a feature. */
 export function hasFeature(feature: u32): bool {
   return (load<u32>(KVM, KVM_FEATURES) & feature) != 0;
+}
+
+/** Whether the generation follows a rule of two-dimensional paging. */
+export function hasTdpRule(rule: u32): bool {
+  return (load<u32>(KVM, KVM_TDP_RULES) & rule) != 0;
 }
 
 /** kvm_mmu_invalidate_begin: faults that are under way for the range become stale. */

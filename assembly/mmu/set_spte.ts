@@ -16,10 +16,10 @@ import { trace } from '../events';
 import { getPage } from '../mm/frame';
 import { bump } from '../stats';
 import { Gfn, Pfn, Sptep } from '../types';
-import { flushRemoteTlbs, requestFlushCurrent } from './flush';
+import { flushRemoteTlbs, flushRemoteTlbsRange, requestFlushCurrent } from './flush';
 import { hasFeature, KVM } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
-import { gfnMapped, gfnToRmap, noteRmapLevel } from './memslot';
+import { gfnMapped, gfnToRmap, noteRmapLevel, pagesPerHpage } from './memslot';
 import { pteListAdd } from './rmap';
 import { spLevel, spNotePresent, spSetTranslation, spteIndex, sptepToSp } from './shadow_page';
 import { isLargePte, isShadowPresentPte, spteToPfn } from './spte';
@@ -83,7 +83,7 @@ export function setSpte(
   }
   const told = old != spte || (refused && writeFault && hasFeature(KVM_FEATURE_EARLY_TRACES));
   if (told) trace(EVENT_SPTE_SET, gfn, <u32>spte, <u32>(spte >> 32), level);
-  if (flush) flushRemoteTlbs();
+  if (flush) flushRemoteTlbsRange(gfn, pagesPerHpage(level));
   if (wasRmapped) spSetTranslation(sp, index, gfn, access);
   else noteInstalled(slot, sp, sptep, level, access, gfn, pfn);
   if (prefetch && !wasRmapped) bump(SPTES_PREFETCHED);

@@ -107,6 +107,11 @@ export function spGfnOf(sp: usize, index: u32): Gfn {
   return load<u32>(sp, SP_GFN) + (index << ((spLevel(sp) - 1) * 9));
 }
 
+/** kvm_mmu_page_get_access of a page that translates: ACC_*. */
+export function spAccessOf(sp: usize, index: u32): u32 {
+  return load<u32>(<usize>load<u32>(sp, SP_TRANSLATIONS) + ((<usize>index) << 2)) & ACC_ALL;
+}
+
 /** kvm_mmu_page_set_translation. */
 export function spSetTranslation(sp: usize, index: u32, gfn: Gfn, access: u32): void {
   const translations = <usize>load<u32>(sp, SP_TRANSLATIONS);

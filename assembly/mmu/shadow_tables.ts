@@ -40,7 +40,13 @@ import { SHADOW_PAGES_CREATED } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Sptep } from '../types';
-import { flushRemoteTlbs, linksChanged, requestFlushCurrent } from './flush';
+import {
+  flushRemoteTlbs,
+  flushRemoteTlbsRange,
+  flushRemoteTlbsSptep,
+  linksChanged,
+  requestFlushCurrent,
+} from './flush';
 import { pagingRootLevel } from './guest_pte';
 import { adDisabled, hasFeature, KVM } from './kvm';
 import { disallowLpage, gfnToMemslot } from './memslot';
@@ -83,7 +89,10 @@ function accountShadowed(gfn: Gfn, level: u32): void {
   if (slot == 0) return;
   if (level > 1) gfnTrack(slot, gfn, 1);
   disallowLpage(slot, gfn, 1);
-  if (writeProtectGfn(slot, gfn, 1)) flushRemoteTlbs();
+  if (!writeProtectGfn(slot, gfn, 1)) return;
+  // Above leaf tables it is write tracking that protects, and flushes.
+  if (level > 1) flushRemoteTlbs();
+  else flushRemoteTlbsRange(gfn, 1);
 }
 
 /** kvm_mmu_get_shadow_page: the table for (gfn, role), made if there is none. */
@@ -147,7 +156,7 @@ export function linkShadowPage(sptep: Sptep, sp: usize): void {
   if (isShadowPresentPte(load<u64>(sptep))) {
     // A large mapping gives way to a table.
     dropSpte(sptep);
-    flushRemoteTlbs();
+    flushRemoteTlbsSptep(sptep);
   }
   store<u64>(sptep, makeNonleafSpte(spTable(sp), adDisabled));
   spNotePresent(parent, spteIndex(sptep));

@@ -15,14 +15,17 @@ import {
   EVENT_SP_UNSYNC,
   KVM_FEATURE_LOCAL_FLUSH,
   KVM_FEATURE_PREFETCH_UNSYNCS,
+  KVM_FEATURE_SYNC_KEEPS,
   KVM_FEATURE_UNSYNC,
   KVM_MEMSLOT_GENERATION,
   KVM_TLBS_DIRTY,
   ROLE_ACCESS_SHIFT,
   ROLE_LEVEL_MASK,
   ROLE_QUADRANT_SHIFT,
+  PT64_PKEY_BIT,
   SPTE_BY_DROP_SPTE,
   SPTE_BY_PAGING64_SYNC_PAGE,
+  SPTE_BY_PAGING64_SYNC_SPTE,
   SP_GFN,
   SP_HASH_NEXT,
   SP_PARENT_PTES,
@@ -54,6 +57,7 @@ import {
   hashFirst,
   nextValidSpWithGptes,
   spAccess,
+  spAccessOf,
   spGfnOf,
   spLevel,
   spSetTranslation,
@@ -168,6 +172,56 @@ function syncMmioSpte(sptep: Sptep, spte: Spte, gfn: Gfn, access: u32): void {
   trace(EVENT_MARK_MMIO_SPTE, gfn, access, generation);
 }
 
+/** Whether an entry that is synced keeps its spte: its rights are those that it has. */
+function keepsSpte(sp: usize, index: u32, spte: Spte, access: u32): bool {
+  if (!hasFeature(KVM_FEATURE_SYNC_KEEPS)) return false;
+  const pkey = (<u32>(spte >> (<u64>PT64_PKEY_BIT))) & 15;
+  return spAccessOf(sp, index) == (access & ACC_ALL) && pkey == access >> ACC_PKEY_SHIFT;
+}
+
+// What syncSpte() did.
+const SYNC_KEPT: i32 = 0;
+/** What the spte allowed has changed. */
+const SYNC_CHANGED: i32 = 1;
+const SYNC_DROPPED: i32 = 2;
+/** An entry outside all slots went. */
+const SYNC_FORGOT: i32 = 3;
+
+/** sync_spte: brings the spte at `index`, which is not 0, up to date with its guest entry; SYNC_*. */
+function syncSpte(vcpu: usize, sp: usize, index: u32, gpte: u64): i32 {
+  const sptep = spTable(sp) + ((<usize>index) << 3);
+  const spte = load<u64>(sptep);
+  if (prefetchInvalidGpte(vcpu, sptep, gpte)) return SYNC_DROPPED;
+  const rootLevel = pagingRootLevel(vcpu);
+  const gfn = <u32>gpteToFrame(rootLevel, 1, gpte, isLastGpte(vcpu, rootLevel, 1, gpte));
+  const access = syncedAccess(sp, gpte);
+  if (isMmioSpte(spte)) {
+    syncMmioSpte(sptep, spte, gfn, access);
+    return load<u64>(sptep) != 0 ? SYNC_KEPT : SYNC_FORGOT;
+  }
+  if (gfn != spGfnOf(sp, index)) {
+    dropSpte(sptep);
+    return SYNC_DROPPED;
+  }
+  if (keepsSpte(sp, index, spte, access)) return SYNC_KEPT;
+  spSetTranslation(sp, index, gfn, access);
+  const slot = gfnToMemslot(gfn);
+  const writable = (spte & SPTE_HOST_WRITABLE) != 0;
+  const fresh = makeSpte(sp, slot, access, gfn, spteToPfn(spte), spte, true, false, writable);
+  const keeps = hasFeature(KVM_FEATURE_SYNC_KEEPS);
+  const by = keeps ? SPTE_BY_PAGING64_SYNC_SPTE : SPTE_BY_PAGING64_SYNC_PAGE;
+  return spteUpdate(sptep, fresh, by, true) ? SYNC_CHANGED : SYNC_KEPT;
+}
+
+/** kvm_sync_spte for one entry of an unsync table: 1 when TLBs must be flushed, -1 when the guest's table can't be read. */
+export function syncOne(vcpu: usize, sp: usize, index: u32): i32 {
+  if (load<u64>(spTable(sp) + ((<usize>index) << 3)) == 0) return 0;
+  const gptes = guestTablePtr(load<u32>(sp, SP_GFN));
+  if (gptes == 0) return -1;
+  const done = syncSpte(vcpu, sp, index, load<u64>(gptes + ((<usize>index) << 3)));
+  return done == SYNC_CHANGED || done == SYNC_DROPPED ? 1 : 0;
+}
+
 /** Whether a table is of another role than the current root, so that its sptes can't be made anew. */
 function isOfOtherRole(vcpu: usize, sp: usize): bool {
   const rootTable = <usize>load<u32>(vcpu, VCPU_ROOT);
@@ -187,41 +241,19 @@ function syncPageSptes(vcpu: usize, sp: usize): i32 {
   syncDropped = 0;
   let gptes: usize = 0;
   const table = spTable(sp);
-  const rootLevel = pagingRootLevel(vcpu);
   let flush: i32 = 0;
   for (let i: u32 = 0; i < 512; i++) {
-    const sptep = table + ((<usize>i) << 3);
-    const spte = load<u64>(sptep);
-    if (spte == 0) continue;
+    if (load<u64>(table + ((<usize>i) << 3)) == 0) continue;
     if (gptes == 0) {
       // The guest's table is read as long as there is something to sync.
       gptes = guestPagePtr(load<u32>(sp, SP_GFN));
       if (gptes == 0) return -1;
       guestTablePtr(load<u32>(sp, SP_GFN));
     }
-    const gpte = load<u64>(gptes + ((<usize>i) << 3));
-    if (prefetchInvalidGpte(vcpu, sptep, gpte)) {
-      syncDropped++;
-      continue;
-    }
-    const gfn = <u32>gpteToFrame(rootLevel, 1, gpte, isLastGpte(vcpu, rootLevel, 1, gpte));
-    const access = syncedAccess(sp, gpte);
-    if (isMmioSpte(spte)) {
-      syncMmioSpte(sptep, spte, gfn, access);
-      if (load<u64>(sptep) != 0) syncKept++;
-      continue;
-    }
-    if (gfn != spGfnOf(sp, i)) {
-      dropSpte(sptep);
-      syncDropped++;
-      continue;
-    }
-    syncKept++;
-    spSetTranslation(sp, i, gfn, access);
-    const slot = gfnToMemslot(gfn);
-    const writable = (spte & SPTE_HOST_WRITABLE) != 0;
-    const fresh = makeSpte(sp, slot, access, gfn, spteToPfn(spte), spte, true, false, writable);
-    if (spteUpdate(sptep, fresh, SPTE_BY_PAGING64_SYNC_PAGE, true)) flush = 1;
+    const done = syncSpte(vcpu, sp, i, load<u64>(gptes + ((<usize>i) << 3)));
+    if (done == SYNC_DROPPED) syncDropped++;
+    else if (done != SYNC_FORGOT) syncKept++;
+    if (done == SYNC_CHANGED) flush = 1;
   }
   return flush;
 }

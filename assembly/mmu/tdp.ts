@@ -11,6 +11,7 @@ import {
   EVENT_SPTE_SET,
   EVENT_SP_GET,
   KVM_FEATURE_EARLY_TRACES,
+  KVM_FEATURE_FLUSH_RANGES,
   KVM_FEATURE_LOCAL_FLUSH,
   KVM_FEATURE_TDP_NEVER_FAST,
   KVM_FEATURE_TDP_WHOLE_TABLES,
@@ -27,6 +28,7 @@ import {
   ROLE_AD_DISABLED,
   SLOT_FLAGS,
   SP_GFN,
+  TDP_RULE_SPLITS,
   VCPU_EFER,
   VCPU_FAULT_CODE,
 } from '../abi';
@@ -35,8 +37,8 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Pfn, Spte, Sptep } from '../types';
 import { hugepageAdjust } from './fault';
-import { flushRemoteTlbs, requestFlushCurrent } from './flush';
-import { adDisabled, hasFeature } from './kvm';
+import { flushRemoteTlbs, flushRemoteTlbsRange, requestFlushCurrent } from './flush';
+import { adDisabled, hasFeature, hasTdpRule } from './kvm';
 import { makeSpte, wrprot } from './make_spte';
 import { gfnToMemslot, markPageDirty, pagesPerHpage } from './memslot';
 import { PT_PRESENT, PT_WRITABLE } from './pte_bits';
@@ -53,7 +55,7 @@ import {
   SPTE_MMU_WRITABLE,
   SPTE_PFN_MASK,
 } from './spte';
-import { zapSpteAtomic } from './tdp_huge';
+import { splitHugeSpte, zapSpteAtomic } from './tdp_huge';
 import { ROOT_LEVEL, changeTdpSpte, tdpFind, tdpGetRoot, tdpIndex, tdpRole } from './tdp_table';
 
 /** Down to the entry of `goal`, making tables on the way. */
@@ -66,8 +68,10 @@ function fetchTdp(vcpu: usize, gfn: Gfn, goal: u32): Sptep {
     let spte = load<u64>(sptep);
     if (isShadowPresentPte(spte) && isLargePte(spte)) {
       // A large mapping gives way to a table.
-      zapSpteAtomic(sptep, gfn & ~(pagesPerHpage(level) - 1));
-      spte = 0;
+      const base = gfn & ~(pagesPerHpage(level) - 1);
+      if (hasTdpRule(TDP_RULE_SPLITS)) splitHugeSpte(sptep, base);
+      else zapSpteAtomic(sptep, base);
+      spte = load<u64>(sptep);
     }
     if (!isShadowPresentPte(spte)) {
       const role = tdpRole(level - 1, load<u32>(vcpu, VCPU_EFER));
@@ -112,15 +116,24 @@ export function tdpMap(vcpu: usize, gfn: Gfn, pfn: Pfn, hostWritable: u32): u32 
     changeTdpSpte(sptep, spte, true, true);
     // A table that went whole was flushed by itself.
     if (wasTable && !hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) {
-      const sp = sptepToSp(sptep);
-      trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, load<u32>(sp, SP_GFN), pagesPerHpage(goal + 1));
-      flushRemoteTlbs();
+      flushReplaced(sptep, gfn - within, goal);
     }
   }
   if (refused && write) result = RET_PF_EMULATE;
   if (refused && hasFeature(KVM_FEATURE_LOCAL_FLUSH)) requestFlushCurrent(vcpu);
   trace(EVENT_SPTE_SET, gfn - within, <u32>spte, <u32>(spte >> 32), goal);
   return result;
+}
+
+/** A leaf took the place of a table: 6.1 names the table's whole range in its flush, later kernels the leaf's. */
+function flushReplaced(sptep: Sptep, base: Gfn, goal: u32): void {
+  if (hasFeature(KVM_FEATURE_FLUSH_RANGES)) {
+    flushRemoteTlbsRange(base, pagesPerHpage(goal));
+    return;
+  }
+  const first = load<u32>(sptepToSp(sptep), SP_GFN);
+  trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, first, pagesPerHpage(goal + 1));
+  flushRemoteTlbs();
 }
 
 /** The entry of an access outside all slots: the next one is recognised by it. */

@@ -16,6 +16,7 @@ import {
   SLOT_NPAGES,
   SP_GFN,
   SP_ROLE,
+  TDP_RULE_FLUSHES_FIRST,
 } from '../abi';
 import { SPTES_INSTALLED } from '../counters';
 import { trace } from '../events';
@@ -24,7 +25,7 @@ import { Gfn, Spte, Sptep } from '../types';
 import { hugepageAdjust } from './fault';
 import { framePtr } from '../mm/frame';
 import { flushRemoteTlbs } from './flush';
-import { hasFeature, KVM } from './kvm';
+import { hasFeature, hasTdpRule, KVM } from './kvm';
 import { pagesPerHpage, slotPtr } from './memslot';
 import { PT_PAGE_SIZE } from './pte_bits';
 import { spAlloc, spLevel, spNotePresent, spTable, sptepToSp } from './shadow_page';
@@ -36,19 +37,23 @@ import {
   SPTE_PFN_MASK,
   spteToPfn,
 } from './spte';
-import { changeTdpSpte, REMOVED_SPTE, ROOT_LEVEL } from './tdp_table';
+import { changeTdpSpte, handleChangedSpte, removedSpte, ROOT_LEVEL } from './tdp_table';
 
-/** tdp_mmu_zap_spte_atomic: the entry is frozen, TLBs are flushed, then it is free for a new one. */
+/** tdp_mmu_zap_spte_atomic: the entry is frozen, TLBs are flushed, then it is free for a new one. What was below goes
+ *  before the flush, or at the end. */
 export function zapSpteAtomic(sptep: Sptep, gfn: Gfn): void {
-  const frozen: u64 = hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES) ? 0 : REMOVED_SPTE;
-  changeTdpSpte(sptep, frozen, true, true);
+  const old = load<u64>(sptep);
+  const late = hasTdpRule(TDP_RULE_FLUSHES_FIRST);
+  const whole = hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES);
+  if (!late) changeTdpSpte(sptep, whole ? 0 : removedSpte(), true, true);
   trace(EVENT_FLUSH_REMOTE_TLBS_RANGE, gfn, pagesPerHpage(spLevel(sptepToSp(sptep))));
   flushRemoteTlbs();
   store<u64>(sptep, 0);
+  if (late) handleChangedSpte(sptep, old, 0, true, true);
 }
 
 /** tdp_mmu_split_huge_page: a table of smaller entries in place of a large one. */
-function splitHugeSpte(sptep: Sptep, gfn: Gfn): void {
+export function splitHugeSpte(sptep: Sptep, gfn: Gfn): void {
   const parent = sptepToSp(sptep);
   const level = spLevel(parent);
   const huge = load<u64>(sptep);

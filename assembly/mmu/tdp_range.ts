@@ -12,11 +12,12 @@ import {
   SLOT_HVN,
   SLOT_NPAGES,
   SP_GFN,
+  TDP_RULE_LOG_DIRTIES,
 } from '../abi';
 import { SPTES_AGED } from '../counters';
 import { bump } from '../stats';
 import { Gfn, Hvn, Sptep } from '../types';
-import { hasFeature, KVM } from './kvm';
+import { hasFeature, hasTdpRule, KVM } from './kvm';
 import { nextSlotOfMm } from './memslot';
 import { PT_DIRTY, PT_WRITABLE } from './pte_bits';
 import { spTable, tableToSp } from './shadow_page';
@@ -37,6 +38,7 @@ const OP_ZAP: u32 = 0;
 const OP_AGE: u32 = 1;
 const OP_TEST: u32 = 2;
 const OP_WRPROT: u32 = 3;
+const OP_LOG: u32 = 4;
 
 /** One leaf of a range; true when it counts (zapped, young, protected). */
 function leafOp(sptep: Sptep, op: u32): bool {
@@ -45,9 +47,10 @@ function leafOp(sptep: Sptep, op: u32): bool {
     changeTdpSpte(sptep, 0, true, false);
     return true;
   }
-  if (op == OP_WRPROT) {
+  if (op == OP_WRPROT || op == OP_LOG) {
     if (!isWritablePte(spte)) return hasFeature(KVM_FEATURE_TDP_PROTECTS_ALL);
     changeTdpSpte(sptep, spte & ~PT_WRITABLE, true, false);
+    if (op == OP_LOG) kvmSetPfnDirty(spteToPfn(spte));
     return true;
   }
   if (!isAccessedSpte(spte)) return false;
@@ -126,7 +129,11 @@ export function tdpAgeHvaRange(mm: u32, start: Hvn, end: Hvn, action: u32): u32 
   return forHvas(mm, start, end, action == AGE_CLEAR ? OP_AGE : OP_TEST) ? 1 : 0;
 }
 
-/** kvm_tdp_mmu_wrprot_slot for a gfn range (dirty logging); 1 when TLBs must be flushed. */
-export function tdpWriteProtect(first: Gfn, npages: u32): u32 {
-  return forGfns(first, first + npages - 1, OP_WRPROT) ? 1 : 0;
+/**
+ * kvm_tdp_mmu_wrprot_slot for a gfn range (dirty logging); 1 when TLBs must be flushed. `logged`: the pages are those of
+ * a log that was read, which clear_dirty_pt_masked() of later kernels makes dirty for the host.
+ */
+export function tdpWriteProtect(first: Gfn, npages: u32, logged: u32): u32 {
+  const op = logged != 0 && hasTdpRule(TDP_RULE_LOG_DIRTIES) ? OP_LOG : OP_WRPROT;
+  return forGfns(first, first + npages - 1, op) ? 1 : 0;
 }

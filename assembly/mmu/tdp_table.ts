@@ -23,6 +23,8 @@ import {
   ROLE_EFER_NX,
   SP_GFN,
   SP_ROLE,
+  TDP_RULE_SUPPRESS_VE,
+  TDP_RULE_ZAP_UPWARDS,
   VCPU_EFER,
 } from '../abi';
 import { SPTES_DROPPED, SPTES_INSTALLED } from '../counters';
@@ -30,7 +32,7 @@ import { trace } from '../events';
 import { bump } from '../stats';
 import { Gfn, Spte, Sptep } from '../types';
 import { flushRemoteTlbs } from './flush';
-import { adDisabled, hasFeature, KVM } from './kvm';
+import { adDisabled, hasFeature, hasTdpRule, KVM } from './kvm';
 import { gfnToMemslot, markPageDirty, pagesPerHpage } from './memslot';
 import {
   spAlloc,
@@ -57,7 +59,15 @@ import {
 import { kvmSetPfnAccessed, kvmSetPfnDirty } from './zap';
 
 /** REMOVED_SPTE: no walk may install anything in a table that goes. */
-export const REMOVED_SPTE: u64 = 0x5a0;
+const REMOVED_SPTE: u64 = 0x5a0;
+/** SHADOW_NONPRESENT_VALUE, which is shown of nothing else. */
+const SUPPRESS_VE: u64 = (<u64>1) << 63;
+
+/** REMOVED_SPTE, or FROZEN_SPTE of later kernels. */
+export function removedSpte(): Spte {
+  return hasTdpRule(TDP_RULE_SUPPRESS_VE) ? REMOVED_SPTE | SUPPRESS_VE : REMOVED_SPTE;
+}
+
 export const ROOT_LEVEL: u32 = 4;
 
 /** Role of every table of the VM: direct, all rights. */
@@ -110,11 +120,12 @@ function handleRemovedTable(sp: usize, shared: bool): void {
   }
   trace(EVENT_SP_ZAP, load<u32>(sp, SP_GFN), level, load<u32>(sp, SP_ROLE));
   const table = spTable(sp);
+  const removed = removedSpte();
   for (let i: usize = 0; i < 512; i++) {
     const sptep = table + (i << 3);
     const old = load<u64>(sptep);
     if (!shared && !isShadowPresentPte(old)) continue;
-    changeTdpSpte(sptep, REMOVED_SPTE, true, shared);
+    changeTdpSpte(sptep, removed, true, shared);
   }
   activeRemove(sp);
   spFree(sp);
@@ -135,9 +146,20 @@ function emptyTable(sp: usize, level: u32): void {
 export function changeTdpSpte(sptep: Sptep, spte: Spte, tracked: bool, shared: bool): void {
   const old = load<u64>(sptep);
   if (old == spte) return;
+  store<u64>(sptep, spte);
+  handleChangedSpte(sptep, old, spte, tracked, shared);
+}
+
+/** What follows from the change of an entry that was made. */
+export function handleChangedSpte(
+  sptep: Sptep,
+  old: Spte,
+  spte: Spte,
+  tracked: bool,
+  shared: bool,
+): void {
   const sp = sptepToSp(sptep);
   const level = spLevel(sp);
-  store<u64>(sptep, spte);
   const wasPresent = isShadowPresentPte(old);
   const present = isShadowPresentPte(spte);
   const wasLeaf = wasPresent && isLastSpte(old, level);
@@ -193,29 +215,30 @@ function zapTop(top: usize): bool {
   return flush;
 }
 
+/** __tdp_mmu_zap_root: the present entries at `level` below a table go. */
+function zapLevel(table: usize, at: u32, level: u32, shared: bool): void {
+  for (let i: usize = 0; i < 512; i++) {
+    const sptep = table + (i << 3);
+    const spte = load<u64>(sptep);
+    if (!isShadowPresentPte(spte)) continue;
+    if (at == level) changeTdpSpte(sptep, 0, true, shared);
+    else if (!isLastSpte(spte, at)) zapLevel(<usize>(spte & SPTE_PFN_MASK), at - 1, level, shared);
+  }
+}
+
 /**
  * kvm_tdp_mmu_zap_all (`shared` 0) and the zap of invalidated roots after a memslot went (`shared`
- * 1): below the root first at 1 GiB entries, then the root's own.
+ * 1): below the root first at 1 GiB entries, then the root's own; or all levels, smallest entries first.
  */
 export function tdpZapAll(shared: u32): void {
   const root = <usize>load<u32>(KVM, KVM_TDP_ROOT);
   if (root == 0) return;
-  const top = spTable(root);
   if (hasFeature(KVM_FEATURE_TDP_WHOLE_TABLES)) {
-    if (zapTop(top)) flushRemoteTlbs();
+    if (zapTop(spTable(root))) flushRemoteTlbs();
     return;
   }
-  for (let i: usize = 0; i < 512; i++) {
-    const spte = load<u64>(top + (i << 3));
-    if (!isShadowPresentPte(spte)) continue;
-    const table = <usize>(spte & SPTE_PFN_MASK);
-    for (let j: usize = 0; j < 512; j++) {
-      const sptep = table + (j << 3);
-      if (isShadowPresentPte(load<u64>(sptep))) changeTdpSpte(sptep, 0, true, shared != 0);
-    }
-  }
-  for (let i: usize = 0; i < 512; i++) {
-    const sptep = top + (i << 3);
-    if (isShadowPresentPte(load<u64>(sptep))) changeTdpSpte(sptep, 0, true, shared != 0);
+  const first: u32 = hasTdpRule(TDP_RULE_ZAP_UPWARDS) ? 1 : ROOT_LEVEL - 1;
+  for (let level = first; level <= ROOT_LEVEL; level++) {
+    zapLevel(spTable(root), ROOT_LEVEL, level, shared != 0);
   }
 }

@@ -23,7 +23,7 @@ import { lockstepWords } from '../lockstep';
 import { Gfn, Hvn } from '../types';
 
 /** The STRAIGHT_* words. */
-export const STRAIGHT: usize = memory.data(224, 8);
+export const STRAIGHT: usize = memory.data(228, 8);
 if (STRAIGHT_AREA + STRAIGHT_AREAS_MAX * STRAIGHT_AREA_SIZE != 224) ERROR('abi: STRAIGHT_AREA');
 
 /** Address of the words, for the host. */

@@ -8,6 +8,7 @@ import {
   STRAIGHT_AGE_FLUSHES,
   AGE_NONE,
   STRAIGHT_BUMPS_SEQ,
+  STRAIGHT_TELLS_RANGE,
 } from '../abi';
 import { AGE_PAGE_CALLS, INVALIDATE_PAGE_CALLS, INVALIDATE_RANGE_CALLS } from '../counters';
 import { ageAndFlush, ageHvaRange, unmapAndFlush } from '../mmu/age';
@@ -57,7 +58,7 @@ export function callInvalidateRangeStart(mm: u32, hvn: Hvn): void {
 
 /** invalidate_range: KVM's TLBs were flushed with the sptes. */
 export function callInvalidateRange(mm: u32): void {
-  if (isGuestMm(mm)) bump(INVALIDATE_RANGE_CALLS);
+  if (isGuestMm(mm) && load<u32>(STRAIGHT, STRAIGHT_TELLS_RANGE) != 0) bump(INVALIDATE_RANGE_CALLS);
 }
 
 /** invalidate_range_end. */

@@ -106,7 +106,7 @@ export interface KvmExports {
   /** Byte address of the VM's words (KVM_*). */
   kvmPtr(): number;
   /** Sets KVM_FEATURE_* and the limit of shadow pages (0: none). */
-  kvmInit(features: number, maxShadowPages: number): void;
+  kvmInit(features: number, tdpRules: number, maxShadowPages: number): void;
   /** 1: sptes are made without A/D bits (access tracking). */
   kvmSetAdDisabled(disabled: number): void;
   /** kvm_mmu_invalidate_begin for a range of hvns. */
@@ -205,7 +205,7 @@ export interface TdpExports {
   /** Ages [start, end) (AGE_*); 1: young. */
   tdpAgeHvaRange(mm: number, start: number, end: number, action: number): number;
   /** Write-protects a gfn range for dirty logging; 1: TLBs must be flushed. */
-  tdpWriteProtect(first: number, npages: number): number;
+  tdpWriteProtect(first: number, npages: number, logged: number): number;
   /** Splits the large sptes of a gfn range before dirty logging write-protects it. */
   tdpSplitHugePages(first: number, npages: number): void;
   /** Zaps the tables of a slot that a large spte could stand for. */

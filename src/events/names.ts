@@ -94,4 +94,5 @@ export const EVENT_NAMES: readonly string[] = [
   'split_huge_page',
   'mm_collapse_huge_page',
   'mm_khugepaged_scan_pmd',
+  'mn_invalidate_secondary_tlbs',
 ];

@@ -6,10 +6,12 @@ import {
   KVM_FEATURE_DIRTY_ANEW,
   KVM_FEATURE_EARLY_TRACES,
   KVM_FEATURE_FLOOD_PER_PAGE,
+  KVM_FEATURE_FLUSH_RANGES,
   KVM_FEATURE_GUP_WRITE,
   KVM_FEATURE_IGNORES_RESERVED,
   KVM_FEATURE_INVALIDATE_IN_SLOTS,
   KVM_FEATURE_INVALIDATE_ON_INJECT,
+  KVM_FEATURE_INVLPG_SYNCS,
   KVM_FEATURE_LATE_SYNC,
   KVM_FEATURE_LOCAL_FLUSH,
   KVM_FEATURE_PREFETCH,
@@ -20,6 +22,7 @@ import {
   KVM_FEATURE_SLOT_PROTECTS,
   KVM_FEATURE_SPTE_PINS,
   KVM_FEATURE_STEPWISE_WALK,
+  KVM_FEATURE_SYNC_KEEPS,
   KVM_FEATURE_TDP_AGE_CLEANS,
   KVM_FEATURE_TDP_NEVER_FAST,
   KVM_FEATURE_TDP_PROTECTS_ALL,
@@ -28,6 +31,11 @@ import {
   KVM_FEATURE_UPDATE_PTE,
   KVM_FEATURE_USER_UNSHADOWS,
   KVM_FEATURE_WP0_KEEPS_USER,
+  TDP_RULE_FLUSHES_FIRST,
+  TDP_RULE_LOG_DIRTIES,
+  TDP_RULE_SPLITS,
+  TDP_RULE_SUPPRESS_VE,
+  TDP_RULE_ZAP_UPWARDS,
 } from '../../assembly/abi.ts';
 import { UsageError } from '../core/errors.ts';
 
@@ -40,6 +48,8 @@ export interface KvmGeneration {
   readonly meaning: string;
   /** KVM_FEATURE_*. */
   readonly features: number;
+  /** TDP_RULE_*. */
+  readonly tdpRules: number;
   /** Roots that a vCPU keeps besides the current one (KVM_MMU_NUM_PREV_ROOTS). */
   readonly prevRoots: number;
   /** kvm_release_pfn_clean marks the page accessed (since 2.6.26). */
@@ -57,6 +67,10 @@ export interface KvmGeneration {
   readonly flushesForRegisters: boolean;
   /** A load of CR3 that flushes syncs and flushes also when its root is made anew (kvm_invalidate_pcid(), 5.14). */
   readonly flushesNewRoots: boolean;
+  /** KVM's notifier has an op for secondary TLBs (kvm_mmu_notifier_invalidate_range(), until 6.6). */
+  readonly secondaryTlbs: boolean;
+  /** KVM_SET_SREGS that changes CR0, CR3, CR4 or EFER flushes what the guest cached (__set_sregs() of 6.12). */
+  readonly sregsFlush: boolean;
   /** The fault's host lookup tries get_user_pages_fast first (since 2.6.36). */
   readonly gupFast: boolean;
 }
@@ -76,6 +90,7 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_USER_UNSHADOWS |
       KVM_FEATURE_WP0_KEEPS_USER |
       KVM_FEATURE_SLOT_PROTECTS,
+    tdpRules: 0,
     prevRoots: 0,
     releaseMarksAccessed: false,
     rangedFaults: false,
@@ -83,6 +98,8 @@ export const KVM_GENERATIONS = {
     keepsRoots: true,
     flushesForRegisters: true,
     flushesNewRoots: true,
+    secondaryTlbs: false,
+    sregsFlush: false,
     gupFast: false,
   },
   '5.10': {
@@ -108,6 +125,7 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_TDP_AGE_CLEANS |
       KVM_FEATURE_TDP_NEVER_FAST |
       KVM_FEATURE_TDP_PROTECTS_ALL,
+    tdpRules: 0,
     prevRoots: 3,
     releaseMarksAccessed: false,
     rangedFaults: false,
@@ -115,6 +133,8 @@ export const KVM_GENERATIONS = {
     keepsRoots: false,
     flushesForRegisters: false,
     flushesNewRoots: false,
+    secondaryTlbs: true,
+    sregsFlush: false,
     gupFast: true,
   },
   '6.1': {
@@ -127,6 +147,7 @@ export const KVM_GENERATIONS = {
       KVM_FEATURE_FLOOD_PER_PAGE |
       KVM_FEATURE_INVALIDATE_ON_INJECT |
       KVM_FEATURE_INVALIDATE_IN_SLOTS,
+    tdpRules: 0,
     prevRoots: 3,
     releaseMarksAccessed: true,
     rangedFaults: true,
@@ -134,6 +155,8 @@ export const KVM_GENERATIONS = {
     keepsRoots: true,
     flushesForRegisters: true,
     flushesNewRoots: true,
+    secondaryTlbs: true,
+    sregsFlush: false,
     gupFast: true,
   },
   '6.12': {
@@ -141,13 +164,22 @@ export const KVM_GENERATIONS = {
     source:
       'Linux 6.12 arch/x86/kvm/mmu/{mmu.c,paging_tmpl.h,spte.c,tdp_mmu.c}, virt/kvm/kvm_main.c',
     meaning:
-      'as 6.1; what was mapped ahead is young, and unsync entries are dropped, not looked up again',
+      'as 6.1; syncing keeps what did not change, INVLPG syncs one entry, roots are zapped from below',
     features:
       KVM_FEATURE_UNSYNC |
       KVM_FEATURE_PREFETCH |
       KVM_FEATURE_FLOOD_PER_PAGE |
       KVM_FEATURE_INVALIDATE_ON_INJECT |
-      KVM_FEATURE_INVALIDATE_IN_SLOTS,
+      KVM_FEATURE_INVALIDATE_IN_SLOTS |
+      KVM_FEATURE_SYNC_KEEPS |
+      KVM_FEATURE_INVLPG_SYNCS |
+      KVM_FEATURE_FLUSH_RANGES,
+    tdpRules:
+      TDP_RULE_SUPPRESS_VE |
+      TDP_RULE_ZAP_UPWARDS |
+      TDP_RULE_SPLITS |
+      TDP_RULE_FLUSHES_FIRST |
+      TDP_RULE_LOG_DIRTIES,
     prevRoots: 3,
     releaseMarksAccessed: true,
     rangedFaults: true,
@@ -155,6 +187,8 @@ export const KVM_GENERATIONS = {
     keepsRoots: true,
     flushesForRegisters: true,
     flushesNewRoots: true,
+    secondaryTlbs: false,
+    sregsFlush: true,
     gupFast: true,
   },
 } as const satisfies Record<string, KvmGeneration>;

@@ -149,7 +149,7 @@ export class Kvm {
       (options.prefetch === false ? KVM_FEATURE_PREFETCH : 0) |
       (options.quirks === false ? KVM_QUIRKS : 0);
     const features = (this.generation.features & ~without) | pins | flush;
-    core.x.kvmInit(features, options.maxShadowPages ?? 0);
+    core.x.kvmInit(features, this.generation.tdpRules, options.maxShadowPages ?? 0);
     core.x.kvmSetAdDisabled((options.adBits ?? aging.kvm.mkold !== 'access-track') ? 0 : 1);
     this.straight = new StraightRuns(this, this.#initQuickFaults(options.quickFaults ?? true));
     const every = aging.kvm.shrinkEvery;
@@ -290,15 +290,15 @@ export class Kvm {
     const base = mem.load32(slot + SLOT_BASE_GFN);
     let flush = false;
     for (const page of pages) {
-      if (this.#writeProtect(base + page, 1)) flush = true;
+      if (this.#writeProtect(base + page, 1, true)) flush = true;
     }
     if (pages.length > 0 || flush) this.core.x.flushTlbs();
     return pages;
   }
 
-  #writeProtect(gfn: number, npages: number): boolean {
+  #writeProtect(gfn: number, npages: number, logged = false): boolean {
     const { x } = this.core;
-    if (this.tdp) return x.tdpWriteProtect(gfn, npages) !== 0;
+    if (this.tdp) return x.tdpWriteProtect(gfn, npages, logged ? 1 : 0) !== 0;
     return x.writeProtectRange(gfn, npages) !== 0;
   }
 

@@ -83,7 +83,8 @@ class KvmNotifierSteps implements MmuNotifierSteps {
     const start = t.stack[at + START] as number;
     const end = t.stack[at + END] as number;
     if (this.#kvm.aging.hooks === 'v3') return this.#unmap(t, at, start, end);
-    this.#emit(EVENT_KVM_INVALIDATE_RANGE, start, end - start, 0);
+    if (this.#kvm.generation.secondaryTlbs)
+      this.#emit(EVENT_KVM_INVALIDATE_RANGE, start, end - start, 0);
     return t.done(at, 0);
   }
 

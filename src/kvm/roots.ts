@@ -18,6 +18,7 @@ import {
   REQ_MMU_SYNC,
   REQ_TLB_FLUSH,
   REQ_TLB_FLUSH_CURRENT,
+  REQ_TLB_FLUSH_GUEST,
   ROLE_INVALID,
   ROLE_LEVEL_MASK,
   SP_ROLE,
@@ -220,6 +221,7 @@ export class Roots {
       this.#emit(EVENT_FLUSH_ASID_TLB);
       x.tlbFlushSpace(this.#vcpu, this.#kvm.vcpuAt(this.#vcpu).space);
     }
+    if ((requests & REQ_TLB_FLUSH_GUEST) !== 0) this.flushGuest();
   }
 
   #sync(): void {

@@ -141,6 +141,8 @@ export class StraightRuns {
     this.#set(abi.STRAIGHT_CLUSTER, host.policy.cluster);
     this.#set(abi.STRAIGHT_RECHECKS, rechecks ? 1 : 0);
     this.#set(abi.STRAIGHT_SHADOW, shadowKind(host));
+    // Flushes of secondary TLBs are calls that do not count.
+    this.#set(abi.STRAIGHT_TELLS_RANGE, mm.notifiers.withFlushes ? 0 : 1);
     this.#writeNotifier(head !== 0);
     return true;
   }

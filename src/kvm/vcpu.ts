@@ -21,11 +21,14 @@ import {
   NO_GFN,
   PFERR_PRESENT_MASK,
   PFERR_RSVD_MASK,
+  REQ_TLB_FLUSH_GUEST,
   RET_PF_CONTINUE,
   RET_PF_EMULATE,
   VCPU_CR0,
   VCPU_CR2,
   VCPU_CR3,
+  VCPU_CR4,
+  VCPU_EFER,
   VCPU_EXIT_REASON,
   VCPU_FAULT_CODE,
   VCPU_FAULT_GVA,
@@ -308,11 +311,20 @@ export class Vcpu {
   /** Loads registers as KVM_SET_SREGS does: unchecked, and effective at the next access. */
   setRegisters(registers: VcpuRegisters): void {
     const { mem } = this.kvm.core;
+    const paging = this.#pagingRegisters;
     if (registers.cr0 !== undefined) loadCr0(this, registers.cr0);
     if (registers.cr4 !== undefined) loadCr4(this, registers.cr4);
     if (registers.efer !== undefined) loadEfer(this, registers.efer);
     if (registers.pkru !== undefined) mem.store32(this.ptr + VCPU_PKRU, registers.pkru);
     if (registers.rflags !== undefined) mem.store32(this.ptr + VCPU_RFLAGS, registers.rflags);
+    if (paging !== this.#pagingRegisters && this.kvm.generation.sregsFlush)
+      this.roots.request(REQ_TLB_FLUSH_GUEST);
+  }
+
+  /** CR0, CR4 and EFER as text. */
+  get #pagingRegisters(): string {
+    const { mem } = this.kvm.core;
+    return [VCPU_CR0, VCPU_CR4, VCPU_EFER].map((at) => mem.load32(this.ptr + at)).join(' ');
   }
 
   /** Value of CR0. */

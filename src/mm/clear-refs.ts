@@ -66,6 +66,7 @@ function clearSoftDirty(t: Task, at: number, mm: Mm): boolean {
       s[at] = 2;
     case 2:
       if (!mm.notifiers.call(t, at + CALLEE)) return false;
+      mm.flushTlb(0, abi.HVN_LIMIT);
   }
   return t.done(at, 0);
 }

@@ -85,10 +85,7 @@ export function readError(s: Int32Array, at: number, mm: Mm): void {
 
 /** Ends the fault with its result. */
 export function finish(t: Task, at: number, mm: Mm, result: number): true {
-  mm.host.emit(
-    abi.EVENT_HOST_FAULT_RET,
-    t.stack[at + HVN],
-    result >= 0 ? result : abi.VM_FAULT_OOM,
-  );
+  const told = mm.host.generation.faultTellsWrite ? result : result & ~abi.VM_FAULT_WRITE;
+  mm.host.emit(abi.EVENT_HOST_FAULT_RET, t.stack[at + HVN], result >= 0 ? told : abi.VM_FAULT_OOM);
   return t.done(at, result);
 }

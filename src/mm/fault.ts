@@ -59,6 +59,7 @@ export function mapArgs(mm: Mm, vma: Vma, write: boolean): number {
   if (vma.flags & VM_WRITE_NOTIFY) args |= abi.MAP_WRITE_NOTIFY;
   if ((vma.flags & VM_RESIDENT) === 0) args |= abi.MAP_CHARGED;
   if (vma.flags & (VM_LOCKED | VM_RESIDENT)) args |= abi.MAP_UNEVICTABLE;
+  if (generation.swapinWritable) args |= abi.MAP_SWAP_WRITABLE;
   if (generation.reuse === 'mapcount') args |= abi.MAP_DIRTY_ALWAYS;
   else if (mm.host.swap.profile.synchronous === true) {
     args |= abi.MAP_SWAP_DIRECT;

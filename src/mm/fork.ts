@@ -72,5 +72,7 @@ export function forkMm(parent: Mm): Mm {
     if ((vma.flags & VM_SHARED) !== 0 || vma.anon === undefined) continue;
     parent.run((t, at) => copyPageRange(t, at, parent, child), vma.start, vma.end);
   }
+  // dup_mmap().
+  parent.flushTlb(0, abi.HVN_LIMIT);
   return child;
 }

@@ -28,6 +28,22 @@ export interface MmGeneration {
   readonly workingset: boolean;
   /** mprotect back to writable upgrades exclusive anonymous ptes at once (6.1). */
   readonly protectUpgrade: boolean;
+  /** mprotect back to writable upgrades clean exclusive ptes and huge ones, too (can_change_pte_writable(),
+   *  can_change_pmd_writable(); 6.2). */
+  readonly upgradesClean: boolean;
+  /** A page that a read swaps in is mapped writable if it is exclusive (do_swap_page(), 6.10). */
+  readonly swapinWritable: boolean;
+  /** A fault that makes a page writable says so (VM_FAULT_WRITE, until 6.2). */
+  readonly faultTellsWrite: boolean;
+  /** A pte that is not writable keeps its dirty bit apart from the processor's (_PAGE_SAVED_DIRTY, 6.6). */
+  readonly savedDirty: boolean;
+  /** The ptes of a huge page that is mapped in parts keep its dirty bit (__split_huge_pmd_locked(), 6.2). */
+  readonly splitKeepsDirty: boolean;
+  /** Pages that wait on the CPU for their list (PAGEVEC_SIZE; 31 since 6.10). */
+  readonly folioBatch: number;
+  /** /proc/kpageflags tells the flags of a huge page for its parts, and KSM of all anonymous pages
+   *  (stable_page_flags() of 6.10 and later). */
+  readonly folioFlags: boolean;
   /** fork() write-protects under a notifier call; v3 as posted had no hook there. */
   readonly forkHook: boolean;
   /** MADV_PAGEOUT leaves pages that are referenced (until 6.8; reclaim_folio_list() ignores references since). */
@@ -40,6 +56,11 @@ export interface MmGeneration {
   readonly collapseTells: boolean;
   /** What is told of a part of a compound page is told of the whole (folios, 5.16). */
   readonly folios: boolean;
+  /** invalidate_range is called with every flush of the processor's TLB and with nothing else (flush_tlb_mm_range();
+   *  6.6, commits 6bbd42e2df8f and 1af5a8109904: arch_invalidate_secondary_tlbs). */
+  readonly secondaryTlbs: boolean;
+  /** Hooks that know change_pte call it for a copied or merged page (set_pte_at_notify(), until 6.9). */
+  readonly changePte: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -66,12 +87,21 @@ const LINUX_6_1 = {
   splitLists: true,
   workingset: true,
   protectUpgrade: true,
+  upgradesClean: false,
+  swapinWritable: false,
+  faultTellsWrite: true,
+  savedDirty: false,
+  splitKeepsDirty: false,
+  folioBatch: 15,
+  folioFlags: false,
   forkHook: true,
   pageoutAsks: true,
   protectGathers: true,
   mlockBatch: true,
   collapseTells: true,
   folios: true,
+  secondaryTlbs: false,
+  changePte: true,
   ksm: true,
   protectHook: true,
   swapPrepare: true,
@@ -93,12 +123,21 @@ export const MM_GENERATIONS = {
     splitLists: false,
     workingset: false,
     protectUpgrade: false,
+    upgradesClean: false,
+    swapinWritable: false,
+    faultTellsWrite: true,
+    savedDirty: false,
+    splitKeepsDirty: false,
+    folioBatch: 14,
+    folioFlags: false,
     forkHook: true,
     pageoutAsks: true,
     protectGathers: true,
     mlockBatch: true,
     collapseTells: true,
     folios: true,
+    secondaryTlbs: false,
+    changePte: true,
     ksm: false,
     protectHook: true,
     swapPrepare: false,
@@ -119,7 +158,21 @@ export const MM_GENERATIONS = {
     swapPrepare: false,
   },
   '6.1': LINUX_6_1,
-  '6.12': { ...LINUX_6_1, name: '6.12', source: 'Linux 6.12', pageoutAsks: false },
+  '6.12': {
+    ...LINUX_6_1,
+    name: '6.12',
+    source: 'Linux 6.12',
+    upgradesClean: true,
+    swapinWritable: true,
+    faultTellsWrite: false,
+    savedDirty: true,
+    splitKeepsDirty: true,
+    folioBatch: 31,
+    folioFlags: true,
+    pageoutAsks: false,
+    secondaryTlbs: true,
+    changePte: false,
+  },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 
 /** Name of a generation of the host mm. */

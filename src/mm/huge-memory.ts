@@ -8,6 +8,7 @@ import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
 import type { Mm } from './mm.ts';
 import {
+  MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_ONLY_END,
   MN_INVALIDATE_RANGE_START,
@@ -66,27 +67,37 @@ export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
       s[at] = 2;
     case 2:
       if (!t.lock(at, 2, lockPte(mm.id))) return false;
+      s[at] = 4;
       if (x.hpmdGet(mm.id, s[at + HVN] as number) !== 0) {
-        splitPmd(mm, s[at + HVN] as number, s[at + KEEP] as number);
+        const present = splitPmd(mm, s[at + HVN] as number, s[at + KEEP] as number);
+        if (present && mm.notifiers.withFlushes) s[at] = 3;
       }
+      notify(s, at, MN_INVALIDATE_RANGE);
+    case 3:
+      // pmdp_invalidate().
+      if (s[at] === 3 && !mm.notifiers.call(t, at + CALLEE)) return false;
       t.unlock(lockPte(mm.id));
       notify(s, at, MN_INVALIDATE_RANGE_ONLY_END);
-      s[at] = 3;
-    case 3:
+      s[at] = 4;
+    case 4:
       if (ranged && !mm.notifiers.call(t, at + CALLEE)) return false;
   }
   return t.done(at, 0);
 }
 
-/** A page that is mapped in parts is not locked, whatever its area is (munlock_vma_page). */
-function splitPmd(mm: Mm, hvn: number, keep: number): void {
+/**
+ * A page that is mapped in parts is not locked, whatever its area is (munlock_vma_page). Result: whether the huge
+ * pte was present.
+ */
+function splitPmd(mm: Mm, hvn: number, keep: number): boolean {
   const { x } = mm.host.core;
   const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
   const head = pmd >>> abi.HPTE_PFN_SHIFT;
-  x.splitHugePmd(mm.id, hvn, keep);
+  x.splitHugePmd(mm.id, hvn, keep !== 0 || mm.host.generation.splitKeepsDirty ? 1 : 0);
   const locked = ((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) !== 0;
   const mapped = (pmd & abi.HPTE_SWAP) === 0 && head !== x.hugeZeroPage() >>> 0;
   if (locked && mapped && keep === 0) x.munlockPage(head);
+  return (pmd & abi.HPTE_PRESENT) !== 0;
 }
 
 function notify(s: Int32Array, at: number, op: number): void {

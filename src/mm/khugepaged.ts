@@ -175,6 +175,7 @@ function collapse(mm: Mm, vma: Vma, first: number, scan: Scan, khugepaged: boole
     if (scan.swapped > 0) swapIn(mm, vma, first);
     // pmdp_collapse_flush() stands between the two calls: nobody can use the range any more.
     notifyHuge(mm, MN_INVALIDATE_RANGE_START, first);
+    mm.flushTlb(first, first + abi.HPAGE_PMD_NR);
     notifyHuge(mm, MN_INVALIDATE_RANGE_END, first);
     status = isolate(mm, first, khugepaged);
     if (status !== 'succeeded' && !host.generation.collapseTells) status = 'failed';

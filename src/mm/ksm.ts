@@ -12,6 +12,7 @@ import type { Host } from './host.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_CHANGE_PTE,
+  MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
@@ -188,6 +189,11 @@ export class Ksm {
   }
 }
 
+/** How notifiers hear that a pte changes: by change_pte, or by the flush of ptep_clear_flush(). */
+function changeOp(mm: Mm): number {
+  return mm.host.generation.changePte ? MN_CHANGE_PTE : MN_INVALIDATE_RANGE;
+}
+
 /** write_protect_page. */
 function writeProtect(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
@@ -199,7 +205,7 @@ function writeProtect(t: Task, at: number, mm: Mm): boolean {
     case 1:
       if (!mm.notifiers.call(t, at + CALLEE)) return false;
       s[at + RESULT] = mm.host.core.x.ksmWriteProtect(mm.id, hvn, s[at + PFN] as number);
-      notifyRange(s, at + CALLEE, MN_CHANGE_PTE, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      notifyRange(s, at + CALLEE, changeOp(mm), hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
       s[at] = 2;
     case 2:
       if (s[at + RESULT] === 2 && !mm.notifiers.call(t, at + CALLEE)) return false;
@@ -222,7 +228,7 @@ function replace(t: Task, at: number, mm: Mm): boolean {
     case 1:
       if (!mm.notifiers.call(t, at + CALLEE)) return false;
       mm.host.core.x.ksmReplace(mm.id, hvn, s[at + PFN] as number, s[at + KPFN] as number);
-      notifyRange(s, at + CALLEE, MN_CHANGE_PTE, hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
+      notifyRange(s, at + CALLEE, changeOp(mm), hvn, hvn + 1, abi.MMU_NOTIFY_CLEAR);
       s[at] = 2;
     case 2:
       if (!mm.notifiers.call(t, at + CALLEE)) return false;

@@ -281,7 +281,9 @@ function coldTable(
     if (x.pageMapcount(pfn) !== 1) continue;
     const flags = x.pageFlags(pfn);
     if ((flags & abi.PG_LRU) === 0) continue;
-    if (x.hpteTestAndClearYoung(mm.id, hvn) === 1) changed(hvn, hvn + 1);
+    // Where references do not matter any more, the pte is left alone.
+    const asks = !pageout || mm.host.generation.pageoutAsks;
+    if (asks && x.hpteTestAndClearYoung(mm.id, hvn) === 1) changed(hvn, hvn + 1);
     x.lruSetFlags(pfn, 0, abi.PG_REFERENCED);
     if (!pageout) x.deactivatePage(pfn);
     if (!pageout || (flags & abi.PG_UNEVICTABLE) !== 0) continue;

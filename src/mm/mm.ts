@@ -12,7 +12,7 @@ import { forkMm } from './fork.ts';
 import { getUserPages } from './gup.ts';
 import type { Host } from './host.ts';
 import { type Advice, madvise } from './madvise.ts';
-import { type MmuNotifierOps, NotifierChain } from './mmu-notifier.ts';
+import { MN_INVALIDATE_RANGE, type MmuNotifierOps, NotifierChain } from './mmu-notifier.ts';
 import { mprotect, mremap, type Protection } from './mprotect.ts';
 import { mlock } from './populate.ts';
 import { exitMmap, munmapRange, zapPageRange } from './unmap.ts';
@@ -94,6 +94,7 @@ export class Mm implements MmHandle {
     this.id = id;
     this.notifiers = new NotifierChain(host.core, id);
     this.hooks = host.aging.hooks;
+    this.notifiers.withFlushes = host.generation.secondaryTlbs && this.hooks === '6.x';
   }
 
   /** Whether invalidate_range_start and _end are called: since 2.6.27. */
@@ -332,6 +333,12 @@ export class Mm implements MmHandle {
   /** Writes to /proc/PID/clear_refs; see clearRefs(). Result: 0 or a negative errno. */
   clearRefs(type: number): number {
     return clearRefs(this, type);
+  }
+
+  /** The processor's TLB forgets [start, end): where that is told, secondary ones hear of it. */
+  flushTlb(start: number, end: number): void {
+    if (!this.notifiers.withFlushes) return;
+    this.runNested((t, at) => this.notifiers.call(t, at), MN_INVALIDATE_RANGE, start, end);
   }
 
   /** Calls a notifier op (MN_*) of every notifier for [start, end), as a driver of the host may.

@@ -14,6 +14,7 @@
 //    a page that is still mapped in between (fixed in 3.6, 3ad3d901bbcf, and again in 3.10,
 //    d34883d4e35c): all ops first, then all deletions.
 
+import { EVENT_MN_INVALIDATE_SECONDARY_TLBS, HVN_LIMIT } from '../../assembly/abi.ts';
 import type { Core } from '../core/load.ts';
 import {
   LOCK_RCU,
@@ -77,6 +78,16 @@ const SUB = 7;
 /** First word of a callee's frame. */
 const CALLEE = 8;
 
+/** Most pages that are flushed one by one (tlb_single_page_flush_ceiling of x86). */
+const FLUSH_CEILING = 33;
+
+/** A flush of more pages is one of the whole address space (flush_tlb_mm_range). */
+function widen(s: Int32Array, at: number): void {
+  if ((s[at + END] as number) - (s[at + START] as number) <= FLUSH_CEILING) return;
+  s[at + START] = 0;
+  s[at + END] = HVN_LIMIT;
+}
+
 /** The chain of one mm. */
 export class NotifierChain {
   readonly #core: Core;
@@ -89,6 +100,11 @@ export class NotifierChain {
   releaseOrder: ReleaseOrder = 'call-delete';
   /** register() keeps every invalidation out (mm_take_all_locks). */
   takeAllLocks = false;
+  /**
+   * invalidate_range goes with every flush of the processor's TLB (arch_invalidate_secondary_tlbs, 6.6), not with the
+   * end of a range.
+   */
+  withFlushes = false;
   /** Told when a call reaches an entry that it must not; the explorer listens. */
   onMisuse: ((what: string) => void) | null = null;
 
@@ -278,6 +294,7 @@ export class NotifierChain {
       switch (s[at]) {
         case 0:
           if (this.list.head === 0) return t.done(at, 0);
+          if (this.withFlushes && s[at + OP] === MN_INVALIDATE_RANGE) widen(s, at);
           this.#began(s, at, s[at + OP] as number);
           s[at] = 1;
         case 1:
@@ -303,7 +320,8 @@ export class NotifierChain {
           if (this.onMisuse !== null) this.#inspect(this.list.entry(current));
           // The end of a range includes invalidate_range (mn_hlist_invalidate_end).
           s[at + SUB] = s[at + OP] as number;
-          if (s[at + SUB] === MN_INVALIDATE_RANGE_END) s[at + SUB] = MN_INVALIDATE_RANGE;
+          if (s[at + SUB] === MN_INVALIDATE_RANGE_END && !this.withFlushes)
+            s[at + SUB] = MN_INVALIDATE_RANGE;
           this.#prepare(s, at);
           s[at] = 4;
         }
@@ -336,11 +354,14 @@ export class NotifierChain {
 
   #began(s: Int32Array, at: number, op: number): void {
     const counter = COUNTER_OF_OP[op] as number;
-    if (counter >= 0) this.#core.bump(counter);
+    const flush = this.withFlushes && op === MN_INVALIDATE_RANGE;
+    // The op of secondary TLBs is not invalidate_range.
+    if (counter >= 0 && !flush) this.#core.bump(counter);
     if (this.#core.tracing && EVENT_OF_OP[op] !== 0) {
       const start = s[at + START] as number;
       const pages = (s[at + END] as number) - start;
-      this.#core.emit(EVENT_OF_OP[op] as number, start, pages, s[at + EVENT] as number, 0);
+      const event = flush ? EVENT_MN_INVALIDATE_SECONDARY_TLBS : (EVENT_OF_OP[op] as number);
+      this.#core.emit(event, start, pages, s[at + EVENT] as number, 0);
     }
   }
 

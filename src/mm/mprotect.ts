@@ -83,7 +83,8 @@ function changeProtection(t: Task, at: number, mm: Mm, gather: number): boolean 
 function upgradeOf(mm: Mm, hvn: number): number {
   if (!mm.host.generation.protectUpgrade) return 0;
   const vma = mm.findVma(hvn);
-  if (vma === undefined || (vma.flags & VM_SHARED) === 0) return abi.PROTECT_ANON;
+  const clean = mm.host.generation.upgradesClean ? abi.PROTECT_CLEAN : 0;
+  if (vma === undefined || (vma.flags & VM_SHARED) === 0) return abi.PROTECT_ANON | clean;
   if (!mm.host.shmemFiles.includes(vma.file)) return abi.PROTECT_ANON;
   return (vma.flags & VM_WRITE_NOTIFY) === 0 ? abi.PROTECT_SHARED : 0;
 }
@@ -165,7 +166,9 @@ function move(s: Int32Array, at: number, mm: Mm): number {
   const shift = (s[at + ARGUMENT] as number) - (s[at + START] as number);
   if (mm.hooks !== 'v3') {
     const from = s[at + CURSOR] as number;
+    const moved = mm.notifiers.withFlushes ? movedExtents(mm, from, end, shift) : [];
     const stop = x.moveRange(mm.id, from, end, from + shift) >>> 0;
+    for (const [first, last] of moved) if (last <= stop) mm.flushTlb(first, last);
     s[at + CURSOR] = stop;
     s[at + CALLEE] = 0;
     s[at + CALLEE + 1] = stop;
@@ -178,6 +181,22 @@ function move(s: Int32Array, at: number, mm: Mm): number {
   s[at + CURSOR] = hvn + 1;
   notifyRange(s, at + CALLEE, MN_INVALIDATE_PAGE, hvn, hvn + 1, abi.MMU_NOTIFY_UNMAP);
   return 3;
+}
+
+/** End of the table that maps a page. */
+function tableEnd(hvn: number): number {
+  return (hvn | (abi.HPAGE_PMD_NR - 1)) + 1;
+}
+
+/** What move_ptes() moves at once, and flushes then: up to the next table of either side, if a pte is present. */
+function movedExtents(mm: Mm, start: number, end: number, shift: number): [number, number][] {
+  const extents: [number, number][] = [];
+  for (let hvn = start; hvn < end;) {
+    const next = Math.min(end, tableEnd(hvn), tableEnd(hvn + shift) - shift);
+    if (presentIn(mm, hvn, next)[0] < next) extents.push([hvn, next]);
+    hvn = next;
+  }
+  return extents;
 }
 
 function notify(s: Int32Array, at: number, op: number, event: number): void {

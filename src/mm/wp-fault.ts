@@ -80,6 +80,11 @@ function writeHuge(s: Int32Array, at: number, mm: Mm): void {
   s[at] = HUGE_SPLIT;
 }
 
+/** Whether change_pte tells of a copy. */
+function tellsCopies(mm: Mm): boolean {
+  return mm.hooks === '6.x' && mm.host.generation.changePte;
+}
+
 /** wp_page_copy: the rest of the fault, from WP_COPY on, in the fault's own frame. */
 export function wpPageCopy(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
@@ -113,7 +118,7 @@ export function wpPageCopy(t: Task, at: number, mm: Mm): boolean {
         notify(s, at, MN_CHANGE_PTE);
         s[at] = WP_INSTALLED;
       case WP_INSTALLED:
-        if (mm.hooks === '6.x' && !mm.notifiers.call(t, at + CALLEE)) return false;
+        if (tellsCopies(mm) && !mm.notifiers.call(t, at + CALLEE)) return false;
         t.unlock(lockPte(mm.id));
         notify(s, at, MN_INVALIDATE_RANGE_ONLY_END);
         s[at] = WP_END;

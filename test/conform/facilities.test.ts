@@ -43,7 +43,7 @@ function resultOn(kernel: string): RecordingResult {
 }
 
 test('5.10 has no memory.reclaim, no generations and no MADV_COLLAPSE, and nothing happens', () => {
-  const old = { ...versionOf('5.10.0-46-amd64'), ages: true };
+  const old = { ...versionOf('5.10.0-46-amd64'), ages: true, inlines: false };
   const [, ...steps] = run(old, ['g write 1', 'h reclaim 1', 'h lru_gen 1', 'h collapse 0 4']);
   expect(steps.map(({ result }) => result)).toEqual([
     { errno: 'ENOENT', rc: '-2' },
@@ -55,7 +55,7 @@ test('5.10 has no memory.reclaim, no generations and no MADV_COLLAPSE, and nothi
 
 test('ageing fails where a recording says that its module was not there', () => {
   const failed = recordingOf('6.1.0-56-amd64', 'h age test 0 1', { rc: '-2', errno: 'ENOENT' });
-  expect(facilitiesOf(failed)).toEqual({ major: 6, minor: 1, ages: false });
+  expect(facilitiesOf(failed)).toEqual({ major: 6, minor: 1, ages: false, inlines: false });
   expect(run(facilitiesOf(failed), ['h age test 0 1'])[0]?.result).toEqual({
     rc: '-2',
     errno: 'ENOENT',
@@ -68,7 +68,7 @@ test('6.12 pages out what the guest uses, 6.1 does not', () => {
   // The pte is old, the spte young.
   const script = ['g write 1', 'h clear_refs 1', 'h pageout 1 1'];
   const stateOn = (release: string): unknown =>
-    run({ ...versionOf(release), ages: true }, script)[2]?.host?.['state'];
+    run({ ...versionOf(release), ages: true, inlines: false }, script)[2]?.host?.['state'];
   expect(stateOn('6.1.0-56-amd64')).toBe('present');
   expect(stateOn('6.12.74+deb12-amd64')).toBe('swapped');
 });

@@ -135,10 +135,10 @@ export class StepComparer {
       let mine: readonly KvmEvent[] = emulated.filter((e) => eventLevel(e.t) === level);
       theirs = withoutRepeats(theirs);
       mine = withoutRepeats(mine);
-      if (level === 2 && this.#recording.npt === 1) {
-        const all = theirs.length;
-        theirs = withoutYields(theirs, mine);
-        this.#yields = all - theirs.length;
+      if (level === 2) {
+        const all = countEvents(theirs).flush_remote_tlbs ?? 0;
+        theirs = withoutYields(theirs, mine, this.#recording.npt === 1);
+        this.#yields = all - (countEvents(theirs).flush_remote_tlbs ?? 0);
       }
       const names = this.#names(ours, mine);
       if (level === 3) {

@@ -19,21 +19,31 @@ const SINCE: Readonly<Record<string, Since>> = {
   populate_write: { major: 5, minor: 14, errno: ERRNO.EINVAL },
 };
 
+/** First kernel that was recorded whose compiler did that. */
+const INLINED: KernelVersion = { major: 6, minor: 12 };
+
 /** The kernel of a recording, as far as scripts ask. */
 export interface Facilities extends KernelVersion {
   /** The module that ages pages by the notifiers was loaded. */
   readonly ages: boolean;
+  /** wp_page_copy(), and folio_activate() in folio_mark_accessed(), were compiled into their callers, so that the recorder
+   *  did not see them. */
+  readonly inlines: boolean;
 }
 
 /** The kernel of scripts that were not recorded, with all that they ask. */
-export const FACILITIES: Facilities = { major: 6, minor: 1, ages: true };
+export const FACILITIES: Facilities = { major: 6, minor: 1, ages: true, inlines: false };
 
 /** What a recording tells of its kernel; the module is built for some kernels only. */
 export function facilitiesOf({ kernel, steps }: Recording): Facilities {
   const failed = steps.some((step) => {
     return step.op.startsWith('h age ') && step.result?.[0]?.['errno'] === 'ENOENT';
   });
-  return { ...versionOf(kernel), ages: !failed };
+  const version = versionOf(kernel);
+  const inlines =
+    isSince(version, INLINED) &&
+    !steps.some(({ events }) => events?.some(({ t }) => t === 'wp_page_copy') === true);
+  return { ...version, ages: !failed, inlines };
 }
 
 /** Errno with which a kernel refuses an operation that it does not have; 0: it has it. */

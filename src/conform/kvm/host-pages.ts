@@ -1,6 +1,7 @@
 // The host's side of a data page as a snapshot of a recording shows it: pte, frame, mincore().
 
 import {
+  HPAGE_PMD_NR,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
@@ -9,13 +10,14 @@ import {
   HPTE_WRITE,
   HPTE_YOUNG,
   NO_SLOT,
+  PG_HUGE,
 } from '../../../assembly/abi.ts';
 import type { Core } from '../../core/load.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { VM_EXEC } from '../../mm/vma.ts';
 import type { OurFrames } from './our-frames.ts';
 import { DATA_HVN, hpteText } from './layout.ts';
-import { flagNames, zeroFlags } from './page-flags.ts';
+import { flagNames, folioFlagNames, zeroFlags } from './page-flags.ts';
 import type { JsonObject } from './recording.ts';
 
 /** Reads the host mm. */
@@ -41,11 +43,13 @@ export class HostPages {
     }
     const pfn = pte >>> HPTE_PFN_SHIFT;
     const zero = pfn === 0 || this.#frames.isHugeZero(pfn);
-    const flags = x.pageFlags(pfn);
+    const folio = this.#mm.host.generation.folioFlags;
+    const flags = folio ? this.#folioFlags(pfn) : x.pageFlags(pfn);
     let lo = 1 | 4;
     if (pte & HPTE_WRITE) lo |= 2;
     if (pte & HPTE_YOUNG) lo |= 0x20;
-    if (pte & HPTE_DIRTY) lo |= 0x40;
+    const saved = this.#mm.host.generation.savedDirty && (pte & HPTE_WRITE) === 0;
+    if (pte & HPTE_DIRTY && !saved) lo |= 0x40;
     const huge = (x.hpmdGet(this.#mm.id, DATA_HVN + i) & HPTE_PRESENT) !== 0;
     const accessible = (pte & HPTE_PROTNONE) === 0;
     const mapcount = zero ? 0 : x.pageMapcount(pfn);
@@ -56,11 +60,22 @@ export class HostPages {
       // The bit of /proc/pid/pagemap: mapped once.
       exclusive: mapcount === 1 ? 1 : 0,
       mapcount,
-      flags: zero ? zeroFlags(pfn, flags) : flagNames(pfn, flags),
+      flags: zero
+        ? zeroFlags(pfn, flags)
+        : folio
+          ? folioFlagNames(pfn, flags)
+          : flagNames(pfn, flags),
       mincore: whole ? 1 : null,
       // The recorder tells the size of what the processor finds present.
       ...(huge && accessible ? { huge: true } : {}),
     };
+  }
+
+  /** Flags of a frame's page, which has those of its first frame. */
+  #folioFlags(pfn: number): number {
+    const { x } = this.#core;
+    const flags = x.pageFlags(pfn);
+    return (flags & PG_HUGE) === 0 ? flags : x.pageFlags(pfn - (pfn % HPAGE_PMD_NR));
   }
 
   /** NX of a present pte, in its high word: as the area is. */

@@ -48,3 +48,12 @@ export function flagNames(pfn: number, flags: number): string[] {
     .filter((name) => name !== 'unevictable' || !pending)
     .filter((name) => anon || name !== 'mappedtodisk');
 }
+
+/** Flags as /proc/kpageflags tells them of a page of 6.10 or later: `flags` are those of its first frame. */
+export function folioFlagNames(pfn: number, flags: number): string[] {
+  const tail = isTail(pfn, flags);
+  const anon = (flags & abi.PG_ANON) !== 0;
+  return flagNames(tail ? 0 : pfn, anon ? flags | abi.PG_KSM : flags).map((name) =>
+    tail && name === 'compound_head' ? 'compound_tail' : name,
+  );
+}

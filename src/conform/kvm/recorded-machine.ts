@@ -35,7 +35,7 @@ import { OurFrames } from './our-frames.ts';
 import type { OurStep } from './our-step.ts';
 import { RecordedMemory } from './recorded-memory.ts';
 import { RecordedVcpu } from './recorded-vcpu.ts';
-import type { JsonObject, PageState } from './recording.ts';
+import type { JsonObject, KvmEvent, PageState } from './recording.ts';
 import type { Script } from './script.ts';
 import { ShadowState } from './shadow-state.ts';
 import { MemoryStamps } from './stamps.ts';
@@ -55,6 +55,15 @@ const OUTSIDE_PAGES = 1 << 14;
 
 /** Bytes of kernel objects that are counted at once: more than a page. */
 const OBJECT_BYTES = 4104;
+
+/** The events without those of functions that the compiler put into their callers. */
+function withoutInlined(events: readonly KvmEvent[]): KvmEvent[] {
+  return events.filter(({ t, pfn }, i) => {
+    const before = events[i - 1];
+    const marked = before?.t === 'folio_mark_accessed' && before.pfn === pfn;
+    return t !== 'wp_page_copy' && !(t === 'folio_activate' && marked);
+  });
+}
 
 /** Options of a run. */
 export interface MachineOptions {
@@ -86,6 +95,7 @@ export class RecordedMachine implements StepRunner {
   readonly #writer: EventWriter;
   readonly #stamps: MemoryStamps | null = null;
   readonly #history: History;
+  readonly #facilities: Facilities;
   #raw: RawEvent[] = [];
   #step = -1;
 
@@ -95,6 +105,7 @@ export class RecordedMachine implements StepRunner {
     this.#script = script;
     this.#npt = options.npt;
     this.#history = history;
+    this.#facilities = facilities;
     this.core = loadCore(options.build ?? 'release');
     const frames = new OurFrames(this.core);
     this.#writer = new EventWriter(
@@ -115,7 +126,7 @@ export class RecordedMachine implements StepRunner {
       policy: new LruSwitch(),
     });
     this.host.slabPages = history.slabPages;
-    this.core.x.lruSetBatch(15);
+    this.core.x.lruSetBatch(this.host.generation.folioBatch);
     this.core.x.frameChargeTables(1);
     // The recorded machine's other processes and files.
     this.core.x.workingsetSetOutside(OUTSIDE_PAGES);
@@ -206,7 +217,7 @@ export class RecordedMachine implements StepRunner {
     this.#readStatistics(seen);
     this.#drainAsSeen(seen);
     const last = step === steps.length;
-    const events = this.#writer.write(this.#raw);
+    const events = this.#seen(this.#writer.write(this.#raw));
     return {
       result,
       events,
@@ -254,6 +265,11 @@ export class RecordedMachine implements StepRunner {
     this.core.x.lruAddDrain();
     this.kvm.destroy();
     return [{ rc: '0' }];
+  }
+
+  /** The events without those that the recorder could not see. */
+  #seen(events: KvmEvent[]): KvmEvent[] {
+    return this.#facilities.inlines ? withoutInlined(events) : events;
   }
 
   #pages(): PageState[] {

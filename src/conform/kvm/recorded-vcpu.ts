@@ -36,6 +36,7 @@ import {
 import { CoreBugError } from '../../core/errors.ts';
 import type { Core } from '../../core/load.ts';
 import { FAULT_INJECT, FAULT_MMIO, FAULT_READONLY, kvmPageFault } from '../../kvm/page-fault.ts';
+import { loadCr0, loadCr4 } from '../../kvm/registers.ts';
 import type { Vcpu } from '../../kvm/vcpu.ts';
 import { runStraight } from '../../sched/task.ts';
 import type { AccessOutcome, Exception, GuestPort, Store } from './guest-port.ts';
@@ -274,13 +275,13 @@ export class RecordedVcpu implements GuestPort {
     const all = !this.#npt && (was & CR0_WP) === 0;
     if (!all && ((was ^ value) & ~CR0_TS_MP) === 0) return { kind: 'done' };
     this.#instruction(all ? VMEXIT_WRITE_CR0 : VMEXIT_CR0_SEL_WRITE, STUB.cr0);
-    this.#vcpu.setRegisters({ cr0: value });
+    loadCr0(this.#vcpu, value);
     return { kind: 'done' };
   }
 
   cr4(value: number): AccessOutcome {
     this.#instruction(VMEXIT_WRITE_CR4, STUB.cr4);
-    this.#vcpu.setRegisters({ cr4: value });
+    loadCr4(this.#vcpu, value);
     return { kind: 'done' };
   }
 

@@ -258,6 +258,7 @@ export class EventWriter {
         return event && { ...event, event: MMU_NOTIFY[c] ?? String(c) };
       }
       case abi.EVENT_MN_INVALIDATE_RANGE:
+      case abi.EVENT_MN_INVALIDATE_SECONDARY_TLBS:
       case abi.EVENT_KVM_INVALIDATE_RANGE:
         return rangeEvent(t, a, b);
       case abi.EVENT_TP_KVM_UNMAP_HVA_RANGE:

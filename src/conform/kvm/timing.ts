@@ -39,13 +39,17 @@ export function withoutRepeats(events: readonly KvmEvent[]): readonly KvmEvent[]
 const ZAPPING = new Set(['tdp_spte', 'kvm_set_pfn_dirty', 'kvm_set_pfn_accessed']);
 const FLUSH = 'flush_remote_tlbs';
 
+const RANGE_FLUSH = 'flush_remote_tlbs_range';
+
 /**
  * Zapping a range of two-dimensional paging gives up the CPU when the scheduler wants it, and flushes first
- * what it has zapped so far (tdp_mmu_iter_cond_resched): a flush inside a range that is one more than ours.
+ * what it has zapped so far (tdp_mmu_iter_cond_resched): a flush inside a range that is one more than ours. Where shadow
+ * paging does so too (__walk_slot_rmaps() since 6.6), that flush is one of a range.
  */
 export function withoutYields(
   recorded: readonly KvmEvent[],
   emulated: readonly KvmEvent[],
+  tdp: boolean,
 ): readonly KvmEvent[] {
   let inRange = false;
   let at = 0;
@@ -53,8 +57,12 @@ export function withoutYields(
     if (event.t === 'kvm_invalidate_range_start') inRange = true;
     else if (event.t === 'kvm_invalidate_range_end') inRange = false;
     const before = recorded[i - 1]?.t ?? '';
-    const zapped = inRange && (ZAPPING.has(before) || before === FLUSH);
-    if (event.t === FLUSH && zapped && emulated[at]?.t !== FLUSH) return false;
+    const zapped = tdp && inRange && (ZAPPING.has(before) || before === FLUSH);
+    const ours = emulated[at]?.t;
+    if (event.t === FLUSH && zapped && ours !== FLUSH) return false;
+    const yields = inRange && event.t === RANGE_FLUSH && before === 'spte_zap';
+    if (yields && ours !== RANGE_FLUSH) return false;
+    if (event.t === FLUSH && inRange && before === RANGE_FLUSH && ours !== FLUSH) return false;
     at++;
     return true;
   });

@@ -49,6 +49,7 @@ export const SPTE_BY = [
   'rmap_write_protect',
   'age',
   'kvm_rmap_zap_collapsible_sptes',
+  'paging64_sync_spte',
 ];
 /** FAULT_FLAG_* by bit. */
 export const FAULT_FLAGS = [

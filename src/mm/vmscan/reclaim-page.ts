@@ -91,6 +91,7 @@ export function reclaimPage(t: Task, at: number, host: Host): boolean {
             return unlockDone(t, at, RECLAIM_ACTIVATE);
           }
         }
+        host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, s[at + HVN]);
         s[at] = CLEAR;
         if (s[at + HOOKS] !== HOOKS_6) continue;
         notify(s, at, MN_INVALIDATE_RANGE_START);
@@ -219,12 +220,25 @@ function hooksOf(host: Host, mm: number): number {
   return lazy ? HOOKS_LAZY : HOOKS_PAGE;
 }
 
+/** Whether ptep_clear_flush() tells secondary TLBs: ptes of PROT_NONE are in no TLB (pte_accessible). */
+function flushesTlb(s: Int32Array, at: number, host: Host): boolean {
+  const mm = host.mm(s[at + MM] as number);
+  if (!mm.notifiers.withFlushes) return false;
+  return (host.core.x.hpteGet(mm.id, s[at + HVN] as number) & abi.HPTE_PROTNONE) === 0;
+}
+
 /** Clears the pte; goes on at CLEARED when a notifier is to hear of it, else at CLEAR_DONE. */
 function unmap(s: Int32Array, at: number, host: Host): void {
-  host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, s[at + HVN]);
+  const flushes = flushesTlb(s, at, host);
   const unmapped = host.core.x.tryToUnmapOne(s[at + PFN] as number);
   s[at + UNMAPPED] = unmapped;
   s[at] = CLEAR_DONE;
+  if (flushes && unmapped !== abi.UNMAP_NONE) {
+    notify(s, at, MN_INVALIDATE_RANGE);
+    s[at] = CLEARED;
+    return;
+  }
+  if (host.mm(s[at + MM] as number).notifiers.withFlushes) return;
   // A lazily freed page that was written again stays mapped.
   if (unmapped === abi.UNMAP_NONE || unmapped === abi.UNMAP_DIRTY || s[at + HOOKS] === HOOKS_NONE)
     return;
