@@ -4,7 +4,9 @@
 
 import {
   ACCESS_CONTROL,
+  ACCESS_FETCH,
   ACCESS_KIND_MASK,
+  ACC_PKEY_SHIFT,
   EXIT_CONTROL,
   EXIT_DONE,
   EXIT_GUEST_FAULT,
@@ -23,6 +25,7 @@ import {
   VCPU_FAULT_GVA,
   VCPU_FAULTS_LEFT,
   VCPU_FAULTS_SERVED,
+  VCPU_FAULT_WALKED,
   VCPU_RECORD,
   VCPU_ROOT_LEVEL,
   VCPU_TDP,
@@ -32,6 +35,7 @@ import {
   ACCESSES,
   FETCHES,
   READS,
+  SHADOW_PAGE_FAULTS,
   TLB_HITS,
   TLB_L2_HITS,
   TLB_MISSES,
@@ -59,6 +63,7 @@ import {
   plainSptep,
   plainWalk,
   plainWalkAgain,
+  setWalkPfn,
   shadowWalk,
   WALK_FAULT,
   WALK_OTHER,
@@ -67,9 +72,14 @@ import {
   walkPfn,
   walkPkey,
   walkSteps,
+  withDirty,
 } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
+import { spteToPfn } from './mmu/spte';
+import { KNOWN_ACCESS, KNOWN_GFN, KNOWN_SPTEP, knownPage } from './straight/known_page';
+import { KNOWN_SERVED, knownFault, knownSpte } from './straight/known_fault';
 import { PLAIN_NOT, plainFault } from './straight/plain_fault';
+import { knowing } from './straight/plain_rules';
 import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
 import {
   L2_HIT,
@@ -181,27 +191,6 @@ function fillFrom(vcpu: usize, want: u64, sptep: Sptep): u32 {
   return EXIT_DONE;
 }
 
-/** Everything but the fast paths; `l2` is what the lookup of the L2 said. Returns EXIT_*; EXIT_DONE:
- *  the access was made. */
-export function slowAccess(vcpu: usize, tlb: usize, record: u64, l2: u32): u32 {
-  const flags = <u32>(record & FLAGS_MASK);
-  if ((flags & ACCESS_KIND_MASK) == ACCESS_CONTROL) return EXIT_CONTROL;
-  const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
-  if (l2 != L2_NONE) {
-    const found = tlbLookup(vcpu, tlb, want, flags);
-    if (found == TLB_L2_HIT) l2Hits++;
-    if (found != TLB_MISS) return EXIT_DONE;
-  }
-  return walkMissed(vcpu, want, flags);
-}
-
-/** The walk of an access that missed every level, and its count. */
-function walkMissed(vcpu: usize, want: u64, flags: u32): u32 {
-  const exit = walkAndFill(vcpu, want, flags);
-  if (exit == EXIT_DONE) misses++;
-  return exit;
-}
-
 /** Whether the L2 serves an access at once: L2_*. */
 export function hitL2(tlb: usize, want: u64, mask: u64): u32 {
   const l2 = tlbLookupL2(tlb, want, mask);
@@ -216,6 +205,9 @@ export const ACCESS_SERVED: u32 = 1;
 /** A vmexit for the host: `accessExit`. */
 export const ACCESS_LEFT: u32 = 2;
 
+/** Of faultKnown(): it was not tried. */
+const NOT_KNOWN: u32 = 3;
+
 /** EXIT_* of the last ACCESS_LEFT. */
 export let accessExit: u32 = 0;
 
@@ -225,19 +217,78 @@ export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64)
   if (l2 == L2_HIT) return ACCESS_MADE;
   const record = load<u64>(at);
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
+  const kind = (<u32>record) & ACCESS_KIND_MASK;
+  return l2 == L2_NONE && kind != ACCESS_CONTROL
+    ? missAll(vcpu, tlb, at, record, want)
+    : slowAccess(vcpu, tlb, at, record, l2);
+}
+
+/** Everything but the fast paths; `l2` is what the lookup of the L2 said. ACCESS_*. */
+export function slowAccess(vcpu: usize, tlb: usize, at: usize, record: u64, l2: u32): u32 {
   const flags = <u32>(record & FLAGS_MASK);
-  const walks = l2 == L2_NONE && (flags & ACCESS_KIND_MASK) != ACCESS_CONTROL;
-  const exit = walks ? walkMissed(vcpu, want, flags) : slowAccess(vcpu, tlb, record, l2);
-  if (exit == EXIT_DONE) return ACCESS_MADE;
-  return faultAndFill(vcpu, at, record, exit);
+  if ((flags & ACCESS_KIND_MASK) == ACCESS_CONTROL) {
+    return faultAndFill(vcpu, at, record, EXIT_CONTROL, PLAIN_NOT);
+  }
+  const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
+  if (l2 != L2_NONE) {
+    const found = tlbLookup(vcpu, tlb, want, flags);
+    if (found == TLB_L2_HIT) l2Hits++;
+    if (found != TLB_MISS) return ACCESS_MADE;
+  }
+  return missAll(vcpu, tlb, at, record, want);
+}
+
+/** An access that missed every level. ACCESS_*. */
+function missAll(vcpu: usize, tlb: usize, at: usize, record: u64, want: u64): u32 {
+  const flags = <u32>(record & FLAGS_MASK);
+  // The first access of a batch may have faulted too often already.
+  if (knowing && flags <= ACCESS_FETCH && at != batchStart) {
+    const known = faultKnown(vcpu, tlb, at, want, flags);
+    if (known != NOT_KNOWN) return known;
+  }
+  const exit = walkAndFill(vcpu, want, flags);
+  if (exit != EXIT_DONE) return faultAndFill(vcpu, at, record, exit, PLAIN_NOT);
+  misses++;
+  return ACCESS_MADE;
+}
+
+/**
+ * An access that no level holds and that will fault, at a known page: the fault, and the fill. ACCESS_*; NOT_KNOWN: nothing
+ * was done.
+ */
+function faultKnown(vcpu: usize, tlb: usize, at: usize, want: u64, flags: u32): u32 {
+  const gva = want & TLB_PAGE_MASK;
+  const entry = knownPage(vcpu, tlb, gva);
+  if (entry == 0 || load<u64>(<usize>load<u32>(entry, KNOWN_SPTEP)) != 0) return NOT_KNOWN;
+  store<u64>(vcpu, gva, VCPU_FAULT_GVA);
+  store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
+  const result = knownFault(vcpu, entry, flags, <u32>((at - batchStart) >> 3), l2Hits);
+  if (result == PLAIN_NOT) return NOT_KNOWN;
+  if (result != KNOWN_SERVED) {
+    isUncoded = true;
+    return faultAndFill(vcpu, at, load<u64>(at), EXIT_PAGE_FAULT, result);
+  }
+  bump(VMEXITS);
+  bump(SHADOW_PAGE_FAULTS);
+  bumpBy(WALK_STEPS, 4);
+  store<u32>(vcpu, 0, VCPU_FAULT_WALKED);
+  const spte = knownSpte;
+  const gfn = lockstepWords == 0 ? 0 : load<u32>(entry, KNOWN_GFN);
+  const deny = userDenyBits(withDirty(spte));
+  setWalkPfn(spteToPfn(spte));
+  const pkey = load<u32>(entry, KNOWN_ACCESS) >> ACC_PKEY_SHIFT;
+  tlbFillPage(vcpu, want | deny, tlbValueOf(walkPfn, gfn, pkey));
+  misses++;
+  return ACCESS_SERVED;
 }
 
 /**
  * A vmexit; when it is a fault that can be served here, the walk and the fill that follow. No TLB holds
  * the page by then: the lookup found none, or removed one that denied the access. The host counts the faults in a row
- * without progress, and ends them; a record was made before every one but the first.
+ * without progress, and ends them; a record was made before every one but the first. `result` is what the fault came to
+ * already (RET_PF_*), or PLAIN_NOT.
  */
-export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u32 {
+function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32, result: u32): u32 {
   const flags = <u32>(record & FLAGS_MASK);
   store<u64>(vcpu, record & TLB_PAGE_MASK, VCPU_FAULT_GVA);
   store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
@@ -247,11 +298,12 @@ export function faultAndFill(vcpu: usize, at: usize, record: u64, exit: u32): u3
     if (exit == EXIT_PAGE_FAULT || (exit != EXIT_CONTROL && exit != EXIT_GUEST_FAULT))
       bump(VMEXITS);
     if (served == most) writeCode(vcpu, exit);
-    if (served == most || !serveFault(vcpu, exit, <u32>((at - batchStart) >> 3))) {
+    if (served == most || !serveFault(vcpu, exit, result, <u32>((at - batchStart) >> 3))) {
       store<u32>(vcpu, served, VCPU_FAULTS_SERVED);
       accessExit = exit;
       return ACCESS_LEFT;
     }
+    result = PLAIN_NOT;
     const want = (record & TLB_PAGE_MASK) | (<u64>load<u32>(vcpu, VCPU_TLB_TAG));
     exit = walkAgainAndFill(vcpu, want, flags);
     if (exit != EXIT_DONE) continue;
@@ -266,10 +318,10 @@ function writeCode(vcpu: usize, exit: u32): void {
   isUncoded = false;
 }
 
-/** Whether a vmexit is a fault that was served here. */
-function serveFault(vcpu: usize, exit: u32, accesses: u32): bool {
+/** Whether a vmexit is a fault that was served here, or came to `result` here. */
+function serveFault(vcpu: usize, exit: u32, result: u32, accesses: u32): bool {
   if (exit == EXIT_PAGE_FAULT) {
-    const plain = plainFault(vcpu, accesses, l2Hits);
+    const plain = result != PLAIN_NOT ? result : plainFault(vcpu, accesses, l2Hits);
     if (plain == RET_PF_FIXED) return isFixedServed(vcpu);
     writeCode(vcpu, exit);
     if (plain != PLAIN_NOT) return isServed(vcpu, plain);

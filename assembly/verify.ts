@@ -30,15 +30,7 @@ import { arenaAlloc } from './layout';
 import { guestMapGet } from './guest_map';
 import { lockstepTouch } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
-import {
-  ACCESS_SERVED,
-  account,
-  accessExit,
-  beginBatch,
-  faultAndFill,
-  kindOf,
-  slowAccess,
-} from './access_path';
+import { ACCESS_LEFT, account, accessExit, beginBatch, kindOf, slowAccess } from './access_path';
 import { FRAME_BITS, TLB_PAGE_MASK } from './tlb/block';
 import { L2_UNSURE } from './tlb/lookup';
 import { tlbEnter } from './tlb/rights';
@@ -123,13 +115,9 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
   for (; at < end; at += 8) {
     const record = load<u64>(at);
     store<u32>(vcpu, <u32>at, VCPU_RECORD);
-    exit = slowAccess(vcpu, tlb, record, L2_UNSURE);
-    if (exit != EXIT_DONE) {
-      if (faultAndFill(vcpu, at, record, exit) != ACCESS_SERVED) {
-        exit = accessExit;
-        break;
-      }
-      exit = EXIT_DONE;
+    if (slowAccess(vcpu, tlb, at, record, L2_UNSURE) == ACCESS_LEFT) {
+      exit = accessExit;
+      break;
     }
     const vpn = record >> (<u64>PAGE_SHIFT);
     const gfn = guestMapGet(space, (<u32>(vpn >> 32)) & 15, <u32>vpn);

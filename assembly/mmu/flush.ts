@@ -157,8 +157,14 @@ export function flushOne(sptep: Sptep): void {
   }
   bump(REMOTE_TLB_FLUSHES);
   const gva = notedGva(sp, sptep);
+  tlbFlushGva(vcpuPtr(0), gva);
+  if (vcpuCount() != 1) flushOthers(gva);
+}
+
+/** The same on the other vCPUs. */
+function flushOthers(gva: u64): void {
   const count = vcpuCount();
-  for (let i: u32 = 0; i < count; i++) tlbFlushGva(vcpuPtr(i), gva);
+  for (let i: u32 = 1; i < count; i++) tlbFlushGva(vcpuPtr(i), gva);
 }
 
 /** gva of an spte in a table that noted its own. */

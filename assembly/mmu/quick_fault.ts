@@ -58,7 +58,7 @@ import { isAbsentReached } from './shadow_walk';
 import { translate } from './translate';
 
 /** Faults in a row that ended in RET_PF_RETRY; the host counts those that make no progress. */
-let retries: u32 = 0;
+export let retries: u32 = 0;
 const RETRIES_MAX: u32 = 8;
 
 /** The host's pte of a page; `ptep` is where it lies, or 0. */

@@ -10,8 +10,10 @@ import {
   KVM_FEATURE_SPTE_PINS,
   KVM_FEATURE_USER_UNSHADOWS,
   KVM_LAST_PT_WRITE_COUNT,
+  KVM_MEM_LOG_DIRTY_PAGES,
   KVM_N_MAX_MMU_PAGES,
   ROLE_AD_DISABLED,
+  SLOT_FLAGS,
   SP_ROLE,
   VCPU_CR0,
   VCPU_ROOT,
@@ -57,6 +59,15 @@ function holdsNoTable(slot: usize, gfn: Gfn, access: u32, flags: u32): bool {
   const first = hashFirst(gfn);
   if (first == 0) return true;
   return nextValidSpWithGptes(first, gfn) == 0 && gfnTracked(slot, gfn) == 0;
+}
+
+/**
+ * Whether all that an access to a gfn of `slot` has to be asked, but whether it is mapped, is the same until links
+ * between tables change: no table lies there, and nobody logs what gets dirty.
+ */
+export function mayBeKnown(slot: usize, gfn: Gfn): bool {
+  const logs = (load<u32>(slot, SLOT_FLAGS) & KVM_MEM_LOG_DIRTY_PAGES) != 0;
+  return !logs && holdsNoTable(slot, gfn, ACC_WRITE_MASK, ACCESS_WRITE);
 }
 
 /** Whether an access is the first to a gfn of `slot`, which holds no table of the guest's. */

@@ -183,8 +183,17 @@ function endPlainly(sptep: Sptep, spte: u64): u64 {
   plainSptep = sptep;
   walkSteps = 4;
   walkPfn = <u32>((spte & PT64_BASE_MASK) >> 12);
-  // Without A/D bits a write may hit at once.
+  return withDirty(spte);
+}
+
+/** A leaf entry with D where it has no A/D bits: a write may hit in the TLB at once. */
+export function withDirty(spte: u64): u64 {
   return (spte & SPTE_AD_DISABLED) != 0 ? spte | PT_DIRTY : spte;
+}
+
+/** Says which frame a walk led to that was not made. */
+export function setWalkPfn(pfn: u32): void {
+  walkPfn = pfn;
 }
 
 /**

@@ -1,5 +1,4 @@
-// The eviction of a plain page of a file: reclaimPage() (reclaim.ts) for the page that seePlain() saw, without
-// the states in between that nobody can see.
+// The eviction of a plain page of a file: reclaimPage() (reclaim.ts) without the states in between that nobody can see.
 
 import {
   DEVICE_DISK,
@@ -28,35 +27,35 @@ import { lruUnlinkOldest } from '../mm/lru';
 import { mappedPmdp, ptepAt, ptepClearAt } from '../mm/pte';
 import { hasFeature } from '../mmu/kvm';
 import { bump } from '../stats';
-import { Pfn } from '../types';
+import { Hvn, Pfn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 import { callInvalidateRangeEnd, invalidatePageBegin, invalidateStartBegin } from './notifier';
-import { dropSeen, seenHvn, seenPmdp, seenPtep, seenSptep } from './plain';
+import { dropPlain } from './plain';
 
-/** Zaps the spte of the page that was seen, and flushes. */
-function zapSeen(): void {
-  if (seenSptep != 0) dropSeen(true);
+/** Zaps the spte of a page, and flushes. */
+function zap(page: usize, head: usize): void {
+  if (load<u32>(head) != 0) dropPlain(page, head, true);
 }
 
-/** The notifier calls around the unmapping of the page that was seen, of a file's. */
-function notifySeen(mm: u32): void {
+/** The notifier calls around the unmapping of a page of a file's. */
+function notify(mm: u32, page: usize, hvn: Hvn, head: usize): void {
   const hooks = load<u32>(STRAIGHT, STRAIGHT_HOOKS);
   if (hooks == STRAIGHT_HOOKS_NONE) return;
   if (hooks == STRAIGHT_HOOKS_PAGE) {
     invalidatePageBegin();
-    zapSeen();
+    zap(page, head);
     return;
   }
-  invalidateStartBegin(mm, seenHvn);
-  zapSeen();
-  callInvalidateRangeEnd(mm, seenHvn);
+  invalidateStartBegin(mm, hvn);
+  zap(page, head);
+  callInvalidateRangeEnd(mm, hvn);
 }
 
-/** Whether a plain page, if it is old, is one for evictSeen(). */
-export function isEvictable(page: usize): bool {
+/** Whether a plain page with an rmap head, if it is old, is one for evictPage(). */
+export function isEvictable(page: usize, head: usize): bool {
   // The page cache and the pte hold it, maybe the spte, which the notifier drops, and nobody else.
   let held: u32 = 2;
-  if (hasFeature(KVM_FEATURE_SPTE_PINS) && seenSptep != 0) {
+  if (hasFeature(KVM_FEATURE_SPTE_PINS) && load<u32>(head) != 0) {
     if (load<u32>(STRAIGHT, STRAIGHT_HOOKS) == STRAIGHT_HOOKS_NONE) return false;
     held = 3;
   }
@@ -66,14 +65,21 @@ export function isEvictable(page: usize): bool {
   );
 }
 
-/** Evicts the page that was seen, which is old and still the oldest of its list. */
-export function evictSeen(pfn: Pfn, page: usize): void {
+/** Evicts such a page, which is old and still the oldest of its list. */
+export function evictPage(
+  pfn: Pfn,
+  page: usize,
+  hvn: Hvn,
+  pmdp: usize,
+  ptep: usize,
+  head: usize,
+): void {
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
   bump(PAGES_SCANNED);
   lruUnlinkOldest(page);
-  notifySeen(mm);
-  const dirty = (load<u32>(seenPtep) & HPTE_DIRTY) | (load<u32>(page, FRAME_FLAGS) & PG_DIRTY);
-  ptepClearAt(mm, seenHvn, seenPmdp, seenPtep);
+  notify(mm, page, hvn, head);
+  const dirty = (load<u32>(ptep) & HPTE_DIRTY) | (load<u32>(page, FRAME_FLAGS) & PG_DIRTY);
+  ptepClearAt(mm, hvn, pmdp, ptep);
   const file = load<u32>(page, FRAME_MAPCOUNT) >> FRAME_FILE_SHIFT;
   const offset = load<u32>(page, FRAME_PRIVATE);
   const cache = mappedPmdp(file, offset);
@@ -89,5 +95,5 @@ export function evictSeen(pfn: Pfn, page: usize): void {
   frameRelease(pfn, page);
   bump(EVICTIONS);
   if (dirty != 0) deviceWrite(DEVICE_DISK, offset);
-  if (lockstepWords != 0) lockstepEvicted(yardstickGfn(mm, seenHvn));
+  if (lockstepWords != 0) lockstepEvicted(yardstickGfn(mm, hvn));
 }

@@ -47,16 +47,8 @@ import { spteLruOn } from '../mmu/spte_lru';
 import { walkCacheOn } from '../mmu/walk_cache';
 import { spNoteAbsent, spteIndex, sptepToSp } from '../mmu/shadow_page';
 import { bump, bumpBy } from '../stats';
-import { Gfn, Hvn, Sptep } from '../types';
+import { Gfn, Hvn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
-
-/** What seePlain() found: the page, its hvn, its pmd entry and pte, its rmap head and the spte in that. */
-let seenPage: usize = 0;
-export let seenHvn: Hvn = 0;
-export let seenPmdp: usize = 0;
-export let seenPtep: usize = 0;
-let seenHead: usize = 0;
-export let seenSptep: Sptep = 0;
 
 /** Whether pages can be plain at all: nobody listens, counts for a cgroup or keeps lists of sptes. */
 export function mayBePlain(): bool {
@@ -80,45 +72,33 @@ function oddities(page: usize, mm: u32): u32 {
   );
 }
 
-/** Whether a page is plain; seen… says where it is mapped. */
-export function seePlain(page: usize): bool {
+/** The rmap head of a page that is plain, with its spte or 0 in it; 0: it is not plain. */
+export function plainHead(page: usize): usize {
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
-  if (oddities(page, mm) != 0) return false;
+  if (oddities(page, mm) != 0) return 0;
   const hvn = load<u32>(page, FRAME_RMAP);
   let slot = lastAlone;
-  if (
-    load<u32>(slot, SLOT_MM) != mm ||
-    hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES)
-  ) {
+  const outside = hvn - load<u32>(slot, SLOT_HVN) >= load<u32>(slot, SLOT_NPAGES) ? 1 : 0;
+  if (((load<u32>(slot, SLOT_MM) ^ mm) | outside) != 0) {
     slot = onlySlotOfHvn(mm, hvn);
-    if (slot == 0) return false;
+    if (slot == 0) return 0;
   }
   const index = hvn - load<u32>(slot, SLOT_HVN);
   const head = <usize>load<u32>(slot, SLOT_RMAP) + ((<usize>index) << 2);
-  const sptep = <usize>load<u32>(head);
   // A head with bit 0 is a chain's.
-  if ((sptep & 1) != 0) return false;
-  if (rmapLevels > 1 && isMappedLarge(slot, load<u32>(slot, SLOT_BASE_GFN) + index)) return false;
-  const pmdp = mappedPmdp(mm, hvn);
-  seenPage = page;
-  seenHvn = hvn;
-  seenPmdp = pmdp;
-  seenPtep = ptepAt(pmdp, hvn);
-  seenHead = head;
-  seenSptep = sptep;
-  return true;
+  if ((load<u32>(head) & 1) != 0) return 0;
+  if (rmapLevels > 1 && isMappedLarge(slot, load<u32>(slot, SLOT_BASE_GFN) + index)) return 0;
+  return head;
 }
 
 /**
- * Drops the spte of the page that was seen, which has one, and flushes when asked to (kvm_zap_all_rmap_sptes and its
- * caller). What its A bit says is lost: the protocol that drops does not ask it, and a page that is evicted has no use
- * for it.
+ * Drops the spte of a plain page, which has one, and flushes when asked to (kvm_zap_all_rmap_sptes and its caller). What
+ * its A bit says is lost: the protocol that drops does not ask it, and a page that is evicted has no use for it.
  */
-export function dropSeen(flushes: bool): void {
-  const sptep = seenSptep;
+export function dropPlain(page: usize, head: usize, flushes: bool): void {
+  const sptep = <usize>load<u32>(head);
   const spte = load<u64>(sptep);
   const sp = sptepToSp(sptep);
-  const page = seenPage;
   const dirty: u32 = isDirtySpte(spte) ? PG_DIRTY : 0;
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | dirty, FRAME_FLAGS);
   store<u64>(sptep, 0);
@@ -127,20 +107,19 @@ export function dropSeen(flushes: bool): void {
   if (hasFeature(KVM_FEATURE_SPTE_PINS)) {
     store<u32>(page, load<u32>(page, FRAME_REFCOUNT) - 1, FRAME_REFCOUNT);
   }
-  store<u32>(seenHead, 0);
-  seenSptep = 0;
+  store<u32>(head, 0);
   if (flushes) flushOne(sptep);
 }
 
-/** The call of the notifier that ages the page that was seen; whether KVM answers young. */
-function ageSeen(): bool {
+/** The call of the notifier that ages a plain page; whether KVM answers young. */
+function agePlain(page: usize, head: usize): bool {
   bump(AGE_PAGE_CALLS);
   const action = load<u32>(STRAIGHT, STRAIGHT_AGE_ACTION);
-  const sptep = seenSptep;
+  const sptep = <usize>load<u32>(head);
   if (sptep == 0 || action == AGE_NONE) return false;
   const flushes = load<u32>(STRAIGHT, STRAIGHT_AGE_FLUSHES) != 0;
   if (action == AGE_DROP) {
-    dropSeen(flushes);
+    dropPlain(page, head, flushes);
     return true;
   }
   const young = action == AGE_CLEAR ? spteAge(sptep) : isAccessedSpte(load<u64>(sptep));
@@ -148,34 +127,30 @@ function ageSeen(): bool {
   return young;
 }
 
-/** Whether the pte of the page that was seen is young. */
-export function isSeenYoung(): bool {
-  return (load<u32>(seenPtep) & HPTE_YOUNG) != 0;
-}
-
-/** page_referenced of the page that was seen. */
-export function isSeenReferenced(): bool {
+/** page_referenced of a plain page. */
+export function isPlainReferenced(page: usize, head: usize): bool {
   countAsked(1);
-  return askSeen();
+  const hvn = load<u32>(page, FRAME_RMAP);
+  return askPlain(page, hvn, ptepAt(mappedPmdp(load<u32>(STRAIGHT, STRAIGHT_MM), hvn), hvn), head);
 }
 
-/** Counts pages that were asked by askSeen(). */
+/** Counts pages that were asked by askPlain(). */
 export function countAsked(pages: u32): void {
   bumpBy(RMAP_NODES_VISITED, pages);
   bumpBy(YOUNG_TESTS, pages);
 }
 
-/** isSeenReferenced() without its counts: who asks many pages in a row counts them at once. */
-export function askSeen(): bool {
-  const pte = load<u32>(seenPtep);
+/** isPlainReferenced() without its counts: who asks many pages in a row counts them at once. */
+export function askPlain(page: usize, hvn: Hvn, ptep: usize, head: usize): bool {
+  const pte = load<u32>(ptep);
   let young = pte & HPTE_YOUNG;
-  if (young != 0) store<u32>(seenPtep, pte & ~HPTE_YOUNG);
+  if (young != 0) store<u32>(ptep, pte & ~HPTE_YOUNG);
   const asks = young | (load<u32>(STRAIGHT, STRAIGHT_ASK_ONLY_YOUNG) ^ 1);
-  if (asks != 0 && load<u32>(STRAIGHT, STRAIGHT_AGES) != 0 && ageSeen()) {
+  if (asks != 0 && load<u32>(STRAIGHT, STRAIGHT_AGES) != 0 && agePlain(page, head)) {
     young |= load<u32>(STRAIGHT, STRAIGHT_ANSWER_COUNTS);
   }
   if (lockstepWords != 0) {
-    lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), seenHvn), young != 0 ? 1 : 0);
+    lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), hvn), young != 0 ? 1 : 0);
   }
   return young != 0;
 }

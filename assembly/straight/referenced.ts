@@ -24,7 +24,7 @@ import { walkCacheOn } from '../mmu/walk_cache';
 import { Hvn, Pfn } from '../types';
 import { STRAIGHT, yardstickGfn } from './config';
 import { callAge } from './notifier';
-import { isSeenReferenced, seePlain } from './plain';
+import { isPlainReferenced, plainHead } from './plain';
 
 /** pageReferencedOne()'s young bit, beside the hvn. */
 const YOUNG_SHIFT: u32 = 31;
@@ -54,7 +54,8 @@ function ask(mm: u32, hvn: Hvn, young: u32): u32 {
 /** Counts the mappings of a page that were young, and makes all of them old. */
 export function pageReferenced(pfn: Pfn): u32 {
   const page = framePtr(pfn);
-  if (!isTracing() && walkCacheOn() && seePlain(page)) return isSeenReferenced() ? 1 : 0;
+  const head: usize = !isTracing() && walkCacheOn() ? plainHead(page) : 0;
+  if (head != 0) return isPlainReferenced(page, head) ? 1 : 0;
   if ((load<u32>(page, FRAME_CONTENT) & CONTENT_PAGE) != 0) disturb();
   if (isMappedOnce(page)) {
     const mm = load<u32>(page, FRAME_FLAGS) >> PG_MM_SHIFT;

@@ -3,10 +3,13 @@
 // lists are those of the host's policy (assembly/mm/two_list.ts).
 
 import {
+  FRAME_RMAP,
+  HPTE_YOUNG,
   LRU_ACTIVE_FILE,
   LRU_INACTIVE_ANON,
   LRU_POLICY_FIRST,
   SCAN_SHRINK_SLAB,
+  STRAIGHT_MM,
   STRAIGHT_SCAN,
   STRAIGHT_SCAN_CLOCK,
   STRAIGHT_SCAN_TWO_LIST,
@@ -16,11 +19,12 @@ import { lookAtOldest } from '../ahead';
 import { framePtr } from '../mm/frame';
 import { lruIsolate, lruVerdict } from '../mm/isolate';
 import { countRotated, lruRotate, lruRotateOldest, lruSize, lruTail } from '../mm/lru';
+import { mappedPmdp, ptepAt } from '../mm/pte';
 import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } from '../mm/two_list';
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
-import { evictSeen, isEvictable } from './evict';
-import { askSeen, countAsked, isSeenYoung, seePlain } from './plain';
+import { evictPage, isEvictable } from './evict';
+import { askPlain, countAsked, plainHead } from './plain';
 import { pageReferenced } from './referenced';
 
 /** Pages that FIFO and CLOCK may still look at in this run. */
@@ -68,18 +72,23 @@ function evictNextPlain(asks: bool): bool {
     const pfn = lruTail(LRU_POLICY_FIRST);
     if (pfn == 0) return false;
     const page = framePtr(pfn);
-    if (!seePlain(page)) return false;
+    const head = plainHead(page);
+    if (head == 0) return false;
+    const hvn = load<u32>(page, FRAME_RMAP);
+    const pmdp = mappedPmdp(load<u32>(STRAIGHT, STRAIGHT_MM), hvn);
+    const ptep = ptepAt(pmdp, hvn);
     // A young page is not evicted, whatever it is.
-    if (!(asks && isSeenYoung()) && !isEvictable(page)) return false;
+    const young = asks ? load<u32>(ptep) & HPTE_YOUNG : 0;
+    if (young == 0 && !isEvictable(page, head)) return false;
     if (asks) {
       asked++;
-      if (askSeen()) {
+      if (askPlain(page, hvn, ptep, head)) {
         if (lruRotateOldest(pfn, page)) rotated++;
         continue;
       }
     }
     left--;
-    evictSeen(pfn, page);
+    evictPage(pfn, page, hvn, pmdp, ptep, head);
     return true;
   }
   return false;

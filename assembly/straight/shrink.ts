@@ -13,7 +13,7 @@ import { framesCharged } from '../mm/frame';
 import { memcgDrainStock } from '../mm/memcg';
 import { bump, bumpBy, counterOf } from '../stats';
 import { STRAIGHT } from './config';
-import { noteFault } from './plain_fault';
+import { noteFault } from './absent_page';
 import { FREED, reclaimPage } from './reclaim';
 import { mayBePlain } from './plain';
 import {
