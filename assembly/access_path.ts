@@ -4,7 +4,6 @@
 
 import {
   ACCESS_CONTROL,
-  ACCESS_FETCH,
   ACCESS_KIND_MASK,
   ACC_PKEY_SHIFT,
   EXIT_CONTROL,
@@ -63,6 +62,7 @@ import {
   plainSptep,
   plainWalk,
   plainWalkAgain,
+  reachedSptep,
   setWalkPfn,
   shadowWalk,
   WALK_FAULT,
@@ -76,7 +76,7 @@ import {
 } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
 import { spteToPfn } from './mmu/spte';
-import { KNOWN_ACCESS, KNOWN_GFN, KNOWN_SPTEP, knownPage } from './straight/known_page';
+import { KNOWN_ACCESS, KNOWN_GFN, knownPage } from './straight/known_page';
 import { KNOWN_SERVED, knownFault, knownSpte } from './straight/known_fault';
 import { PLAIN_NOT, plainFault } from './straight/plain_fault';
 import { knowing } from './straight/plain_rules';
@@ -241,42 +241,40 @@ export function slowAccess(vcpu: usize, tlb: usize, at: usize, record: u64, l2: 
 /** An access that missed every level. ACCESS_*. */
 function missAll(vcpu: usize, tlb: usize, at: usize, record: u64, want: u64): u32 {
   const flags = <u32>(record & FLAGS_MASK);
+  const exit = walkAndFill(vcpu, want, flags);
+  if (exit == EXIT_DONE) {
+    misses++;
+    return ACCESS_MADE;
+  }
   // The first access of a batch may have faulted too often already.
-  if (knowing && flags <= ACCESS_FETCH && at != batchStart) {
-    const known = faultKnown(vcpu, tlb, at, want, flags);
+  if (exit == EXIT_PAGE_FAULT && isUncoded && knowing && at != batchStart) {
+    const known = faultKnown(vcpu, at, want, flags);
     if (known != NOT_KNOWN) return known;
   }
-  const exit = walkAndFill(vcpu, want, flags);
-  if (exit != EXIT_DONE) return faultAndFill(vcpu, at, record, exit, PLAIN_NOT);
-  misses++;
-  return ACCESS_MADE;
+  return faultAndFill(vcpu, at, record, exit, PLAIN_NOT);
 }
 
 /**
- * An access that no level holds and that will fault, at a known page: the fault, and the fill. ACCESS_*; NOT_KNOWN: nothing
- * was done.
+ * An access whose plain walk faulted, at a known page: the fault, and the fill. ACCESS_*; NOT_KNOWN: nothing was done.
  */
-function faultKnown(vcpu: usize, tlb: usize, at: usize, want: u64, flags: u32): u32 {
+function faultKnown(vcpu: usize, at: usize, want: u64, flags: u32): u32 {
   const gva = want & TLB_PAGE_MASK;
-  const entry = knownPage(vcpu, tlb, gva);
-  if (entry == 0 || load<u64>(<usize>load<u32>(entry, KNOWN_SPTEP)) != 0) return NOT_KNOWN;
+  const entry = knownPage(reachedSptep, gva);
+  if (entry == 0) return NOT_KNOWN;
   store<u64>(vcpu, gva, VCPU_FAULT_GVA);
   store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
   const result = knownFault(vcpu, entry, flags, <u32>((at - batchStart) >> 3), l2Hits);
   if (result == PLAIN_NOT) return NOT_KNOWN;
-  if (result != KNOWN_SERVED) {
-    isUncoded = true;
-    return faultAndFill(vcpu, at, load<u64>(at), EXIT_PAGE_FAULT, result);
-  }
+  if (result != KNOWN_SERVED) return faultAndFill(vcpu, at, load<u64>(at), EXIT_PAGE_FAULT, result);
   bump(VMEXITS);
   bump(SHADOW_PAGE_FAULTS);
-  bumpBy(WALK_STEPS, 4);
+  bumpBy(WALK_STEPS, walkSteps);
   store<u32>(vcpu, 0, VCPU_FAULT_WALKED);
   const spte = knownSpte;
   const gfn = lockstepWords == 0 ? 0 : load<u32>(entry, KNOWN_GFN);
   const deny = userDenyBits(withDirty(spte));
-  setWalkPfn(spteToPfn(spte));
   const pkey = load<u32>(entry, KNOWN_ACCESS) >> ACC_PKEY_SHIFT;
+  setWalkPfn(spteToPfn(spte));
   tlbFillPage(vcpu, want | deny, tlbValueOf(walkPfn, gfn, pkey));
   misses++;
   return ACCESS_SERVED;

@@ -14,7 +14,6 @@ const ONE_CALLER = 200;
  */
 const INLINE = [
   'access_path/fillPlain',
-  'access_path/faultKnown',
   'access_path/serveFault',
   'access_path/walkAgainAndFill',
   'access_path/missAll',

@@ -1,7 +1,7 @@
 // The lookup of a plain fault (plain_fault.ts) at a page that the host does not map: it is read, or faulted in otherwise,
 // and reclaim may run for it and come to pages that are not plain.
 
-import { FOLLOW_NONE, HPTE_WRITE, RET_PF_RETRY, VCPU_FAULT_FLAGS, VCPU_FAULT_GVA } from '../abi';
+import { FOLLOW_NONE, HPTE_WRITE, RET_PF_RETRY } from '../abi';
 import { GUEST_WALKS, RETRIED_PAGE_FAULTS } from '../counters';
 import { ptepEpoch } from '../mm/pgtable';
 import { hpteGet, ptepAt } from '../mm/pte';
@@ -9,7 +9,6 @@ import { setWalkFresh } from '../mmu/fault';
 import { faultCheck, gupFlags, looksAgain, marksAccessed, mmId } from '../mmu/fault_policy';
 import { faultInstall } from '../mmu/page_fault';
 import { folioSetReferenced, releasePfn } from '../mmu/pfn';
-import { plainWalk } from '../mmu/shadow_walk';
 import { translateSettled } from '../mmu/translate';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
@@ -20,8 +19,6 @@ import { noTableTaken, tableTaken } from './reclaim';
 
 /** vCPU with a plain fault of which nothing stands in VCPU_WALK_* and VCPU_FAULT_*; 0: there is none. */
 let unnoted: usize = 0;
-/** Nor in reachedSptep: the hardware's walk to a known page was not made. */
-let unreached: bool = false;
 
 /**
  * Reclaim comes to a page that is not plain and may take a guest's table with it: writes down what the fault at hand
@@ -29,17 +26,9 @@ let unreached: bool = false;
  */
 export function noteFault(): void {
   if (unnoted == 0) return;
-  reach(unnoted);
   const settled = translateSettled(unnoted);
   assert(settled, 'what a plain fault found settles again');
   unnoted = 0;
-}
-
-/** Makes the walk to a known page if it was not made. */
-export function reach(vcpu: usize): void {
-  if (!unreached) return;
-  unreached = false;
-  plainWalk(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA), load<u32>(vcpu, VCPU_FAULT_FLAGS));
 }
 
 /** The page of an empty or swapped pte with a reference, as straightGup() gives it; readPte is its pte then. */
@@ -52,16 +41,6 @@ function readOrGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32)
   const pfn = straightGup(hvn, pmdp, foll, accesses, l2Hits);
   noteReadPte(epoch == ptepEpoch ? load<u32>(ptepAt(pmdp, hvn)) : hpteGet(mmId, hvn));
   return pfn;
-}
-
-/** The walk to the page of the next readIn() was not made: it is to be made for who asks for what it found. */
-export function beginUnreached(): void {
-  unreached = true;
-}
-
-/** Nobody asked. */
-export function endUnreached(): void {
-  unreached = false;
 }
 
 /** The page of a fault at a page that the host does not map, looked up; FOLLOW_NONE: the host's turn. */

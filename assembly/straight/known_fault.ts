@@ -31,17 +31,15 @@ import {
   TOUCH_PTE_YOUNG,
   VCPU_FAULT_GVA,
   VCPU_REQUESTS,
-  VCPU_TLB,
   ZERO_PFN,
 } from '../abi';
-import { GUEST_WALKS, SPTES_INSTALLED, WALK_STEPS } from '../counters';
+import { GUEST_WALKS, SPTES_INSTALLED } from '../counters';
 import { framePtr, getPage } from '../mm/frame';
 import { markReferencedAgain } from '../mm/mark_accessed';
 import { ptepAt } from '../mm/pte';
 import { gupFlags, marksAccessed, touch } from '../mmu/fault_policy';
-import { linkEpoch } from '../mmu/flush';
 import { hasFeature, KVM } from '../mmu/kvm';
-import { GUEST_BITS, GUEST_CALM, leafTable } from '../mmu/leaf_table';
+import { GUEST_BITS, GUEST_CALM } from '../mmu/leaf_table';
 import { firstSpte } from '../mmu/make_spte';
 import { gfnMapped, gfnToRmap } from '../mmu/memslot';
 import { ptePrefetch } from '../mmu/prefetch';
@@ -49,18 +47,10 @@ import { retries } from '../mmu/quick_fault';
 import { mayBeKnown } from '../mmu/settled_map';
 import { quiet, settledTable } from '../mmu/settled_table';
 import { spNotePresent, spSetTranslation, spteIndex, sptepToSp } from '../mmu/shadow_page';
-import { reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
-import { bump, bumpBy } from '../stats';
+import { isAbsentReached, reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
+import { bump } from '../stats';
 import { Gfn, Hpte, Hvn, Pfn, Spte } from '../types';
-import {
-  beginUnreached,
-  endUnreached,
-  installNoted,
-  isNoted,
-  reach,
-  readIn,
-  retry,
-} from './absent_page';
+import { installNoted, isNoted, readIn, retry } from './absent_page';
 import { areaOf } from './config';
 import { readPte } from './file_fault';
 import { argsOf } from './gup';
@@ -78,7 +68,6 @@ import {
   KNOWN_QUIET,
   KNOWN_SP,
   KNOWN_SPTE,
-  KNOWN_SPTEP,
   KNOWN_WRITABLE,
   mayBeOfKind,
   newEntry,
@@ -95,9 +84,6 @@ import {
   writableSlot,
 } from './plain_rules';
 import { tableTaken } from './reclaim';
-
-/** Entries that the hardware's walk reads. */
-const STEPS: u32 = 4;
 
 /** How the host's lookup touches a page that it finds: what it sets in the pte, and in the page's flags. */
 let fastPte: Hpte = 0;
@@ -125,11 +111,10 @@ export function learnTouch(): bool {
 
 /** Whether a fault of the page of an entry is one for here but for what the host's pte says. */
 function isKnownAbsent(vcpu: usize, entry: usize): bool {
-  const sptep = <usize>load<u32>(entry, KNOWN_SPTEP);
   const head = <usize>load<u32>(entry, KNOWN_HEAD);
   const gpte = load<u64>(<usize>load<u32>(entry, KNOWN_GPTEP)) ^ load<u64>(entry, KNOWN_GPTE);
   const busy = load<u32>(head) | load<u32>(vcpu, VCPU_REQUESTS) | retries;
-  return (load<u64>(sptep) | gpte | (<u64>busy)) == 0;
+  return (load<u64>(reachedSptep) | gpte | (<u64>busy)) == 0;
 }
 
 /**
@@ -166,7 +151,7 @@ function releaseKnown(pfn: Pfn): void {
 
 /** Writes the spte of a known page that has none, for a host page that is mapped by `pte`; returns it. */
 function mapKnown(vcpu: usize, entry: usize, pte: Hpte): Spte {
-  const sptep = <usize>load<u32>(entry, KNOWN_SPTEP);
+  const sptep = reachedSptep;
   const pfn = pte >> HPTE_PFN_SHIFT;
   let spte = load<u64>(entry, KNOWN_SPTE) | ((<u64>pfn) << 12);
   if ((pte & HPTE_WRITE) != 0) spte |= load<u64>(entry, KNOWN_WRITABLE);
@@ -207,18 +192,17 @@ export function noteKnown(
 ): void {
   const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
   const sptep = reachedSptep;
+  const entry = newEntry(sptep, gva);
+  if (entry == 0) return;
   const guest = settledTable(vcpu, reachedLeaf, gva);
-  if (guest == 0 || !mayBeKnown(slot, gfn)) return;
   const gptep = <usize>(guest & ~GUEST_BITS) + (sptep & 0xff8);
   const sp = sptepToSp(sptep);
   const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
   const spte = firstSpte(access, 0, false, adDisabled);
-  const entry = newEntry(vcpu, <usize>load<u32>(vcpu, VCPU_TLB), gva);
   store<u32>(entry, hvn, KNOWN_HVN);
   store<u64>(entry, load<u64>(gptep), KNOWN_GPTE);
   store<u64>(entry, spte, KNOWN_SPTE);
   store<u64>(entry, firstSpte(access, 0, true, adDisabled) ^ spte, KNOWN_WRITABLE);
-  store<u32>(entry, <u32>sptep, KNOWN_SPTEP);
   store<u32>(entry, <u32>gptep, KNOWN_GPTEP);
   store<u32>(entry, <u32>gfnToRmap(slot, gfn, 1), KNOWN_HEAD);
   store<u32>(entry, <u32>ptepAt(pmdp, hvn), KNOWN_HPTEP);
@@ -228,16 +212,16 @@ export function noteKnown(
   store<u32>(entry, <u32>pmdp, KNOWN_PMDP);
   store<u32>(entry, guest & ~GUEST_CALM, KNOWN_GUEST);
   store<u32>(entry, access, KNOWN_ACCESS);
-  renewKnown(entry, kindsOf(load<u64>(gptep), guest, hvn), quiet);
+  const settled = guest != 0 && mayBeKnown(slot, gfn);
+  renewKnown(entry, settled ? kindsOf(load<u64>(gptep), guest, hvn) : 0, quiet);
 }
 
 /** Looks in a new quiet at what an entry says of the guest's tables, memslots and areas; false: it is no good. */
 function renew(vcpu: usize, entry: usize, gva: u64): bool {
   learnRules(vcpu);
-  const leaf = leafTable(vcpu, gva);
-  if (!knowing || leaf == 0) return false;
+  if (!knowing) return false;
   // The first fault of a quiet below a table clears flood counts.
-  const guest = settledTable(vcpu, leaf, gva);
+  const guest = settledTable(vcpu, reachedLeaf, gva);
   const calm = load<u32>(entry, KNOWN_GUEST) | GUEST_CALM;
   if (guest != calm) return false;
   const gfn = load<u32>(entry, KNOWN_GFN);
@@ -271,7 +255,6 @@ export function knownFault(vcpu: usize, entry: usize, kind: u32, accesses: u32, 
   if ((pte & HPTE_PRESENT) == 0) return knownFaultIn(vcpu, entry, hvn, want, accesses, l2Hits);
   if (!touchKnown(pte, hptep, want)) return PLAIN_NOT;
   bump(GUEST_WALKS);
-  bumpBy(WALK_STEPS, STEPS);
   knownSpte = mapKnown(vcpu, entry, pte);
   releaseKnown(pte >> HPTE_PFN_SHIFT);
   return KNOWN_SERVED;
@@ -287,22 +270,14 @@ function knownFaultIn(
   l2Hits: u32,
 ): u32 {
   const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
-  const links = linkEpoch;
-  bumpBy(WALK_STEPS, STEPS);
-  beginUnreached();
   const pfn = readIn(vcpu, hvn, <usize>load<u32>(entry, KNOWN_PMDP), want, accesses, l2Hits);
   if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
   const noted = isNoted();
   const pte = readPte;
-  const stale = isStaleHere(seq, hvn);
-  const odd = load<u32>(vcpu, VCPU_REQUESTS) != 0 || tableTaken || links != linkEpoch;
-  if (stale || odd) reach(vcpu);
-  else endUnreached();
-  if (stale) return retry(pfn);
-  if (tableTaken || links != linkEpoch || load<u64>(<usize>load<u32>(entry, KNOWN_SPTEP)) != 0) {
-    return installNoted(vcpu, noted, pfn, pte, seq);
-  }
+  if (isStaleHere(seq, hvn)) return retry(pfn);
+  if (tableTaken || !isAbsentReached()) return installNoted(vcpu, noted, pfn, pte, seq);
   knownSpte = mapKnown(vcpu, entry, pte);
   release(pfn);
-  return odd ? RET_PF_FIXED : KNOWN_SERVED;
+  // A flush may have become a request.
+  return load<u32>(vcpu, VCPU_REQUESTS) == 0 ? KNOWN_SERVED : RET_PF_FIXED;
 }

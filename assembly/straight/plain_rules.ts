@@ -8,14 +8,12 @@ import {
   ACCESS_FETCH,
   ACCESS_READ,
   ACCESS_WRITE,
-  CR4_PKE,
   FAULT_CHECK_NONE,
   KVM_MEM_READONLY,
   SLOT_BASE_GFN,
   SLOT_FLAGS,
   SLOT_NPAGES,
   STRAIGHT_ON,
-  VCPU_CR4,
   VCPU_TDP,
 } from '../abi';
 import { worthAhead } from '../ahead';
@@ -83,8 +81,7 @@ function learn(vcpu: usize): void {
     mayMapFirst(vcpu);
   mayRead = mayReadPlain();
   mayRelease = !lruGenEnabled();
-  const keyed = (load<u32>(vcpu, VCPU_CR4) & CR4_PKE) != 0;
-  knowing = mayBe && mayRelease && !keyed && learnTouch() && !worthAhead(vcpu);
+  knowing = mayBe && mayRelease && learnTouch() && !worthAhead(vcpu);
   learnRow(vcpu, ACCESS_READ, 0, 0, 0);
   learnRow(vcpu, ACCESS_WRITE, PT_WRITABLE | PT_DIRTY, ACC_WRITE_MASK, 0);
   learnRow(vcpu, ACCESS_FETCH, 0, ACC_EXEC_MASK, PT64_NX);
