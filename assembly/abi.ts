@@ -738,6 +738,10 @@ export const KVM_PFN_ERR_HWPOISON: u32 = 2;
 export const KVM_PFN_ERR_RO_FAULT: u32 = 3;
 export const KVM_PFN_NOSLOT: u32 = 4;
 
+// What became of a write to a read-only pte (wpReuse; 0: the page has to be copied).
+export const WP_REUSED: u32 = 1;
+export const WP_DIRTIED: u32 = 2;
+
 // enum fault_flag (include/linux/mm_types.h).
 export const FAULT_FLAG_WRITE: u32 = 1;
 export const FAULT_FLAG_MKWRITE: u32 = 2;

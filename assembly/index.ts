@@ -273,6 +273,7 @@ export {
   memcgDrainStock,
   memcgEnable,
   memcgFlush,
+  memcgPerItem,
   memcgStat,
   memcgUpdated,
 } from './mm/memcg';

@@ -22,6 +22,8 @@ import {
   PG_LRU,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
+  WP_DIRTIED,
+  WP_REUSED,
 } from '../abi';
 import { COW_FAULTS, MINOR_FAULTS } from '../counters';
 import { bump } from '../stats';
@@ -38,21 +40,29 @@ import {
 } from './frame';
 import { hasMlockBatch, lruAddDrain, lruCacheAdd } from './lru_add';
 import { munlockVmaPage } from './mlock';
-import { allocFor, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
+import {
+  allocFor,
+  becomesDirty,
+  setPageDirty,
+  tryToFreeSwap,
+  tryToFreeSwapUnmapped,
+} from './memory';
 import { hpteGet, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import { isShmemPage } from './shmem';
 import { swapCount } from './swap';
 
 /**
- * A write to a read-only pte that needs no copy: maps it writable and returns 1 (do_wp_page), under the
- * page-table lock. With MAP_DIRTY_ALWAYS the rule of 2.6.24 decides (one mapping), without marks of exclusive pages
- * that of 5.10 (no reference but the mapping's), else that of 6.1 (exclusive, or the references can be dropped). Who counts references or frees the swap slot needs
- * the page lock: when somebody else has it, the page is copied.
+ * A write to a read-only pte that needs no copy: maps it writable and returns WP_REUSED (do_wp_page), under
+ * the page-table lock; WP_DIRTIED: a page of shared memory became dirty. With MAP_DIRTY_ALWAYS the rule of
+ * 2.6.24 decides (one mapping), without marks of exclusive pages that of 5.10 (no reference but the
+ * mapping's), else that of 6.1 (exclusive, or the references can be dropped). Who counts references or frees
+ * the swap slot needs the page lock: when somebody else has it, the page is copied.
  */
 export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
   const pte = hpteGet(mm, hvn);
-  if ((pte & HPTE_PRESENT) == 0) return 1;
+  let reused: u32 = WP_REUSED;
+  if ((pte & HPTE_PRESENT) == 0) return WP_REUSED;
   if (pte & HPTE_SWAP) return 0;
   const pfn = pte >> HPTE_PFN_SHIFT;
   const page = framePtr(pfn);
@@ -63,13 +73,13 @@ export function wpReuse(mm: u32, hvn: Hvn, args: u32): u32 {
     store<u32>(page, load<u32>(page, FRAME_FLAGS) | anonExclusive, FRAME_FLAGS);
   } else if ((args & MAP_SHARED) == 0) {
     return 0;
-  } else if (isShmemPage(pfn)) {
+  } else if (isShmemPage(pfn) && becomesDirty(pfn)) {
     // fault_dirty_shared_page()
-    setPageDirty(pfn);
+    reused = WP_DIRTIED;
   }
   hpteSet(mm, hvn, (pte & ~HPTE_AUX) | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG);
   bump(MINOR_FAULTS);
-  return 1;
+  return reused;
 }
 
 /** Whether wpReuse() needs no look at references for the page of a pte: it makes the page writable. */

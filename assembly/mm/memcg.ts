@@ -4,12 +4,17 @@
 // MEMCG_CHARGE_BATCH more than num_online_cpus() times. In between inactive_is_low(), the refault
 // distance and the costs are judged by what the lists were.
 //
-// Invariant: stat(i) is what list i (or counter of activated refaults) was at the last flush.
+// Until 5.13 (memcgPerItem()) nothing is flushed: each item's updates are added to its sum when they exceed a batch of
+// their own (__mod_memcg_lruvec_state()), so that a sum that is read is off by a batch at most.
+//
+// Invariant: stat(i) is what list i (or counter of activated refaults) was at the last flush, or when its batch was full.
 
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE } from '../abi';
 import { lruSize } from './lru';
 
 const MEMCG_CHARGE_BATCH: u32 = 64;
+/** The same until 5.13: an item's updates on a CPU that are not added to its sum yet. */
+const ITEM_BATCH: i32 = 32;
 const ONLINE_CPUS: u32 = 1;
 const KINDS: u32 = 2;
 
@@ -29,6 +34,28 @@ const COST: usize = memory.data(8, 4);
 if (LRU_INACTIVE_ANON != 0 || LRU_ACTIVE_ANON != 1) ERROR('abi: LRU_* are in order');
 if (LRU_INACTIVE_FILE != 2 || LRU_ACTIVE_FILE != 3) ERROR('abi: LRU_* are in order');
 
+/** Each item has a batch of its own. */
+let perItem: bool = false;
+
+/** Whether each item's updates are summed up by themselves (1), or all are flushed together (0, at first). */
+export function memcgPerItem(on: u32): void {
+  perItem = on != 0;
+}
+
+/** What an item is now: the size of a list, or activated refaults of a kind. */
+function itemNow(i: u32): u32 {
+  return i <= LRU_ACTIVE_FILE ? lruSize(i) : load<u32>(ACTIVATED + ((<usize>(i - 4)) << 2));
+}
+
+/** __mod_memcg_lruvec_state: adds up what exceeds a batch. */
+function sumItems(): void {
+  for (let i: u32 = 0; i < 4 + KINDS; i++) {
+    const at = FLUSHED + ((<usize>i) << 2);
+    const now = itemNow(i);
+    if (abs<i32>(<i32>(now - load<u32>(at))) > ITEM_BATCH) store<u32>(at, now);
+  }
+}
+
 /** Switches the statistics on (1) or off (0). */
 export function memcgEnable(on: u32): void {
   enabled = on;
@@ -42,6 +69,10 @@ export function memcgEnabled(): bool {
 /** memcg_rstat_updated: statistics changed by `n` in one update. */
 export function memcgUpdated(n: u32): void {
   if (enabled == 0) return;
+  if (perItem) {
+    sumItems();
+    return;
+  }
   updates += n;
   if (updates <= MEMCG_CHARGE_BATCH) return;
   if (threshold <= ONLINE_CPUS) threshold += updates / MEMCG_CHARGE_BATCH;
@@ -50,7 +81,7 @@ export function memcgUpdated(n: u32): void {
 
 /** mem_cgroup_flush_stats: adds up when enough changed, or (`force`, the periodic flush) in any case. */
 export function memcgFlush(force: u32): void {
-  if (force == 0 && threshold <= ONLINE_CPUS) return;
+  if (perItem || (force == 0 && threshold <= ONLINE_CPUS)) return;
   for (let list: u32 = 0; list <= LRU_ACTIVE_FILE; list++) {
     store<u32>(FLUSHED + ((<usize>list) << 2), lruSize(list));
   }
@@ -71,7 +102,7 @@ export function memcgStat(i: u32): u32 {
  * statistics, which are thousands: whatever was counted before, the next flush is due.
  */
 export function memcgDrainStock(): void {
-  if (enabled == 0) return;
+  if (enabled == 0 || perItem) return;
   updates = 0;
   threshold = ONLINE_CPUS + 1;
 }

@@ -168,7 +168,13 @@ export function tryToFreeSwapUnmapped(pfn: Pfn): void {
 
 /** Marks a page dirty (set_page_dirty). */
 export function setPageDirty(pfn: Pfn): void {
-  if (pfn == ZERO_PFN) return;
+  if (pfn != ZERO_PFN) becomesDirty(pfn);
+}
+
+/** Marks a page dirty; whether it was not. */
+export function becomesDirty(pfn: Pfn): bool {
   const page = framePtr(folioOf(pfn));
-  store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  store<u32>(page, flags | PG_DIRTY, FRAME_FLAGS);
+  return (flags & PG_DIRTY) == 0;
 }

@@ -34,7 +34,7 @@ import { Hpte, Hvn, Pfn } from '../types';
 import { filemapAdd, filemapDel, filemapGet, pageFile } from './filemap';
 import { framePtr, getPage, putPage } from './frame';
 import { folioAddLru, lruAddDrain, lruCacheAdd } from './lru_add';
-import { allocFor, setPageDirty } from './memory';
+import { allocFor, becomesDirty, setPageDirty } from './memory';
 import { hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { rmapAdd } from './rmap';
 import {
@@ -130,16 +130,16 @@ function pteOf(pfn: Pfn, args: u32, write: u32): Hpte {
   return write != 0 ? pte | HPTE_DIRTY : pte;
 }
 
-/** finish_fault(): maps a page, whose reference becomes the mapping's; a write makes it dirty. */
-export function shmemMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): void {
+/** finish_fault(): maps a page, whose reference becomes the mapping's; 1: a write made it dirty. */
+export function shmemMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   if (hpteGet(mm, hvn) != 0) {
     putPage(pfn);
-    return;
+    return 0;
   }
   const write = args & MAP_WRITE_FAULT;
   hpteSet(mm, hvn, pteOf(pfn, args, write));
   rmapAdd(pfn, mm, hvn);
-  if (write != 0) setPageDirty(pfn);
+  return write != 0 && becomesDirty(pfn) ? 1 : 0;
 }
 
 /**

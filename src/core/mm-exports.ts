@@ -107,7 +107,7 @@ export interface ShmemExports {
   /** The page at an offset with a reference (IO_MAJOR: read from swap), or 0 when no frame is free. */
   shmemGet(file: number, offset: number, args: number): number;
   /** Maps a page where no pte is; its reference becomes the mapping's. */
-  shmemMap(mm: number, hvn: number, pfn: number, args: number): void;
+  shmemMap(mm: number, hvn: number, pfn: number, args: number): number;
   /** Maps what is cached for [start, end), `offset` being that of `start`; 1: `hvn` is among it. */
   shmemMapAround(
     mm: number,

@@ -183,6 +183,8 @@ export interface MemcgExports {
   memcgEnable(on: number): void;
   /** Flushes the group's statistics if enough changed, or in any case (1). */
   memcgFlush(force: number): void;
+  /** Whether each item's updates are summed up by themselves. Default 0. */
+  memcgPerItem(on: number): void;
   /** Pages on a list (LRU_*), or activated refaults (4 anonymous, 5 file), at the last flush. */
   memcgStat(i: number): number;
   /** Statistics of the group changed by `n` in one update. */

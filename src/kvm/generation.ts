@@ -71,6 +71,8 @@ export interface KvmGeneration {
   readonly secondaryTlbs: boolean;
   /** KVM_SET_SREGS that changes CR0, CR3, CR4 or EFER flushes what the guest cached (__set_sregs() of 6.12). */
   readonly sregsFlush: boolean;
+  /** Starting to log a slot flushes whether or not an spte was writable (6.0, commit b64d740ea7dd). */
+  readonly flushesLogged: boolean;
   /** The fault's host lookup tries get_user_pages_fast first (since 2.6.36). */
   readonly gupFast: boolean;
 }
@@ -100,6 +102,7 @@ export const KVM_GENERATIONS = {
     flushesNewRoots: true,
     secondaryTlbs: false,
     sregsFlush: false,
+    flushesLogged: true,
     gupFast: false,
   },
   '5.10': {
@@ -135,6 +138,7 @@ export const KVM_GENERATIONS = {
     flushesNewRoots: false,
     secondaryTlbs: true,
     sregsFlush: false,
+    flushesLogged: false,
     gupFast: true,
   },
   '6.1': {
@@ -157,6 +161,7 @@ export const KVM_GENERATIONS = {
     flushesNewRoots: true,
     secondaryTlbs: true,
     sregsFlush: false,
+    flushesLogged: true,
     gupFast: true,
   },
   '6.12': {
@@ -189,6 +194,7 @@ export const KVM_GENERATIONS = {
     flushesNewRoots: true,
     secondaryTlbs: false,
     sregsFlush: true,
+    flushesLogged: true,
     gupFast: true,
   },
 } as const satisfies Record<string, KvmGeneration>;

@@ -313,9 +313,9 @@ export class Kvm {
       return;
     }
     if (this.tdp) this.core.x.tdpSplitHugePages(region.gfn, region.npages);
-    // The flush is unconditional, lest another one that is still to come be overtaken.
-    this.#writeProtect(region.gfn, region.npages);
-    this.core.x.flushTlbs();
+    const flush = this.#writeProtect(region.gfn, region.npages);
+    // The flush became unconditional, lest another one that is still to come be overtaken.
+    if (flush || this.generation.flushesLogged) this.core.x.flushTlbs();
   }
 
   /** The VM goes (kvm_destroy_vm): the notifier is released, then the vCPUs' roots. */

@@ -57,6 +57,9 @@ export const EINTR = -4;
 /** -EIO: the device failed (the process gets SIGBUS). */
 export const EIO = -5;
 
+/** What says whether a fault may be taken again: for the first time, and by somebody who can wait. */
+const ONCE_MORE = abi.FAULT_FLAG_ALLOW_RETRY | abi.FAULT_FLAG_TRIED | abi.FAULT_FLAG_RETRY_NOWAIT;
+
 /** Makes room for a page that counts and goes on at `pc`. */
 export function charge(s: Int32Array, at: number, mm: Mm, pc: number, table = 0): void {
   const { host } = mm;
@@ -81,6 +84,16 @@ export function readError(s: Int32Array, at: number, mm: Mm): void {
   x.readFailed(s[at + PFN] as number);
   s[at + RESULT] = EIO;
   s[at] = RETURN;
+}
+
+/**
+ * A page of shared memory became dirty: the writer may have to wait for the disk, without the mmap lock, and
+ * takes the fault again (fault_dirty_shared_page).
+ */
+export function dirtied(s: Int32Array, at: number, mm: Mm): void {
+  const first = (s[at + FLAGS] as number) & ONCE_MORE;
+  if (!mm.host.generation.dirtyingRetries || first !== abi.FAULT_FLAG_ALLOW_RETRY) return;
+  s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_RETRY;
 }
 
 /** Ends the fault with its result. */

@@ -40,6 +40,7 @@ import {
   WP_INSTALLED,
   WP_START,
   charge,
+  dirtied,
   finish,
   oldPfn,
 } from './fault-frame.ts';
@@ -141,7 +142,16 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         continue;
       case SHMEM_MAP:
         if (!t.lock(at, SHMEM_MAP, lockPte(mm.id))) return false;
-        x.shmemMap(mm.id, s[at + HVN] as number, s[at + PFN] as number, s[at + ARGS] as number);
+        if (
+          x.shmemMap(
+            mm.id,
+            s[at + HVN] as number,
+            s[at + PFN] as number,
+            s[at + ARGS] as number,
+          ) !== 0
+        ) {
+          dirtied(s, at, mm);
+        }
         t.unlock(lockPte(mm.id));
         s[at] = RETURN;
         continue;
@@ -178,7 +188,11 @@ export function handleMmFault(t: Task, at: number, mm: Mm): boolean {
         s[at] = s[at + NEXT] as number;
         continue;
       default:
-        return finish(t, at, mm, s[at + RESULT] as number);
+        finish(t, at, mm, s[at + RESULT] as number);
+        if (((s[at + RESULT] as number) & abi.VM_FAULT_RETRY) === 0 || t.result < 0) return true;
+        // Whoever may have to take the fault again does so at once.
+        s[at + FLAGS] = (s[at + FLAGS] as number) | abi.FAULT_FLAG_TRIED;
+        s[at] = START;
     }
   }
 }

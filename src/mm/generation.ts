@@ -61,6 +61,10 @@ export interface MmGeneration {
   readonly secondaryTlbs: boolean;
   /** Hooks that know change_pte call it for a copied or merged page (set_pte_at_notify(), until 6.9). */
   readonly changePte: boolean;
+  /** A group's statistics are flushed together (rstat, 5.13), else each item is summed up by itself. */
+  readonly flushedStatistics: boolean;
+  /** A fault that made shared memory dirty is taken again (until 5.19; commit d92725256b4f ends it at once). */
+  readonly dirtyingRetries: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -102,6 +106,8 @@ const LINUX_6_1 = {
   folios: true,
   secondaryTlbs: false,
   changePte: true,
+  flushedStatistics: true,
+  dirtyingRetries: false,
   ksm: true,
   protectHook: true,
   swapPrepare: true,
@@ -138,6 +144,8 @@ export const MM_GENERATIONS = {
     folios: true,
     secondaryTlbs: false,
     changePte: true,
+    flushedStatistics: true,
+    dirtyingRetries: false,
     ksm: false,
     protectHook: true,
     swapPrepare: false,
@@ -155,6 +163,8 @@ export const MM_GENERATIONS = {
     mlockBatch: false,
     collapseTells: false,
     folios: false,
+    flushedStatistics: false,
+    dirtyingRetries: true,
     swapPrepare: false,
   },
   '6.1': LINUX_6_1,

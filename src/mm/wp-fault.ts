@@ -26,6 +26,7 @@ import {
   WP_INSTALLED,
   WP_START,
   charge,
+  dirtied,
   finish,
   oldPfn,
 } from './fault-frame.ts';
@@ -55,8 +56,10 @@ export function present(s: Int32Array, at: number, mm: Mm): void {
     writeHuge(s, at, mm);
     return;
   }
-  if (x.wpReuse(mm.id, hvn, args) !== 0) {
+  const reused = x.wpReuse(mm.id, hvn, args);
+  if (reused !== 0) {
     s[at + RESULT] = (s[at + RESULT] as number) | abi.VM_FAULT_WRITE;
+    if (reused === abi.WP_DIRTIED) dirtied(s, at, mm);
     s[at] = RETURN;
     return;
   }

@@ -2,6 +2,8 @@
 // things that happen by time, by what the scripts before left behind, and by what else the kernel does.
 
 import { SWAP_SLOTS_CACHE_SIZE } from '../../../assembly/abi.ts';
+import { firstScanOf, type FirstScan } from './group-room.ts';
+import { isSince, type KernelVersion, versionOf } from './kernel.ts';
 import type { Recording, Step } from './recording.ts';
 
 /** What happened around the VM in one step. */
@@ -10,12 +12,22 @@ export interface Seen {
   readonly lists: readonly [inactive: number, active: number] | null;
   /** A reclaim on request that succeeded. */
   readonly reclaims: boolean;
+  /** Where a quiet step's first scan is; null: it has none; undefined: the step is told event by event. */
+  readonly firstScan: FirstScan | null | undefined;
+  /** Swap slots that the group has after the step, and the pages that were seen to be written in it. */
+  readonly swap: { readonly current: number; readonly written: number } | null;
   /** Data pages that are on a list after the step. */
   readonly listed: readonly number[];
 }
 
 /** No recording. */
-export const NOTHING: Seen = { lists: null, reclaims: false, listed: [] };
+export const NOTHING: Seen = {
+  lists: null,
+  reclaims: false,
+  firstScan: undefined,
+  swap: null,
+  listed: [],
+};
 
 /** What a recorded step tells. */
 export function seenIn(step: Step): Seen {
@@ -24,10 +36,23 @@ export function seenIn(step: Step): Seen {
   return {
     lists: inactive === undefined || active === undefined ? null : [inactive, active],
     reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
+    firstScan: step.seq === undefined ? undefined : firstScanOf(step.seq),
+    swap: swapIn(step),
     listed: Object.entries(step.pages_changed ?? {})
       .filter(([, { host }]) => Array.isArray(host.flags) && host.flags.includes('lru'))
       .map(([page]) => Number(page)),
   };
+}
+
+/** Pages that were seen to be written to the swap device. */
+function writtenIn({ event_counts, events }: Step): number {
+  if (event_counts !== undefined) return event_counts.swap_writepage ?? 0;
+  return (events ?? []).filter(({ t }) => t === 'swap_writepage').length;
+}
+
+function swapIn(step: Step): Seen['swap'] {
+  const current = step.mem_now?.swap_current;
+  return current === undefined ? null : { current, written: writtenIn(step) };
 }
 
 /** The state of the machine when a script begins. */
@@ -47,6 +72,15 @@ export interface History {
   readonly objectsRest: number;
   /** An object that was freed after a limit was set left bytes on the CPU, which the next ones are charged from. */
   readonly stocked: boolean;
+  /**
+   * The driver opens a file for each of KVM's counters in every step: the objects of the group come and go, and each of
+   * them may need a page of its own (GroupRoom).
+   */
+  readonly opensCounters: boolean;
+  /** Pages that went out without being seen to were evicted by one run more, for another task. */
+  readonly unseenRun: boolean;
+  /** Pages of the driver's heap that it touched after it had locked its memory; reclaim finds them first. */
+  readonly heapPages: number;
   /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
   readonly slots: number;
 }
@@ -62,6 +96,9 @@ export const USUAL: History = {
   objectsAt: 0,
   objectsRest: 0,
   stocked: false,
+  opensCounters: false,
+  unseenRun: false,
+  heapPages: 0,
   slots: 0,
 };
 
@@ -84,9 +121,7 @@ const OTHER_FORK = { forkPages: 6 };
 function slotsBefore(recording: Recording): number {
   let written = 0;
   for (const step of recording.steps) {
-    written +=
-      step.event_counts?.swap_writepage ??
-      (step.events ?? []).filter(({ t }) => t === 'swap_writepage').length;
+    written += writtenIn(step);
     const givenBack = written - (step.mem_now?.swap_current ?? written);
     if (givenBack > 0)
       return (SWAP_SLOTS_CACHE_SIZE - (givenBack % SWAP_SLOTS_CACHE_SIZE)) % SWAP_SLOTS_CACHE_SIZE;
@@ -94,9 +129,24 @@ function slotsBefore(recording: Recording): number {
   return 0;
 }
 
+/** Pages that the first scan of the recording asks about before the first one of the VM. */
+function heapPagesOf(recording: Recording): number {
+  const scan = recording.steps.find(({ seq = '' }) => /[=R]/.test(seq))?.seq ?? '';
+  return /^(?:F\S+ )*((?:=\d )*)R/.exec(scan)?.[1]?.match(/=/g)?.length ?? 0;
+}
+
+/** Kernels give all counters through one file (KVM_GET_STATS_FD, commit cb082bfab59a). */
+const STATS_FILE: KernelVersion = { major: 5, minor: 14 };
+
 /** The history that most boots have, with what the recording says of this one. */
 export function usualHistory(recording: Recording): History {
-  return { ...USUAL, slots: slotsBefore(recording) };
+  const opensCounters = !isSince(versionOf(recording.kernel), STATS_FILE);
+  return {
+    ...USUAL,
+    opensCounters,
+    heapPages: heapPagesOf(recording),
+    slots: slotsBefore(recording),
+  };
 }
 
 function hasStep(recording: Recording, op: string): boolean {
@@ -119,6 +169,7 @@ export function historiesOf(recording: Recording, pressure: boolean): readonly H
       ? [
           { ...usual, ...FIRST_OF_BOOT },
           { ...usual, stocked: true },
+          ...(usual.opensCounters ? [{ ...usual, unseenRun: true }] : []),
         ]
       : []),
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),

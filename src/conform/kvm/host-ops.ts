@@ -16,6 +16,7 @@ import type { Mm } from '../../mm/mm.ts';
 import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/notifier-ops.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import { type Facilities, refusalOf } from './facilities.ts';
+import type { History } from './history.ts';
 import type { OurStep } from './our-step.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN } from './layout.ts';
 import { LruSwitch } from './lru-switch.ts';
@@ -32,6 +33,8 @@ const KSM_PASSES = 20;
 /** Two pages of the driver's own. */
 const DRIVER_HVN = DATA_HVN + 0x100000;
 const CHILD_HVN = DRIVER_HVN + 0x1000;
+/** The part of the driver's heap that is not locked. */
+export const HEAP_HVN = DRIVER_HVN + 0x2000;
 /**
  * The driver's pages as far as a child of fork() writes to them before it sleeps, in that order: its allocator's, its
  * stack, and two that are neighbours in its data, as the recordings' walks show.
@@ -48,7 +51,7 @@ export interface HostResult {
 }
 
 /** More pages than any recording has. */
-const NO_LIMIT = 1 << 20;
+export const NO_LIMIT = 1 << 20;
 
 function rc(value: number): JsonObject {
   return value < 0 ? { rc: String(value), errno: errnoName(-value) } : { rc: String(value) };
@@ -77,21 +80,20 @@ export class RecordedHost {
   forked = false;
   /** Whether no object of the kernel was charged since the CPU's stocks were drained. */
   #drained = false;
-  readonly #stocked: boolean;
+  readonly #history: History;
   readonly #facilities: Facilities;
   /** Whether the recording's reclaim on request succeeds in this step. */
   reclaims = false;
 
-  /** `stocked`: as in History. */
   constructor(
     host: Host,
     mm: Mm,
     kvm: Kvm,
     script: Script,
-    stocked: boolean,
+    history: History,
     facilities: Facilities,
   ) {
-    this.#stocked = stocked;
+    this.#history = history;
     this.#facilities = facilities;
     this.#host = host;
     this.#mm = mm;
@@ -124,7 +126,7 @@ export class RecordedHost {
    */
   chargeObject(): void {
     if (!this.#drained) return;
-    this.#drained = false;
+    this.#drained = this.#history.opensCounters;
     const host = this.#host;
     if (host.charged() >= host.room) this.#mm.runNested((t, at) => host.tryCharge(t, at));
     host.core.x.memcgUpdated(1);
@@ -196,14 +198,14 @@ export class RecordedHost {
       case 'fork':
         this.#child = mm.fork();
         this.forked = true;
-        this.#hidden(() => this.#runChild());
+        this.hidden(() => this.#runChild());
         return 0;
       case 'reap':
-        this.#hidden(() => this.#child?.exit());
+        this.hidden(() => this.#child?.exit());
         this.#child = null;
         return 0;
       case 'ksm':
-        this.#host.ksm.scan(KSM_PASSES, () => this.#hidden(() => this.#host.core.x.lruAddDrain()));
+        this.#host.ksm.scan(KSM_PASSES, () => this.hidden(() => this.#host.core.x.lruAddDrain()));
         return 0;
       case 'mlock':
       case 'munlock':
@@ -263,7 +265,8 @@ export class RecordedHost {
     }
   }
 
-  #hidden(work: () => void): void {
+  /** Does what another task of the recorded machine does. */
+  hidden(work: () => void): void {
     this.byOthers = true;
     work();
     this.byOthers = false;
@@ -290,7 +293,7 @@ export class RecordedHost {
     let freed = 0;
     for (let retries = MAX_RECLAIM_RETRIES; freed < pages;) {
       // lru_add_drain_all() lets a kernel worker drain.
-      if (retries === 0) this.#hidden(() => x.lruAddDrain());
+      if (retries === 0) this.hidden(() => x.lruAddDrain());
       const now = this.#host.reclaim(Math.max(pages - freed, SWAP_CLUSTER_MAX));
       freed += now;
       if (now > 0 || retries-- > 0) continue;
@@ -311,7 +314,7 @@ export class RecordedHost {
     if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
     for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
     this.#host.core.x.memcgDrainStock();
-    this.#drained = !this.#stocked;
+    this.#drained = !this.#history.stocked;
     this.#host.limit = this.#host.charged() + pages;
     return 0;
   }

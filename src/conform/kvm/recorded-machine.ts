@@ -13,6 +13,7 @@ import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import type { StepRunner } from './check.ts';
 import { FACILITIES, type Facilities } from './facilities.ts';
+import { GroupRoom } from './group-room.ts';
 import { RecordedGuest } from './guest.ts';
 import { NOTHING, USUAL, type History, type Seen } from './history.ts';
 import { RecordedHost } from './host-ops.ts';
@@ -96,6 +97,7 @@ export class RecordedMachine implements StepRunner {
   readonly #stamps: MemoryStamps | null = null;
   readonly #history: History;
   readonly #facilities: Facilities;
+  readonly #room: GroupRoom;
   #raw: RawEvent[] = [];
   #step = -1;
 
@@ -127,6 +129,7 @@ export class RecordedMachine implements StepRunner {
     });
     this.host.slabPages = history.slabPages;
     this.core.x.lruSetBatch(this.host.generation.folioBatch);
+    this.#room = new GroupRoom(this.host);
     this.core.x.frameChargeTables(1);
     // The recorded machine's other processes and files.
     this.core.x.workingsetSetOutside(OUTSIDE_PAGES);
@@ -134,6 +137,7 @@ export class RecordedMachine implements StepRunner {
     this.#memory = new RecordedMemory(this.host, this.mm, script);
     this.#memory.mapInfra(history.forkPages);
     this.#memory.mapData();
+    this.#memory.mapHeap(history.heapPages);
     this.kvm = new Kvm({
       core: this.core,
       mm: this.mm,
@@ -159,7 +163,7 @@ export class RecordedMachine implements StepRunner {
       this.#stamps = new MemoryStamps(this.core, this.mm, script);
       this.#cpu.watch(this.#stamps);
     }
-    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script, history.stocked, facilities);
+    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script, history, facilities);
     this.#hostPages = new HostPages(this.core, this.mm, frames);
     this.#shadow = new ShadowState(this.kvm, frames);
     this.#statistics = new KvmStatistics(this.kvm, this.#cpu, this.#ops, options.npt);
@@ -182,6 +186,7 @@ export class RecordedMachine implements StepRunner {
     if (step > steps.length) return null;
     this.#raw = [];
     this.core.trace((id, a, b, c, d) => {
+      if (id === abi.EVENT_KVM_PAGE_FAULT) this.#room.fault();
       // The emulator's accesses are whole pages; the recording's have an offset.
       const offset = b === 0 && PAGE_EVENTS.has(id) ? this.#cpu.offset : b;
       // The recordings show what the VMM's process does, not its child.
@@ -197,7 +202,9 @@ export class RecordedMachine implements StepRunner {
         const words = (steps[step] as { words: readonly string[] }).words;
         const text = (steps[step] as { text: string }).text;
         if (text.startsWith('g ')) {
+          if (this.#history.opensCounters) this.#room.begin(seen.firstScan);
           result = this.#guest.run(words);
+          this.#room.stopped();
           // KVM_GET_REGS.
           this.#ops.chargeObject();
         } else {
@@ -207,6 +214,8 @@ export class RecordedMachine implements StepRunner {
           extra = done.extra;
         }
       }
+      if (this.#history.unseenRun) this.#ops.hidden(() => this.#room.ended(seen.swap));
+      this.#memory.readNames();
     } finally {
       this.core.trace(null);
     }
