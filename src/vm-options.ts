@@ -167,7 +167,7 @@ function kvmGenerationOf(options: VmOptions, aging: AgingPreset): string {
     }
     if (options.generation === '2008') {
       throw new UsageError(
-        'generation 2008: two-dimensional paging is modelled from 6.1 on (--generation 6.1)',
+        'generation 2008: two-dimensional paging is modelled from 5.10 on (--generation 6.1)',
       );
     }
     return options.generation ?? '6.1';

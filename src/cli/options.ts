@@ -75,7 +75,7 @@ the machine:
   --generation NAME   KVM's MMU and the host mm: ${GENERATIONS.join(', ')} (default: those of the protocol's
                       time; with file memory KVM's of 6.1)
   --paging KIND       shadow or tdp: shadow page tables, or two-dimensional paging (EPT, NPT), from
-                      KVM of 6.1 on, with one vCPU (default shadow)
+                      KVM of 5.10 on, with one vCPU (default shadow)
   --no-ad-bits        with --paging tdp: a processor that sets no A and D bits there
   --vcpus N           vCPUs; the references are dealt to them in seeded slices (default 1)
   --tlb E1xW1,E2xW2   entries and ways of the two TLB levels (default 64x4,1536x12)

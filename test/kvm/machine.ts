@@ -42,7 +42,7 @@ export class SmallVm {
     this.host = new Host(this.core, {
       frames,
       aging: AGING_PRESETS[aging],
-      generation: generation === '6.1' ? MM_GENERATIONS['6.1'] : MM_GENERATIONS['2008'],
+      generation: MM_GENERATIONS[generation as keyof typeof MM_GENERATIONS],
     });
     this.mm = this.host.createMm();
     this.mm.mmap({ hvn: HVN, npages: pages });

@@ -144,7 +144,7 @@ export function usualHistory(recording: Recording): History {
   return {
     ...USUAL,
     opensCounters,
-    heapPages: heapPagesOf(recording),
+    heapPages: opensCounters ? heapPagesOf(recording) : 0,
     slots: slotsBefore(recording),
   };
 }
