@@ -216,6 +216,7 @@ export class RecordedMachine implements StepRunner {
       }
       if (this.#history.unseenRun) this.#ops.hidden(() => this.#room.ended(seen.swap));
       this.#memory.readNames();
+      if (this.#history.opensCounters) this.#ops.chargeObject();
     } finally {
       this.core.trace(null);
     }
