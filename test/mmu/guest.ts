@@ -15,6 +15,8 @@ export const PT = 3;
 /** Pages for tables at the beginning, of anonymous memory. */
 export const TABLES = 16;
 const HVN = 2 ** 18;
+/** Accesses of a batch at most. */
+const RECORDS = 16;
 
 /** How a guest is made; what is left out is as in machines. */
 export interface GuestOptions {
@@ -73,7 +75,7 @@ export class TableGuest {
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: pages, hvn: this.hvn });
     this.vcpu.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0xd00 });
     for (let table = 0; table < PT; table++) this.map(table, 0, table + 1);
-    this.#record = core.x.arenaAlloc(8) >>> 0;
+    this.#record = core.x.arenaAlloc(8 * RECORDS) >>> 0;
     this.vcpu.setCr3(0);
   }
 
@@ -103,6 +105,15 @@ export class TableGuest {
     this.core.mem.store32(this.#record, ((vpn << 12) | kind) >>> 0);
     this.core.mem.store32(this.#record + 4, vpn >>> 20);
     return { ...this.vcpu.run(this.#record, 1) };
+  }
+
+  /** Accesses to pages of one kind (ACCESS_*) in one batch: how it ended. */
+  accesses(vpns: readonly number[], kind = ACCESS_READ) {
+    for (const [i, vpn] of vpns.entries()) {
+      this.core.mem.store32(this.#record + 8 * i, ((vpn << 12) | kind) >>> 0);
+      this.core.mem.store32(this.#record + 8 * i + 4, vpn >>> 20);
+    }
+    return { ...this.vcpu.run(this.#record, vpns.length) };
   }
 
   /** Host pte of a guest page. */
