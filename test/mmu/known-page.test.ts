@@ -18,6 +18,8 @@ const WARM = 40;
 const DATA = 41;
 const OTHER = 42;
 const SPARE = 50;
+/** In another 2 MiB. */
+const FAR = 600;
 const READABLE = { read: true, write: false, exec: true };
 const WRITABLE = { read: true, write: true, exec: true };
 
@@ -71,7 +73,10 @@ const SCENES: Readonly<Record<string, Scene>> = {
   'the guest maps another page there, and then the first again': (guest) => {
     guest.map(PT, DATA, OTHER);
     guest.vcpu.invlpg(DATA);
+    // While events are listened to, the protocols serve all faults, and note nothing.
+    guest.core.trace(() => {});
     const ends = [fault(guest).kind];
+    guest.core.trace(null);
     expect(guest.spte(DATA) >>> 12).toBe(guest.pfn(OTHER));
     // The spte of the other page goes with it, and no fault is at this entry meanwhile.
     drop(guest, OTHER);
@@ -135,11 +140,10 @@ const SCENES: Readonly<Record<string, Scene>> = {
 
   'all pages around go twice': (guest) => {
     // Zapping 512 pages at once forgets that there may be sptes around; a fault must note it.
-    for (let i = 0; i < 3; i++) {
-      expect(fault(guest, ACCESS_WRITE).kind).toBe('done');
-      drop(guest, 0, PAGES);
-    }
-    const ends = [fault(guest).kind];
+    guest.reach(FAR);
+    drop(guest, 0, PAGES);
+    const ends = [guest.accesses([FAR, DATA]).kind];
+    expect(guest.spte(DATA)).not.toBe(0);
     drop(guest, 0, PAGES);
     expect(guest.spte(DATA)).toBe(0);
     return ends;
