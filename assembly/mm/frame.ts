@@ -40,7 +40,7 @@ import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Pfn } from '../types';
 import { lruDel } from './lru';
 import { genForget } from './lru_gen';
-import { memcgUncharged, memcgUpdated } from './memcg';
+import { memcgCharged, memcgUncharged, memcgUpdated } from './memcg';
 
 /** log2 of FRAME_SIZE. */
 const FRAME_SHIFT: u32 = 5;
@@ -188,7 +188,7 @@ export function frameCharge(pfn: Pfn): void {
   if (flags & PG_CHARGED) return;
   store<u32>(page, flags | PG_CHARGED, FRAME_FLAGS);
   addCharged(folioPages(flags));
-  memcgUpdated(folioPages(flags));
+  memcgCharged(folioPages(flags));
 }
 
 /** Whether host page tables count against the limit, as they do in a memory cgroup. */

@@ -233,7 +233,7 @@ function finishBatch(): void {
     traceActive(keptPages);
   } else {
     reclaimed += freed;
-    lruNoteCost(isFile(), <u32>(pagedOut() - pagedOutBefore));
+    lruNoteCost(isFile(), <u32>(pagedOut() - pagedOutBefore), keptPages);
     traceInactive(freed);
   }
   resetBatch();

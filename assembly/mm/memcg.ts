@@ -16,13 +16,16 @@ const MEMCG_CHARGE_BATCH: u32 = 64;
 /** The same until 5.13: an item's updates on a CPU that are not added to its sum yet. */
 const ITEM_BATCH: i32 = 32;
 const ONLINE_CPUS: u32 = 1;
+/** How much dearer a page that is written is than one that is looked at. */
+const SWAP_CLUSTER_MAX: u32 = 32;
 const KINDS: u32 = 2;
 
-/** 1 when somebody reads the statistics: then updates are counted. */
+/** Not 0 when somebody reads the statistics: then updates are counted. PAGES: by the rules of 6.8 and later. */
 let enabled: u32 = 0;
+const PAGES: u32 = 2;
 /** Updates on this CPU since the count was taken (stats_updates). */
 let updates: u32 = 0;
-/** Batches of updates since the last flush (stats_flush_threshold). */
+/** Batches of updates since the last flush (stats_flush_threshold), or their sum (memcg->vmstats->stats_updates). */
 let threshold: u32 = 0;
 
 /** What was flushed: sizes of the four lists in order of LRU_*, then activated refaults. */
@@ -56,7 +59,7 @@ function sumItems(): void {
   }
 }
 
-/** Switches the statistics on (1) or off (0). */
+/** Switches the statistics on (1; 2: by the rules of 6.8 and later) or off (0). */
 export function memcgEnable(on: u32): void {
   enabled = on;
 }
@@ -64,6 +67,16 @@ export function memcgEnable(on: u32): void {
 /** Whether the statistics are kept. */
 export function memcgEnabled(): bool {
   return enabled != 0;
+}
+
+/** memcg_vmstats_needs_flush, or as many batches. */
+function needsFlush(): bool {
+  return threshold > (enabled == PAGES ? MEMCG_CHARGE_BATCH * ONLINE_CPUS : ONLINE_CPUS);
+}
+
+/** A charge, which is an event (PGPGIN) where control groups of the first version exist. */
+export function memcgCharged(n: u32): void {
+  if (enabled != PAGES) memcgUpdated(n);
 }
 
 /** memcg_rstat_updated: statistics changed by `n` in one update. */
@@ -74,6 +87,12 @@ export function memcgUpdated(n: u32): void {
     return;
   }
   updates += n;
+  if (enabled == PAGES) {
+    if (updates < MEMCG_CHARGE_BATCH) return;
+    if (!needsFlush()) threshold += updates;
+    updates = 0;
+    return;
+  }
   if (updates <= MEMCG_CHARGE_BATCH) return;
   if (threshold <= ONLINE_CPUS) threshold += updates / MEMCG_CHARGE_BATCH;
   updates = 0;
@@ -81,7 +100,8 @@ export function memcgUpdated(n: u32): void {
 
 /** mem_cgroup_flush_stats: adds up when enough changed, or (`force`, the periodic flush) in any case. */
 export function memcgFlush(force: u32): void {
-  if (perItem || (force == 0 && threshold <= ONLINE_CPUS)) return;
+  if (perItem || (force == 0 && !needsFlush())) return;
+  if (enabled == PAGES) updates = 0;
   for (let list: u32 = 0; list <= LRU_ACTIVE_FILE; list++) {
     store<u32>(FLUSHED + ((<usize>list) << 2), lruSize(list));
   }
@@ -89,6 +109,11 @@ export function memcgFlush(force: u32): void {
     store<u32>(FLUSHED + ((<usize>kind) << 2), load<u32>(ACTIVATED + ((<usize>kind) << 2)), 16);
   }
   threshold = 0;
+}
+
+/** What reclaim does before it reads the statistics; later kernels leave that to the timer (`due`). */
+export function memcgFlushForReclaim(due: bool): void {
+  if (due || enabled != PAGES) memcgFlush(due ? 1 : 0);
 }
 
 /** lruvec_page_state: size of a list (LRU_*), or 4 + kind: activated refaults, at the last flush. */
@@ -99,10 +124,14 @@ export function memcgStat(i: u32): u32 {
 
 /**
  * drain_all_stock: the bytes of kernel objects that the CPU's stock had gathered are folded into the
- * statistics, which are thousands: whatever was counted before, the next flush is due.
+ * statistics, which are thousands: whatever was counted before, the next flush is due. By the later rules they are a page.
  */
 export function memcgDrainStock(): void {
   if (enabled == 0 || perItem) return;
+  if (enabled == PAGES) {
+    memcgUpdated(1);
+    return;
+  }
   updates = 0;
   threshold = ONLINE_CPUS + 1;
 }
@@ -122,7 +151,7 @@ export function memcgGather(on: u32): void {
 
 /** A page is freed (PGPGOUT). */
 export function memcgUncharged(): void {
-  if (enabled == 0) return;
+  if (enabled == 0 || enabled == PAGES) return;
   if (gathering != 0) gathered++;
   else memcgUpdated(1);
 }
@@ -135,11 +164,15 @@ export function memcgActivated(kind: u32): void {
   memcgUpdated(1);
 }
 
-/** lru_note_cost: `pages` of a kind were written out, or refaulted after they had been active. */
-export function lruNoteCost(kind: u32, pages: u32): void {
+/**
+ * lru_note_cost: `pages` of a kind were written out, or refaulted after they had been active, and `rotated` ones were
+ * looked at in vain, which later kernels weigh, too (6.3, commit 0538a82c39e9).
+ */
+export function lruNoteCost(kind: u32, pages: u32, rotated: u32): void {
   if (enabled == 0) return;
   const at = COST + ((<usize>kind) << 2);
-  store<u32>(at, load<u32>(at) + pages);
+  const cost = enabled == PAGES ? pages * SWAP_CLUSTER_MAX + rotated : pages;
+  store<u32>(at, load<u32>(at) + cost);
   const anon = load<u32>(COST);
   const file = load<u32>(COST, 4);
   let size: u32 = 0;

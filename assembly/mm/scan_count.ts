@@ -13,7 +13,7 @@ import {
 } from '../abi';
 import { CLOCK } from './device';
 import { lruSize } from './lru';
-import { lruCost, memcgFlush, memcgStat } from './memcg';
+import { lruCost, memcgFlushForReclaim, memcgStat } from './memcg';
 import { swapTotal, swapUsed } from './swap';
 
 /** The statistics are flushed every two seconds in any case (FLUSH_TIME), ns. */
@@ -81,12 +81,12 @@ export function inactiveIsLow(kind: u32): bool {
   return <u64>inactive * <u64>inactiveRatio(inactive + active) < <u64>active;
 }
 
-/** mem_cgroup_flush_stats(), and what the kernel's timer would have flushed meanwhile. */
+/** What the kernel's timer would have flushed meanwhile, and mem_cgroup_flush_stats(). */
 function flushStats(): void {
   const now = load<f64>(CLOCK, CLOCK_NOW);
   const due = now - flushedAt >= FLUSH_TIME;
   if (due) flushedAt = now;
-  memcgFlush(due ? 1 : 0);
+  memcgFlushForReclaim(due);
 }
 
 /** prepare_scan_count(): may the active lists be scanned at all. `force`: they may. */

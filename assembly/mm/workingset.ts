@@ -87,7 +87,7 @@ export function workingsetRefault(pfn: Pfn, shadow: u32, inFault: bool): void {
   workingsetAge(1);
   memcgActivated(file ? 1 : 0);
   if ((shadow & SHADOW_WORKINGSET) != 0) {
-    lruNoteCost(file ? 1 : 0, 1);
+    lruNoteCost(file ? 1 : 0, 1, 0);
     memcgUpdated(1);
   }
   const again: u32 = (shadow & SHADOW_WORKINGSET) != 0 ? PG_WORKINGSET : 0;

@@ -176,7 +176,7 @@ export interface MemcgExports {
   /** The cost of reclaim so far of a kind: 0 anonymous, 1 file. */
   lruCost(kind: number): number;
   /** Pages of a kind were written out or refaulted (lru_note_cost). */
-  lruNoteCost(kind: number, pages: number): void;
+  lruNoteCost(kind: number, pages: number, rotated: number): void;
   /** The CPU's stock of kernel objects is drained: a flush of the statistics is due. */
   memcgDrainStock(): void;
   /** Switches the group's statistics on (1) or off (0). */

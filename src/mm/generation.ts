@@ -65,6 +65,12 @@ export interface MmGeneration {
   readonly flushedStatistics: boolean;
   /** A fault that made shared memory dirty is taken again (until 5.19; commit d92725256b4f ends it at once). */
   readonly dirtyingRetries: boolean;
+  /**
+   * How a control group's statistics are counted until they are added up (memcg_rstat_updated()): `batches` of more than 64
+   * updates, of which there must be two, where bytes of objects count as many; `pages`: what changed, in pages, when it is
+   * more than 64 (6.8, commit 8d59d2214c23), charges left out (no CONFIG_MEMCG_V1).
+   */
+  readonly groupStats: 'batches' | 'pages';
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -108,6 +114,7 @@ const LINUX_6_1 = {
   changePte: true,
   flushedStatistics: true,
   dirtyingRetries: false,
+  groupStats: 'batches',
   ksm: true,
   protectHook: true,
   swapPrepare: true,
@@ -146,6 +153,7 @@ export const MM_GENERATIONS = {
     changePte: true,
     flushedStatistics: true,
     dirtyingRetries: false,
+    groupStats: 'batches',
     ksm: false,
     protectHook: true,
     swapPrepare: false,
@@ -182,6 +190,7 @@ export const MM_GENERATIONS = {
     pageoutAsks: false,
     secondaryTlbs: true,
     changePte: false,
+    groupStats: 'pages',
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 

@@ -84,9 +84,9 @@ describe('statistics of a group', () => {
     const { x } = host.core;
     touch(0, 80);
     x.memcgFlush(1);
-    x.lruNoteCost(0, 20);
+    x.lruNoteCost(0, 20, 0);
     expect(x.lruCost(0)).toBe(20);
-    x.lruNoteCost(1, 1);
+    x.lruNoteCost(1, 1, 0);
     expect([x.lruCost(0), x.lruCost(1)]).toEqual([10, 0]);
   });
 });

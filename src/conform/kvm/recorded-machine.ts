@@ -221,7 +221,8 @@ export class RecordedMachine implements StepRunner {
       this.core.trace(null);
     }
     if (step === this.#history.objectsAt) {
-      this.core.x.memcgUpdated(OBJECT_BYTES);
+      const pages = this.host.generation.groupStats === 'pages';
+      this.core.x.memcgUpdated(pages ? 1 : OBJECT_BYTES);
       this.core.x.memcgUpdated(this.#history.objectsRest);
     }
     this.#readStatistics(seen);

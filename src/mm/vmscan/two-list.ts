@@ -38,14 +38,14 @@ export class TwoListPolicy implements ReclaimPolicy {
 
   attach(host: Host): void {
     this.#host = host;
-    const { splitLists, anonStartsActive, lookTwice } = host.generation;
+    const { splitLists, groupStats, anonStartsActive, lookTwice } = host.generation;
     const { x } = host.core;
     const [inactive, active] = splitLists
       ? [abi.LRU_INACTIVE_FILE, abi.LRU_ACTIVE_FILE]
       : [abi.LRU_INACTIVE_ANON, abi.LRU_ACTIVE_ANON];
     const start = anonStartsActive ? 1 : 0;
     x.lruSetMap(abi.LRU_INACTIVE_ANON, abi.LRU_ACTIVE_ANON, inactive, active, start);
-    x.memcgEnable(splitLists ? 1 : 0);
+    x.memcgEnable(splitLists ? (groupStats === 'pages' ? 2 : 1) : 0);
     const scaled = Math.min(SWAP_CLUSTER_MAX, Math.max(1, host.limit >> 5));
     const { cluster = scaled, swappiness = DEFAULT_SWAPPINESS } = this.#options;
     this.cluster = within(cluster, 1, SWAP_CLUSTER_MAX, 'cluster');
