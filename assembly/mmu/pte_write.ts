@@ -80,14 +80,16 @@ function gpteIsSet(gfn: Gfn, index: u32): bool {
 }
 
 /** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
-export function mmuUnprotectPage(gfn: Gfn): void {
+export function mmuUnprotectPage(gfn: Gfn): u32 {
   let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
+  const any: u32 = sp != 0 ? 1 : 0;
   while (sp != 0) {
     const next = <usize>load<u32>(sp, SP_HASH_NEXT);
     prepareZapPage(sp);
     sp = nextValidSpWithGptes(next, gfn);
   }
   commitZapPage();
+  return any;
 }
 
 /** Whether writes to `gfn` are intercepted because it is a shadowed table: 0 no, 1 yes. */

@@ -142,7 +142,7 @@ export interface ShadowExports {
   /** What get_user_pages_fast does to the page it finds. */
   folioSetReferenced(pfn: number): void;
   /** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
-  mmuUnprotectPage(gfn: number): void;
+  mmuUnprotectPage(gfn: number): number;
   /** An emulated write of `bytes` at entry `index` of a shadowed table. */
   mmuPteWrite(vcpu: number, gfn: number, index: number, bytes: number): void;
   /** Syncs the unsync tables below a root. */

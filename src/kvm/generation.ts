@@ -73,6 +73,9 @@ export interface KvmGeneration {
   readonly sregsFlush: boolean;
   /** Starting to log a slot flushes whether or not an spte was writable (6.0, commit b64d740ea7dd). */
   readonly flushesLogged: boolean;
+  /** An instruction is tried again only where that let go of a shadow page (kvm_mmu_unprotect_gfn_and_retry(), 6.12), else
+   *  any that is no plain store (retry_instruction()). */
+  readonly retriesUnprotected: boolean;
   /** The fault's host lookup tries get_user_pages_fast first (since 2.6.36). */
   readonly gupFast: boolean;
 }
@@ -103,6 +106,7 @@ export const KVM_GENERATIONS = {
     secondaryTlbs: false,
     sregsFlush: false,
     flushesLogged: true,
+    retriesUnprotected: false,
     gupFast: false,
   },
   '5.10': {
@@ -139,6 +143,7 @@ export const KVM_GENERATIONS = {
     secondaryTlbs: true,
     sregsFlush: false,
     flushesLogged: false,
+    retriesUnprotected: false,
     gupFast: true,
   },
   '6.1': {
@@ -162,6 +167,7 @@ export const KVM_GENERATIONS = {
     secondaryTlbs: true,
     sregsFlush: false,
     flushesLogged: true,
+    retriesUnprotected: false,
     gupFast: true,
   },
   '6.12': {
@@ -195,6 +201,7 @@ export const KVM_GENERATIONS = {
     secondaryTlbs: false,
     sregsFlush: true,
     flushesLogged: true,
+    retriesUnprotected: true,
     gupFast: true,
   },
 } as const satisfies Record<string, KvmGeneration>;

@@ -71,6 +71,9 @@ export interface MmGeneration {
    * more than 64 (6.8, commit 8d59d2214c23), charges left out (no CONFIG_MEMCG_V1).
    */
   readonly groupStats: 'batches' | 'pages';
+  /** MADV_POPULATE_READ and _WRITE fault in their range as one, and empty the CPU's batches at its end (faultin_page_range(),
+   *  6.10), else area by area. */
+  readonly populatesWhole: boolean;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -115,6 +118,7 @@ const LINUX_6_1 = {
   flushedStatistics: true,
   dirtyingRetries: false,
   groupStats: 'batches',
+  populatesWhole: false,
   ksm: true,
   protectHook: true,
   swapPrepare: true,
@@ -154,6 +158,7 @@ export const MM_GENERATIONS = {
     flushedStatistics: true,
     dirtyingRetries: false,
     groupStats: 'batches',
+    populatesWhole: false,
     ksm: false,
     protectHook: true,
     swapPrepare: false,
@@ -191,6 +196,7 @@ export const MM_GENERATIONS = {
     secondaryTlbs: true,
     changePte: false,
     groupStats: 'pages',
+    populatesWhole: true,
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 

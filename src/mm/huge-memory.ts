@@ -100,6 +100,23 @@ function splitPmd(mm: Mm, hvn: number, keep: number): boolean {
   return (pmd & abi.HPTE_PRESENT) !== 0;
 }
 
+/** The same inside the notifier call of whoever unmaps the page (TTU_SPLIT_HUGE_PMD in try_to_unmap_one() of 6.10). */
+export function splitWithin(mm: Mm, hvn: number): void {
+  if (mm.host.core.x.hpmdGet(mm.id, hvn) === 0 || !splitPmd(mm, hvn, 0)) return;
+  mm.flushTlb(hugeAlign(hvn), hugeAlign(hvn) + abi.HPAGE_PMD_NR);
+}
+
+/** Whether huge ptes alone map pages of [start, end). */
+export function isAllHuge(mm: Mm, start: number, end: number): boolean {
+  const { x } = mm.host.core;
+  if (mm.host.thp === 'never') return false;
+  for (let hvn = start; hvn < end;) {
+    if (x.hpmdGet(mm.id, hvn) === 0) return false;
+    hvn = x.hpteNextMapped(mm.id, hugeAlign(hvn) + abi.HPAGE_PMD_NR, end) >>> 0;
+  }
+  return true;
+}
+
 function notify(s: Int32Array, at: number, op: number): void {
   const first = hugeAlign(s[at + HVN] as number);
   notifyRange(s, at + CALLEE, op, first, first + abi.HPAGE_PMD_NR, abi.MMU_NOTIFY_CLEAR);

@@ -4,7 +4,14 @@
 import * as abi from '../../assembly/abi.ts';
 import { untraced } from '../core/load.ts';
 import type { Host } from './host.ts';
-import { folioMappings, hugeAlign, notifyHuge, splitFolio, splitHugePmd } from './huge-memory.ts';
+import {
+  folioMappings,
+  hugeAlign,
+  notifyHuge,
+  splitFolio,
+  splitHugePmd,
+  splitWithin,
+} from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
@@ -99,8 +106,10 @@ export function reclaimHuge(host: Host, head: number, shadow: number): number {
   if (!whole && !lazy) return splitIsolated(host, head);
   for (const { mm, hvn } of places) {
     host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, hvn);
-    mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
+    const within = mm.notifiers.withFlushes;
+    if (!within) mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
     notifyHuge(mm, MN_INVALIDATE_RANGE_START, hvn);
+    if (within) splitWithin(mm, hvn);
     if (lazy && isRedirtied(mm, head, hvn)) {
       x.lruSetFlags(head, abi.PG_DIRTY | abi.PG_SWAPBACKED, 0);
       notifyHuge(mm, MN_INVALIDATE_RANGE_END, hvn);

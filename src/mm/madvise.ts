@@ -68,6 +68,8 @@ export function madvise(mm: Mm, start: number, end: number, advice: Advice): num
     covered += part.end - part.start;
     if (advice === 'populate_read' || advice === 'populate_write') {
       const result = populate(mm, part, advice === 'populate_write');
+      const ends = result < 0 || part === parts.at(-1);
+      if (ends && mm.host.generation.populatesWhole) mm.host.core.x.lruAddDrain();
       if (result < 0) return result;
       continue;
     }

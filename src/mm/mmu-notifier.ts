@@ -14,7 +14,7 @@
 //    a page that is still mapped in between (fixed in 3.6, 3ad3d901bbcf, and again in 3.10,
 //    d34883d4e35c): all ops first, then all deletions.
 
-import { EVENT_MN_INVALIDATE_SECONDARY_TLBS, HVN_LIMIT } from '../../assembly/abi.ts';
+import { EVENT_MN_INVALIDATE_SECONDARY_TLBS, HPAGE_PMD_NR, HVN_LIMIT } from '../../assembly/abi.ts';
 import type { Core } from '../core/load.ts';
 import {
   LOCK_RCU,
@@ -32,6 +32,7 @@ import {
   COUNTER_OF_OP,
   EVENT_OF_OP,
   EVENT_RET_OF_OP,
+  FLUSH_HUGE,
   MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
   MN_RELEASE,
@@ -78,12 +79,13 @@ const SUB = 7;
 /** First word of a callee's frame. */
 const CALLEE = 8;
 
-/** Most pages that are flushed one by one (tlb_single_page_flush_ceiling of x86). */
+/** Most entries that are flushed one by one (tlb_single_page_flush_ceiling of x86). */
 const FLUSH_CEILING = 33;
 
 /** A flush of more pages is one of the whole address space (flush_tlb_mm_range). */
 function widen(s: Int32Array, at: number): void {
-  if ((s[at + END] as number) - (s[at + START] as number) <= FLUSH_CEILING) return;
+  const stride = s[at + EVENT] === FLUSH_HUGE ? HPAGE_PMD_NR : 1;
+  if ((s[at + END] as number) - (s[at + START] as number) <= FLUSH_CEILING * stride) return;
   s[at + START] = 0;
   s[at + END] = HVN_LIMIT;
 }

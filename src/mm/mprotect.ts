@@ -4,9 +4,10 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO } from '../core/errors.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { cutAreas, splitHugePmd } from './huge-memory.ts';
+import { cutAreas, splitHugePmd, isAllHuge } from './huge-memory.ts';
 import { unmerge } from './ksm.ts';
 import type { Mm } from './mm.ts';
+import { FLUSH_HUGE } from './notifier-ops.ts';
 import {
   MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
@@ -271,7 +272,9 @@ function gathers(mm: Mm, s: Int32Array, at: number): boolean {
 function notifyFlush(s: Int32Array, at: number, mm: Mm): void {
   if (!gathers(mm, s, at)) return;
   const [first, last] = [s[at + FLUSH] as number, s[at + FLUSH_END] as number];
-  notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_PROTECTION_VMA);
+  const huge = mm.notifiers.withFlushes && isAllHuge(mm, first, last);
+  const event = huge ? FLUSH_HUGE : abi.MMU_NOTIFY_PROTECTION_VMA;
+  notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE, first, last, event);
 }
 
 /**

@@ -65,6 +65,9 @@ export const MN_CHANGE_PTE = 9;
 /** As MN_INVALIDATE_RANGE_END, without the invalidate_range that goes with it. */
 export const MN_INVALIDATE_RANGE_ONLY_END = 10;
 
+/** In place of the event of MN_INVALIDATE_RANGE, where that is a flush: of huge ptes alone. */
+export const FLUSH_HUGE = 0x100;
+
 /** Counter that a call of an op bumps, -1: none. */
 export const COUNTER_OF_OP = [
   COUNTER_SLOTS.release_calls,

@@ -60,15 +60,20 @@ export function faultIn(
     const dirties = write && dirtiesShared(mm, area, hvn);
     const result = mm.run((t, at) => handleMmFault(t, at, mm), hvn, flags);
     if (result < 0) return result;
-    if (dirties) x.lruAddDrain();
+    if (dirties && found === null) x.lruAddDrain();
   }
   if (found === null) x.lruAddDrain();
   return 0;
 }
 
+/** Of each page; the batches are the caller's to empty. */
+const NOTHING = (): void => {};
+
 /** MADV_POPULATE_READ and _WRITE of one area; -EINVAL: it forbids the access. */
 export function populate(mm: Mm, area: Vma, write: boolean): number {
-  return mm.permits(area, write) ? faultIn(mm, area, write) : -ERRNO.EINVAL;
+  if (!mm.permits(area, write)) return -ERRNO.EINVAL;
+  const later = mm.host.generation.populatesWhole ? NOTHING : null;
+  return faultIn(mm, area, write, POPULATE_FAULT, later);
 }
 
 /** mlock_pte_range over a part whose flags just changed. */

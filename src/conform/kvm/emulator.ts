@@ -85,16 +85,29 @@ export class Emulator {
     this.#vcpu = vcpu;
   }
 
-  /** Emulates the instruction; null: it runs again on the processor. */
-  emulate(op: Operand): AccessOutcome | null {
+  /**
+   * Emulates the instruction; null: it runs again on the processor. `refused`: it wrote to a page that is
+   * write-protected; `reinjects`: in the delivery of an exception.
+   */
+  emulate(op: Operand, refused: boolean, reinjects: boolean): AccessOutcome | null {
     if ((op.flags & ACCESS_KIND_MASK) === ACCESS_FETCH) return this.#unfetched(op);
     const gpa = this.#vcpu.kvm.tdp ? this.#exitGpa(op.offset) : null;
     const lastRetry = this.#lastRetry;
-    this.fetchInstruction();
     const here = `${this.rip} ${gpa ?? `${op.vpn} ${op.offset}`}`;
     const plainStore = !op.exchange && isWrite(op);
-    if (!plainStore && !this.#mmioKnown(op, gpa) && here !== lastRetry) {
-      return this.#retry(here, op, gpa);
+    if (this.#vcpu.kvm.generation.retriesUnprotected) {
+      const mayRetry = refused && here !== lastRetry;
+      if (mayRetry) this.#lastRetry = '';
+      if (mayRetry && reinjects && gpa === null && this.#unprotected(here, op, gpa)) return null;
+      this.fetchInstruction();
+      if (!plainStore && mayRetry && this.#unprotected(here, op, gpa)) return null;
+    } else {
+      this.fetchInstruction();
+      if (!plainStore && !this.#mmioKnown(op, gpa) && here !== lastRetry) {
+        this.#lastRetry = here;
+        this.#unprotect(op, gpa);
+        return null;
+      }
     }
     if (op.exchange) return this.#exchange(op, gpa);
     return plainStore ? this.#store(op, gpa) : this.#load(op, gpa);
@@ -113,7 +126,7 @@ export class Emulator {
   /** x86_decode_emulated_instruction: the instruction is fetched through the guest's tables. */
   fetchInstruction(): void {
     const cpl = this.user ? 0 : ACCESS_SUPERVISOR;
-    this.#lastRetry = '';
+    if (!this.#vcpu.kvm.generation.retriesUnprotected) this.#lastRetry = '';
     this.walk(CODE_GFN, this.rip, ACCESS_FETCH | cpl);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }
@@ -170,20 +183,25 @@ export class Emulator {
     return gpa === null ? mmio.isGva(op.vpn) : mmio.isGfn(Math.floor(gpa / 4096));
   }
 
+  /** kvm_mmu_unprotect_gfn_and_retry: where something was shadowed, the instruction runs again. */
+  #unprotected(here: string, op: Operand, gpa: number | null): boolean {
+    if (gpa !== null || !this.#unprotect(op, gpa)) return false;
+    this.#lastRetry = here;
+    return true;
+  }
+
   /**
    * retry_instruction: an instruction that is not a usual one for writing page tables is not emulated at
-   * first; its page is shadowed no more, and it runs again.
+   * first; its page is shadowed no more, and it runs again. Whether it was shadowed.
    */
-  #retry(here: string, op: Operand, gpa: number | null): null {
+  #unprotect(op: Operand, gpa: number | null): boolean {
     const { x, mem } = this.#core;
-    this.#lastRetry = here;
     let gfn = gpa === null ? 0 : Math.floor(gpa / 4096);
     if (gpa === null) {
       this.walk(op.vpn, op.offset, writing(op.flags));
       gfn = mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
     }
-    x.mmuUnprotectPage(gfn);
-    return null;
+    return x.mmuUnprotectPage(gfn) !== 0;
   }
 
   /**

@@ -150,7 +150,8 @@ export class RecordedVcpu implements GuestPort {
       const code = mem.load32(ptr + VCPU_FAULT_CODE);
       this.#emit(EVENT_VMEXIT, VMEXIT_PF_EXCP, vpn, offset, code);
       this.#emit(EVENT_KVM_PAGE_FAULT, vpn, offset, code, 0);
-      if (this.#pending !== null) this.#emulator.unprotectVirtual(vpn, offset);
+      const unprotects = !this.#vcpu.kvm.generation.retriesUnprotected;
+      if (this.#pending !== null && unprotects) this.#emulator.unprotectVirtual(vpn, offset);
     } else if (reason === EXIT_NPF) {
       this.#emitNpf();
     } else throw new CoreBugError(`an access of a recording ended with exit ${reason}`);
@@ -164,7 +165,8 @@ export class RecordedVcpu implements GuestPort {
     }
     if (result !== FAULT_MMIO && result !== FAULT_READONLY && result !== RET_PF_EMULATE)
       return null;
-    const outcome = this.#emulator.emulate(operand);
+    const refused = result === RET_PF_EMULATE;
+    const outcome = this.#emulator.emulate(operand, refused, this.#pending !== null);
     this.#byKvm = true;
     this.#place = this.#emulator.loadedAt;
     return outcome;
