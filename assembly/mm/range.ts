@@ -244,8 +244,9 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, rights: u32, upgrade: 
     const pmdp = hpmdp(mm, hvn);
     if (pmdp != 0) {
       const pmd = load<u32>(pmdp);
-      // change_huge_pmd() of 6.1 never makes a huge pte writable.
-      const to = protectedPte(pmd, rights, upgrade & PROTECT_CLEAN);
+      // change_huge_pmd() of 6.1 never makes a huge pte writable, pmd_modify() of 6.6 and later drops its dirty bit.
+      const kept = upgrade & PROTECT_CLEAN ? pmd & ~HPTE_DIRTY : pmd;
+      const to = protectedPte(kept, rights, upgrade & PROTECT_CLEAN);
       changed = to != pmd;
       if (changed) store<u32>(pmdp, to);
       hvn += HPAGE_PMD_NR;
