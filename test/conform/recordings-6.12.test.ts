@@ -10,7 +10,7 @@ import type { KvmEvent } from '../../src/conform/kvm/recording.ts';
 import { readRecording } from '../../src/conform/kvm/recording.ts';
 import { parseScript } from '../../src/conform/kvm/script.ts';
 
-const FOLDER = join(import.meta.dirname, 'recordings');
+const FOLDER = join(import.meta.dirname, 'recordings-6.12');
 const FILES = readdirSync(FOLDER).filter((name) => name.includes('.6.12.'));
 
 describe.each(FILES)('%s', (file) => {
