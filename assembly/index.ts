@@ -259,12 +259,15 @@ export {
 } from './mm/lru_gen';
 export {
   lruGenEnable,
+  lruGenFoundYoung,
   lruGenIncMaxSeq,
   lruGenIncMinSeq,
   lruGenIsolate,
   lruGenIsolated,
   lruGenLookAround,
   lruGenPutback,
+  lruGenTells,
+  lruGenTestYoung,
   lruGenWalk,
 } from './mm/lru_gen_scan';
 export {

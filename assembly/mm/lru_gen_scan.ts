@@ -3,6 +3,7 @@
 
 import {
   EVENT_LRU_GEN_LOOK_AROUND,
+  EVENT_VMSCAN_LRU_ISOLATE,
   FRAME_FLAGS,
   FRAME_REFCOUNT,
   HPTE_DIRTY,
@@ -11,6 +12,8 @@ import {
   HPTE_SWAP,
   HPTE_YOUNG,
   LRU_ACTIVE_FILE,
+  LRU_INACTIVE_ANON,
+  LRU_INACTIVE_FILE,
   MAX_NR_GENS,
   MIN_LRU_BATCH,
   MIN_NR_GENS,
@@ -97,6 +100,14 @@ function relist(pfn: Pfn): void {
   lruAdd(pfn, lruTarget(load<u32>(framePtr(pfn), FRAME_FLAGS)));
 }
 
+/** Whether a scan is told by the tracepoint of the lists' scans. */
+let tells: u32 = 0;
+
+/** Says whether it is. */
+export function lruGenTells(on: u32): void {
+  tells = on;
+}
+
 /** Where lruGenIsolate() leaves its pages. */
 export function lruGenIsolated(): usize {
   return ISOLATED;
@@ -178,6 +189,10 @@ export function lruGenIsolate(type: u32, tierIdx: u32): u32 {
     store<u32>(ISOLATED + ((<usize>taken) << 2), pfn);
     taken++;
   }
+  if (tells != 0) {
+    const inactive = type == 0 ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE;
+    trace(EVENT_VMSCAN_LRU_ISOLATE, MAX_LRU_BATCH, scanned, inactive, taken);
+  }
   memcgUpdated(taken);
   memcgUpdated(sorted);
   outWord(0, taken);
@@ -235,15 +250,20 @@ export function lruGenPutback(pfn: Pfn): void {
   putPage(pfn);
 }
 
+/** A pte of the page is dirty: so is the page, unless it is anonymous and will be found dirty when it gets a swap slot. */
+function markMappedDirty(pfn: Pfn): void {
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  const clean = (flags & (PG_ANON | PG_SWAPBACKED | PG_SWAPCACHE)) == (PG_ANON | PG_SWAPBACKED);
+  if ((flags & PG_DIRTY) == 0 && !clean) setPageDirty(pfn);
+}
+
 /** A young pte of a page that may be promoted; the bit is cleared. 0: not young, or no page. */
 function takeYoung(mm: u32, hvn: Hvn): Pfn {
   const pte = hpteGet(mm, hvn);
   if ((pte & (HPTE_PRESENT | HPTE_SWAP | HPTE_YOUNG)) != (HPTE_PRESENT | HPTE_YOUNG)) return 0;
   hpteTestAndClearYoung(mm, hvn);
   const pfn = folioOf(pte >> HPTE_PFN_SHIFT);
-  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
-  const clean = (flags & (PG_ANON | PG_SWAPBACKED | PG_SWAPCACHE)) == (PG_ANON | PG_SWAPBACKED);
-  if (pte & HPTE_DIRTY && (flags & PG_DIRTY) == 0 && !clean) setPageDirty(pfn);
+  if (pte & HPTE_DIRTY) markMappedDirty(pfn);
   return pfn;
 }
 
@@ -282,6 +302,31 @@ export function lruGenLookAround(pfn: Pfn, mm: u32, hvn: Hvn, start: Hvn, end: H
     if (found < PAGEVEC_SIZE) folioActivate(near);
     else genPromote(near);
   }
+}
+
+/**
+ * A pte that lru_gen_look_around() comes by where it asks the notifiers: 0, no page of its kinds (`anon`: anonymous ones,
+ * too), 1 a page, 3 a young pte, whose bit is cleared.
+ */
+export function lruGenTestYoung(mm: u32, hvn: Hvn, anon: u32): u32 {
+  const pte = hpteGet(mm, hvn);
+  if ((pte & (HPTE_PRESENT | HPTE_SWAP)) != HPTE_PRESENT) return 0;
+  const flags = load<u32>(framePtr(folioOf(pte >> HPTE_PFN_SHIFT)), FRAME_FLAGS);
+  if (anon == 0 && (flags & PG_SWAPBACKED) != 0) return 0;
+  return 1 | (hpteTestAndClearYoung(mm, hvn) << 1);
+}
+
+/**
+ * The page that a pte maps was used: reclaim that keeps account of a walk (`walks`) promotes it at once, other reclaim by
+ * way of the CPU's batch.
+ */
+export function lruGenFoundYoung(mm: u32, hvn: Hvn, walks: u32): void {
+  const pte = hpteGet(mm, hvn);
+  const pfn = folioOf(pte >> HPTE_PFN_SHIFT);
+  if (pte & HPTE_DIRTY) markMappedDirty(pfn);
+  const gen = genOf(pfn);
+  if (walks != 0 || gen < 0) genPromote(pfn);
+  else if (<u32>gen != genOfSeq(lruGenMaxSeq())) folioActivate(pfn);
 }
 
 /** walk_mm: the aging promotes the young pages of [start, end) of an mm; returns how many were young. */

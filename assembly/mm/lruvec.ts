@@ -213,7 +213,7 @@ function isolate(list: u32, n: u32): void {
   pages = lruIsolatedPages();
   from = list;
   pagedOutBefore = pagedOut();
-  trace(EVENT_VMSCAN_LRU_ISOLATE, n, pages, list);
+  trace(EVENT_VMSCAN_LRU_ISOLATE, n, pages, list, pages);
   if (taken != 0) memcgGather(1);
   else if (lruvecActive()) traceActive(0);
 }

@@ -80,6 +80,12 @@ export interface LruGenExports {
   lruGenPutback(pfn: number): void;
   /** Promotes the young neighbours of a page whose pte was found young. */
   lruGenLookAround(pfn: number, mm: number, hvn: number, start: number, end: number): void;
+  /** What a look around that asks the notifiers finds in a pte: 0 nothing, 1 a page, 3 a young pte, made old. */
+  lruGenTestYoung(mm: number, hvn: number, anon: number): number;
+  /** The page of a pte was used: it is promoted, at once (`walks`) or by way of the CPU's batch. */
+  lruGenFoundYoung(mm: number, hvn: number, walks: number): void;
+  /** Whether the scans of generations are told by their tracepoint. */
+  lruGenTells(on: number): void;
   /** Promotes the young pages of a range of an mm; how many. */
   lruGenWalk(mm: number, start: number, end: number): number;
 }

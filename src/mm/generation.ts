@@ -74,6 +74,16 @@ export interface MmGeneration {
   /** MADV_POPULATE_READ and _WRITE fault in their range as one, and empty the CPU's batches at its end (faultin_page_range(),
    *  6.10), else area by area. */
   readonly populatesWhole: boolean;
+  /** The look around a young pte asks the notifiers about every neighbour, young or not, and about the pte itself without
+   *  a flush (lru_gen_look_around() of 6.12.74; commit 1d4832becdc2). */
+  readonly lookAroundAsks: boolean;
+  /** Eviction of a group's generations goes on for as many pages as its size says, and ends when it made a generation;
+   *  before, it ended once enough was free (should_abort_scan(), get_nr_to_scan(); 6.3). */
+  readonly evictsWhole: boolean;
+  /** Scans of generations are told by the tracepoints of the lists' (6.8, commit 8c2214fc9a47). */
+  readonly generationsTell: boolean;
+  /** memory.reclaim asks for a part of what is missing at a time: one this-many-th (memory_reclaim(); 4 since 6.9). */
+  readonly requestParts: number;
   /** Same-page merging exists (2.6.32). */
   readonly ksm: boolean;
   /** mprotect() tells the notifiers; v3 as posted had no hook there either. */
@@ -119,6 +129,10 @@ const LINUX_6_1 = {
   dirtyingRetries: false,
   groupStats: 'batches',
   populatesWhole: false,
+  lookAroundAsks: false,
+  evictsWhole: false,
+  generationsTell: false,
+  requestParts: 1,
   ksm: true,
   protectHook: true,
   swapPrepare: true,
@@ -159,6 +173,10 @@ export const MM_GENERATIONS = {
     dirtyingRetries: false,
     groupStats: 'batches',
     populatesWhole: false,
+    lookAroundAsks: false,
+    evictsWhole: false,
+    generationsTell: false,
+    requestParts: 1,
     ksm: false,
     protectHook: true,
     swapPrepare: false,
@@ -197,6 +215,10 @@ export const MM_GENERATIONS = {
     changePte: false,
     groupStats: 'pages',
     populatesWhole: true,
+    lookAroundAsks: true,
+    evictsWhole: true,
+    generationsTell: true,
+    requestParts: 4,
   },
 } as const satisfies Readonly<Record<string, MmGeneration>>;
 

@@ -102,6 +102,8 @@ export class Host {
   /** The reclaim that runs is not for the limit's sake but for the whole host's (sc->target_mem_cgroup
    *  is not set): MADV_PAGEOUT. */
   reclaimsForAll = false;
+  /** The reclaim that runs was asked for (sc->proactive): memory.reclaim. */
+  reclaimsOnRequest = false;
   /** Background reclaim of a host with watermarks. */
   readonly kswapd: Kswapd | null;
   hooks: HostHooks = {};
@@ -328,7 +330,9 @@ export class Host {
     const t = this.task;
     t.stack[1] = pages;
     t.stack[0] = 0;
+    this.reclaimsOnRequest = true;
     shrinkPages(t, 0, this);
+    this.reclaimsOnRequest = false;
     return t.result;
   }
 

@@ -294,7 +294,8 @@ export class RecordedHost {
     for (let retries = MAX_RECLAIM_RETRIES; freed < pages;) {
       // lru_add_drain_all() lets a kernel worker drain.
       if (retries === 0) this.hidden(() => x.lruAddDrain());
-      const now = this.#host.reclaim(Math.max(pages - freed, SWAP_CLUSTER_MAX));
+      const part = Math.floor((pages - freed) / this.#host.generation.requestParts);
+      const now = this.#host.reclaim(Math.max(part, SWAP_CLUSTER_MAX));
       freed += now;
       if (now > 0 || retries-- > 0) continue;
       if (!this.reclaims) return -11;

@@ -27,6 +27,8 @@ interface KernelView {
   readonly misread: ReadonlySet<string>;
   /** The kernel's modules have type information, by which the recorder finds the shadow pages. */
   readonly shadowPages: boolean;
+  /** vmscan_lru_isolate tells the mode of isolation (until 6.10, commit 3dfbb555c98a). */
+  readonly isolateMode: boolean;
 }
 
 function named(names: string, others: readonly [string, string][] = []): Map<string, string> {
@@ -50,7 +52,10 @@ const ALL: KernelView = {
   callers: {},
   misread: new Set(),
   shadowPages: true,
+  isolateMode: true,
 };
+
+const SINCE_6_10: KernelView = { ...ALL, isolateMode: false };
 
 /** debugfs_entries in arch/x86/kvm/x86.c of 5.10. */
 const STATISTICS_5_10 = named(
@@ -81,9 +86,14 @@ const BEFORE_5_13: KernelView = {
   },
   misread: new Set(['lru_insert', 'lru_activate', 'vmscan_write']),
   shadowPages: false,
+  isolateMode: true,
 };
 
-const SINCE_5_13: KernelVersion = { major: 5, minor: 13 };
+/** First kernels of the views, the newest first. */
+const VIEWS: readonly (KernelVersion & { readonly view: KernelView })[] = [
+  { major: 6, minor: 10, view: SINCE_6_10 },
+  { major: 5, minor: 13, view: ALL },
+];
 
 /** Shows steps of ours as recordings of a kernel would. */
 export class RecorderView {
@@ -91,7 +101,7 @@ export class RecorderView {
   readonly #npt: boolean;
 
   constructor(kernel: KernelVersion, npt: boolean) {
-    this.#view = isSince(kernel, SINCE_5_13) ? ALL : BEFORE_5_13;
+    this.#view = VIEWS.find((first) => isSince(kernel, first))?.view ?? BEFORE_5_13;
     this.#npt = npt;
   }
 
@@ -102,7 +112,10 @@ export class RecorderView {
 
   /** A step of ours as the recorder shows it. */
   step(ours: OurStep): OurStep {
-    if (this.#view === ALL) return { ...ours, counters: this.#counters(ours.counters) };
+    if (this.#view !== BEFORE_5_13) {
+      const events = this.#view.isolateMode ? ours.events : ours.events.map(withoutMode);
+      return { ...ours, events, counters: this.#counters(ours.counters) };
+    }
     return {
       ...ours,
       events: ours.events.flatMap((event) => this.#event(event)),
@@ -199,6 +212,13 @@ export class RecorderView {
     const shadow: JsonObject = { ...page.shadow, spte: withoutPresent(spte) };
     return { ...page, shadow };
   }
+}
+
+/** An event of vmscan_lru_isolate without the mode. */
+function withoutMode(event: KvmEvent): KvmEvent {
+  if (event.t !== 'vmscan_lru_isolate') return event;
+  const { isolate_mode: _, ...rest } = event;
+  return rest;
 }
 
 /** An spte's string without the letter of its present bit. */

@@ -50,6 +50,10 @@ export class LruSwitch implements ReclaimPolicy {
     this.#used.lookAround?.(pfn, mm, hvn);
   }
 
+  testsYoung(pfn: number, mm: number, hvn: number, young: boolean): boolean | undefined {
+    return this.#used.testsYoung?.(pfn, mm, hvn, young);
+  }
+
   join(head: number): void {
     this.#used.join?.(head);
   }

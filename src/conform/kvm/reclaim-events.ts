@@ -29,7 +29,7 @@ export function reclaimEvent(
         nr_requested: String(a),
         nr_scanned: String(b),
         nr_skipped: '0',
-        nr_taken: String(b),
+        nr_taken: String(d),
         lru: LRU_NAMES[c] ?? String(c),
       };
     case abi.EVENT_VMSCAN_LRU_SHRINK_ACTIVE:

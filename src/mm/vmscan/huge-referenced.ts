@@ -43,10 +43,24 @@ function visitReferenced(
     const i = mappingAt(host, mm, pfn, at);
     if (i < 0) continue;
     const young = x.pageReferencedOne(pfn, i) >>> 31 === 1;
-    if (young) host.policy.lookAround?.(pfn, mm.id, at);
-    if (ask(mm, at, 1, young)) used = true;
+    if (testsOne(host, mm, pfn, at, young, ask)) used = true;
   }
   return used;
+}
+
+/** Tests one of the small ptes, as the policy does or by asking. */
+function testsOne(
+  host: Host,
+  mm: Mm,
+  pfn: number,
+  hvn: number,
+  young: boolean,
+  ask: AskYoung,
+): boolean {
+  const used = host.policy.testsYoung?.(pfn, mm.id, hvn, young);
+  if (used !== undefined) return used;
+  if (young) host.policy.lookAround?.(pfn, mm.id, hvn);
+  return ask(mm, hvn, 1, young);
 }
 
 /** Number of the mapping of a frame at a page of an mm; -1: none. */

@@ -6,6 +6,7 @@
 import * as abi from '../../../assembly/abi.ts';
 import type { Host } from '../host.ts';
 import { VM_LOCKED, VM_READ, VM_WRITE } from '../vma.ts';
+import { lookAround } from './look-around.ts';
 import { DEFAULT_SWAPPINESS, SWAP_CLUSTER_MAX, type ReclaimPolicy } from './policy.ts';
 
 const ANON = 0;
@@ -46,6 +47,8 @@ interface RunState {
   batch: readonly number[];
   given: number;
   kept: readonly (readonly [pfn: number, verdict: number])[];
+  /** Pages of the batch that were kept for one reference (PAGEREF_KEEP). */
+  refKept: number;
   /** The page in hand was promoted while it was isolated: it is kept unasked. */
   promoted: boolean;
 }
@@ -64,6 +67,7 @@ const IDLE: RunState = {
   batch: [],
   given: 0,
   kept: [],
+  refKept: 0,
   promoted: false,
 };
 
@@ -92,6 +96,7 @@ export class MglruPolicy implements ReclaimPolicy {
     );
     const scaled = Math.min(SWAP_CLUSTER_MAX, Math.max(1, host.limit >> 5));
     this.cluster = this.#options.cluster ?? scaled;
+    host.core.x.lruGenTells(host.generation.generationsTell ? 1 : 0);
     if (this.#options.enabled ?? true) host.core.x.lruGenEnable(1);
   }
 
@@ -130,9 +135,16 @@ export class MglruPolicy implements ReclaimPolicy {
     }
   }
 
+  testsYoung(pfn: number, mm: number, hvn: number, young: boolean): boolean | undefined {
+    if (!this.#host.generation.lookAroundAsks) return undefined;
+    return lookAround(this.#host.mm(mm), pfn, hvn, young, this.#host.reclaimsOnRequest);
+  }
+
   judge(pfn: number, referenced: number): number {
     if (this.#s.promoted) return abi.VERDICT_KEEP;
-    return this.#host.core.x.checkReferences(pfn, referenced);
+    const verdict = this.#host.core.x.checkReferences(pfn, referenced);
+    if (verdict === abi.VERDICT_KEEP) this.#s.refKept++;
+    return verdict;
   }
 
   join(head: number): void {
@@ -147,6 +159,7 @@ export class MglruPolicy implements ReclaimPolicy {
   /** The end of evict_folios(): what was kept goes to the youngest generation. */
   #finishBatch(): void {
     const { batch, kept } = this.#s;
+    this.#tell();
     for (const [pfn] of kept) this.#host.core.x.lruGenPutback(pfn);
     this.#s.reclaimed += batch.length - kept.length;
     if (this.#s.type === ANON) this.#s.needSwapping = true;
@@ -156,14 +169,34 @@ export class MglruPolicy implements ReclaimPolicy {
     this.#evicted();
   }
 
+  /** The tracepoint at the end of evict_folios(), where there is one. */
+  #tell(): void {
+    const { batch, kept, looked, priority, type, refKept } = this.#s;
+    if (!this.#host.generation.generationsTell || !this.#host.core.tracing) return;
+    let activated = 0;
+    for (const [, verdict] of kept) if (verdict === abi.VERDICT_ACTIVATE) activated++;
+    const outcome = refKept | (activated << (type === ANON ? 10 : 20));
+    const freed = batch.length - kept.length;
+    const event = abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE;
+    this.#host.emit(event, looked, freed, priority | (type << 8), outcome);
+  }
+
   /** What lru_gen_shrink_lruvec() does after evict_folios(). */
   #evicted(): void {
     const s = this.#s;
     s.scanned += s.looked;
-    const aged = (this.#host.core.x.lruGenMaxSeq() >>> 0) - s.seq > 1;
-    const enough = s.reclaimed >= s.target && s.needSwapping;
-    const over = s.looked === 0 || s.scanned >= s.wanted || aged || enough;
+    const over = s.looked === 0 || s.scanned >= s.wanted || this.#aborts();
     s.phase = over ? PHASE_PRIORITY_END : PHASE_SCAN;
+  }
+
+  /** should_abort_scan(): a group's share is not to be exceeded, or enough is free. */
+  #aborts(): boolean {
+    const s = this.#s;
+    if (this.#host.generation.evictsWhole) {
+      return this.#host.kswapd !== null && s.reclaimed >= s.target;
+    }
+    const aged = (this.#host.core.x.lruGenMaxSeq() >>> 0) - s.seq > 1;
+    return aged || (s.reclaimed >= s.target && s.needSwapping);
   }
 
   #advance(): boolean {
@@ -238,6 +271,7 @@ export class MglruPolicy implements ReclaimPolicy {
     const taken = looked > 0 ? this.#host.out(0) : 0;
     const from = (x.lruGenIsolated() >>> 0) >>> 2;
     s.batch = [...core.mem.u32.subarray(from, from + taken)];
+    s.refKept = 0;
     s.type = type;
     looked += x.lruGenIncMinSeq(swappiness > 0 ? 1 : 0) >>> 0;
     const last = swappiness > 0 ? ANON : FILE;
@@ -252,7 +286,7 @@ export class MglruPolicy implements ReclaimPolicy {
     if (!this.#shouldAge(canSwap)) return wanted;
     if (this.#s.priority !== abi.DEF_PRIORITY) {
       this.#age(canSwap);
-      return wanted;
+      return this.#host.generation.evictsWhole ? 0 : wanted;
     }
     const { x } = this.#host.core;
     const oldest = x.lruGenMinSeq(canSwap ? ANON : FILE) >>> 0;

@@ -33,6 +33,9 @@ export interface ReclaimPolicy {
   judge(pfn: number, referenced: number): number;
   /** The test found the page's pte at `hvn` of an mm young; asked before the notifiers are. */
   lookAround?(pfn: number, mm: number, hvn: number): void;
+  /** Tests the page's pte at `hvn`, which was `young`, itself, notifiers included: whether it was used. Undefined: it
+   *  leaves that to the host. */
+  testsYoung?(pfn: number, mm: number, hvn: number, young: boolean): boolean | undefined;
   /**
    * The huge page that next() returned was split: the other 511 frames are held as it is, and next() is to return them,
    * too. Without it they go back to their list.

@@ -9,6 +9,7 @@ import type { Mm } from '../mm.ts';
 import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
 import { visitedInVain } from '../rmap-areas.ts';
 import { hugeReferenced, isPartlyMapped } from './huge-referenced.ts';
+import { notifyYoung } from './look-around.ts';
 
 // Arguments and locals of pageReferenced().
 const PFN = 1;
@@ -71,11 +72,18 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
 
 /** ptep_clear_flush_young_notify() of a pte that was `young` already. */
 function askYoung(mm: Mm, hvn: number, pages: number, young: boolean): boolean {
-  const { aging } = mm.host;
-  const op = OPS[aging.op];
-  if (op < 0 || (aging.askOnlyYoung && !young)) return young;
-  const answer = mm.runNested((t, at) => mm.notifiers.call(t, at), op, hvn, hvn + pages, 0);
-  return young || (aging.answerCounts && answer !== 0);
+  return notifyYoung(mm, OPS[mm.host.aging.op], hvn, pages, young);
+}
+
+/** The policy's own test, if it makes one, of the pte of ptepClearFlushYoung(). */
+function testedByPolicy(s: Int32Array, at: number, host: Host): boolean {
+  const pfn = s[at + PFN] as number;
+  const mm = s[at + MM] as number;
+  const young = s[at + YOUNG] === 1;
+  const used = host.policy.testsYoung?.(pfn, mm, s[at + HVN] as number, young);
+  if (used === undefined) return false;
+  s[at + YOUNG] = used ? 1 : 0;
+  return true;
 }
 
 /**
@@ -114,6 +122,7 @@ export function ptepClearFlushYoung(t: Task, at: number, host: Host): boolean {
       s[at + HVN] = found & (abi.HVN_LIMIT - 1);
       s[at + YOUNG] = found >>> 31;
       host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, s[at + HVN]);
+      if (testedByPolicy(s, at, host)) break;
       if (s[at + YOUNG] === 1 && host.policy.lookAround !== undefined) {
         host.policy.lookAround(s[at + PFN] as number, s[at + MM] as number, s[at + HVN] as number);
       }
