@@ -6,8 +6,11 @@ import {
   ACCESS_FETCH,
   ACCESS_READ,
   ACCESS_WRITE,
+  FRAME_FLAGS,
+  HPTE_DIRTY,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
+  PG_DIRTY,
 } from '../../assembly/abi.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
 import { GENERATIONS } from '../../src/simulate.ts';
@@ -18,6 +21,8 @@ const WARM = 40;
 const DATA = 41;
 const OTHER = 42;
 const SPARE = 50;
+/** A table that is in no other. */
+const OTHER_PT = 15;
 /** A page of other 2 MiB, and where the guest maps it. */
 const FAR = 600;
 const ELSEWHERE = 43;
@@ -167,6 +172,56 @@ const SCENES: Readonly<Record<string, Scene>> = {
     guest.map(PT, SPARE, SPARE);
     const ends = [guest.accesses([WARM, 512 + SPARE], ACCESS_READ).kind];
     ends.push(fault(guest, ACCESS_WRITE).kind);
+    return ends;
+  },
+
+  'the guest writes to a table above, as if it were none': (guest) => {
+    // A fault below the table says that it is one: the third write in a row without would end its shadowing.
+    guest.reach(FAR);
+    const ends = [guest.access(FAR).kind];
+    for (let i = 0; i < 6; i++) {
+      guest.map(2, 200 + i, SPARE, 0);
+      if (i % 2 !== 1) continue;
+      drop(guest);
+      ends.push(guest.accesses([FAR, DATA]).kind);
+    }
+    expect(guest.spte(DATA)).not.toBe(0);
+    return ends;
+  },
+
+  'the VMM puts another table in the place of the guest’s, behind KVM’s back': (guest) => {
+    guest.map(OTHER_PT, WARM, WARM);
+    guest.map(OTHER_PT, DATA, OTHER);
+    guest.core.mem.store32(guest.core.x.guestPagePtr(2) >>> 0, (OTHER_PT << 12) | ENTRY);
+    drop(guest);
+    const ends = [fault(guest).kind];
+    expect(guest.spte(DATA) >>> 12).toBe(guest.pfn(OTHER));
+    return ends;
+  },
+
+  'the page was written back': (guest) => {
+    const { core, mm, hvn } = guest;
+    core.x.hpteSet(mm.id, hvn + DATA, guest.hpte(DATA) & ~HPTE_DIRTY);
+    const flags = (core.x.framePtr(guest.pfn(DATA)) >>> 0) + FRAME_FLAGS;
+    core.mem.store32(flags, core.mem.load32(flags) & ~PG_DIRTY);
+    return [fault(guest, ACCESS_WRITE).kind];
+  },
+
+  'the same tables are walked by other rules': (guest) => {
+    // Without NXE they have shadow tables of their own.
+    const registers = { cr0: 0x80050033, cr4: 0x20 };
+    const ends: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      for (const efer of [0x500, 0xd00]) {
+        guest.vcpu.setRegisters({ ...registers, efer });
+        for (let again = 0; again < 3; again++) {
+          drop(guest);
+          ends.push(fault(guest, ACCESS_WRITE).kind);
+        }
+        expect(auditKvm(guest.kvm)).toEqual([]);
+      }
+      drop(guest);
+    }
     return ends;
   },
 
