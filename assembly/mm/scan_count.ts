@@ -43,10 +43,13 @@ let refaultsAnon: u32 = 0;
 let refaultsFile: u32 = 0;
 /** When the statistics were flushed last because of the time. */
 let flushedAt: f64 = 0;
+/** They are flushed before each run of reclaim. */
+let alwaysDue: bool = false;
 
-/** Sets vm.swappiness. */
-export function scanCountInit(value: u32): void {
+/** Sets vm.swappiness, and whether the timer that flushes the statistics is always taken to be due. */
+export function scanCountInit(value: u32, fresh: bool): void {
   swappiness = value;
+  alwaysDue = fresh;
 }
 
 /** Pages of a list that are still to be scanned. */
@@ -84,7 +87,7 @@ export function inactiveIsLow(kind: u32): bool {
 /** What the kernel's timer would have flushed meanwhile, and mem_cgroup_flush_stats(). */
 function flushStats(): void {
   const now = load<f64>(CLOCK, CLOCK_NOW);
-  const due = now - flushedAt >= FLUSH_TIME;
+  const due = alwaysDue || now - flushedAt >= FLUSH_TIME;
   if (due) flushedAt = now;
   memcgFlushForReclaim(due);
 }

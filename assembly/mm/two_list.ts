@@ -34,10 +34,16 @@ let splitLists: bool = false;
 let lookTwice: bool = false;
 
 /** Sets the era's rules, vm.swappiness and the pages of a batch (32 at most). */
-export function twoListInit(split: u32, twice: u32, swappiness: u32, cluster: u32): void {
+export function twoListInit(
+  split: u32,
+  twice: u32,
+  swappiness: u32,
+  cluster: u32,
+  fresh: u32,
+): void {
   splitLists = split != 0;
   lookTwice = twice != 0;
-  scanCountInit(swappiness);
+  scanCountInit(swappiness, fresh != 0);
   lruvecInit(cluster);
   zoneInit(cluster);
 }

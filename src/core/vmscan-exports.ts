@@ -92,9 +92,15 @@ export interface LruGenExports {
 
 /** Exports of mm/two_list.ts. */
 export interface TwoListExports {
-  /** Sets the era's rules (the scan of 6.1 or of 2.6.24, a page is looked at twice), vm.swappiness and the
-   *  pages of a batch. */
-  twoListInit(split: number, twice: number, swappiness: number, cluster: number): void;
+  /** Sets the era's rules (the scan of 6.1 or of 2.6.24, a page is looked at twice), vm.swappiness, the pages of a
+   *  batch, and whether the timer that flushes a group's statistics is always taken to be due. */
+  twoListInit(
+    split: number,
+    twice: number,
+    swappiness: number,
+    cluster: number,
+    fresh: number,
+  ): void;
   /** A run begins that is to free `target` pages. */
   twoListBegin(target: number): void;
   /** 1 when the run may end here. */

@@ -11,7 +11,7 @@ const CLUSTER = 32;
 export class LruSwitch implements ReclaimPolicy {
   readonly name = 'lru-switch';
   readonly cluster = CLUSTER;
-  readonly #lists = new TwoListPolicy({ cluster: CLUSTER });
+  readonly #lists = new TwoListPolicy({ cluster: CLUSTER, statistics: 'timer' });
   readonly #generations = new MglruPolicy({ cluster: CLUSTER, enabled: false, walk: false });
   #used: ReclaimPolicy = this.#lists;
 

@@ -17,6 +17,12 @@ export interface TwoListOptions {
   readonly cluster?: number;
   /** vm.swappiness, 0 to 200. Default 60. */
   readonly swappiness?: number;
+  /**
+   * Where only a timer of two seconds brings a group's statistics up to date (6.12): whether by the devices' clock, or
+   * before each run of reclaim. By the clock, what was mapped within two seconds, as a whole replay is, is on no list as
+   * far as reclaim knows, and a small group runs out of memory. Default: before each run.
+   */
+  readonly statistics?: 'timer' | 'fresh';
 }
 
 function within(value: number, least: number, most: number, name: string): number {
@@ -48,9 +54,11 @@ export class TwoListPolicy implements ReclaimPolicy {
     x.memcgEnable(splitLists ? (groupStats === 'pages' ? 2 : 1) : 0);
     const scaled = Math.min(SWAP_CLUSTER_MAX, Math.max(1, host.limit >> 5));
     const { cluster = scaled, swappiness = DEFAULT_SWAPPINESS } = this.#options;
+    const { statistics = 'fresh' } = this.#options;
+    const fresh = groupStats === 'pages' && statistics === 'fresh' ? 1 : 0;
     this.cluster = within(cluster, 1, SWAP_CLUSTER_MAX, 'cluster');
     within(swappiness, 0, 200, 'swappiness');
-    x.twoListInit(splitLists ? 1 : 0, lookTwice ? 1 : 0, swappiness, cluster);
+    x.twoListInit(splitLists ? 1 : 0, lookTwice ? 1 : 0, swappiness, cluster, fresh);
   }
 
   begin(target: number): void {
