@@ -160,14 +160,27 @@ export function splitFolio(host: Host, head: number, pins: number, isolated = fa
   const mapped = visits.reduce((sum, { maps }) => sum + maps, 0);
   const refs = mem.load32((x.framePtr(head) >>> 0) + abi.FRAME_REFCOUNT);
   if (refs !== mapped + pins) return false;
-  for (const { mm, hvn, end } of visits) {
+  for (const visit of visits) {
+    const { mm, hvn, end } = visit;
+    const small = x.hpmdGet(mm.id, hvn) === 0;
     mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 1);
     notifyClear(mm, MN_INVALIDATE_RANGE_START, hvn, end);
+    if (small && mm.notifiers.withFlushes) flushParts(visit, head);
     notifyClear(mm, MN_INVALIDATE_RANGE_END, hvn, end);
   }
   x.splitHugePage(head, isolated ? 1 : 0);
   for (const visit of visits) lockParts(visit, head);
   return true;
+}
+
+/** try_to_migrate_one(): small ptes are cleared one by one (ptep_clear_flush()); those of PROT_NONE are in no TLB. */
+function flushParts({ mm, hvn, end, page }: FolioVisit, head: number): void {
+  for (let i = 0; i < end - hvn; i++) {
+    const pte = mm.host.core.x.hpteGet(mm.id, hvn + i) >>> 0;
+    const bits = pte & (abi.HPTE_PRESENT | abi.HPTE_PROTNONE);
+    if (bits !== abi.HPTE_PRESENT || pte >>> abi.HPTE_PFN_SHIFT !== head + page + i) continue;
+    mm.flushTlb(hvn + i, hvn + i + 1);
+  }
 }
 
 /** remove_migration_pte: what a locked area maps again is locked, each page of its own now. */

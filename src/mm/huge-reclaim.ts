@@ -53,7 +53,10 @@ export function coldHuge(mm: Mm, hvn: number, end: number, pageout: boolean): Hu
   const pfn = x.hpteGet(mm.id, hvn) >>> abi.HPTE_PFN_SHIFT;
   if ((pmd & abi.HPTE_SWAP) !== 0 || x.pageMapcount(pfn) !== 1) return SKIP;
   if (!isWhole(hvn, end)) return splitForAdvice(host, pfn) ? SMALL : SKIP;
-  const changed = x.hpteTestAndClearYoung(mm.id, hvn) === 1;
+  const asks = !pageout || host.generation.pageoutAsks;
+  const changed = asks && x.hpteTestAndClearYoung(mm.id, hvn) === 1;
+  // pmdp_invalidate().
+  if (changed) mm.flushTlb(hvn, end);
   x.lruSetFlags(pfn, 0, abi.PG_REFERENCED);
   if (!pageout) x.deactivatePage(pfn);
   const flags = x.pageFlags(pfn);
@@ -73,7 +76,10 @@ export function freeHuge(mm: Mm, hvn: number, end: number): HugeAdvice {
   if (!isWhole(hvn, end)) return splitForAdvice(host, head) ? SMALL : SKIP;
   const changed = (pmd & (abi.HPTE_YOUNG | abi.HPTE_DIRTY)) !== 0;
   x.lruSetFlags(head, 0, abi.PG_DIRTY);
-  if (changed) x.hpmdSet(mm.id, hvn, pmd & ~(abi.HPTE_YOUNG | abi.HPTE_DIRTY));
+  if (changed) {
+    x.hpmdSet(mm.id, hvn, pmd & ~(abi.HPTE_YOUNG | abi.HPTE_DIRTY));
+    mm.flushTlb(hvn, end);
+  }
   x.markPageLazyfree(head);
   return { kind: 'done', isolated: 0, changed };
 }

@@ -4,7 +4,7 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
-import { cutAreas } from './huge-memory.ts';
+import { cutAreas, isAllHuge } from './huge-memory.ts';
 import { coldHuge, freeHuge, RECLAIM_ACTIVATE, splitForSmall } from './huge-reclaim.ts';
 import { khugepagedEnter, madviseCollapse } from './khugepaged.ts';
 import { unmerge } from './ksm.ts';
@@ -14,6 +14,7 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { FLUSH_HUGE } from './notifier-ops.ts';
 import { populate, willneed } from './populate.ts';
 import { notifyRange } from './unmap.ts';
 import {
@@ -162,7 +163,9 @@ const START = 1;
 const END = 2;
 const FIRST = 3;
 const LAST = 4;
-const CALLEE = 5;
+/** 1: small ptes are among those that changed. */
+const SMALL = 5;
+const CALLEE = 6;
 
 /** MADV_FREE: the pages may be dropped unless they are written again. */
 function lazyFree(t: Task, at: number, mm: Mm): boolean {
@@ -180,11 +183,13 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
       let hvn = x.hpteNextMapped(mm.id, start, end) >>> 0;
       s[at + FIRST] = end;
       s[at + LAST] = 0;
+      s[at + SMALL] = 0;
       while (hvn < end) {
         const [next, changed] = lazyFreeAt(mm, hvn, end);
         if (changed) {
           s[at + FIRST] = Math.min(s[at + FIRST] as number, hvn);
           s[at + LAST] = next;
+          if (!isAllHuge(mm, hvn, next)) s[at + SMALL] = 1;
         }
         hvn = x.hpteNextMapped(mm.id, next, end) >>> 0;
       }
@@ -197,7 +202,9 @@ function lazyFree(t: Task, at: number, mm: Mm): boolean {
       const first = s[at + FIRST] as number;
       const last = s[at + LAST] as number;
       if (mm.hooks !== '6.x' || last === 0) break;
-      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
+      const huge = mm.notifiers.withFlushes && s[at + SMALL] === 0;
+      const event = huge ? FLUSH_HUGE : abi.MMU_NOTIFY_CLEAR;
+      notifyRange(s, at + CALLEE, MN_INVALIDATE_RANGE, first, last, event);
       s[at] = 3;
     }
     case 3:
@@ -237,10 +244,11 @@ function lazyFreeAt(mm: Mm, hvn: number, end: number): [next: number, changed: b
 function coldOrPageout(mm: Mm, part: Vma, pageout: boolean): void {
   const { host } = mm;
   const { x } = host.core;
-  const flush = { first: 0, last: 0 };
+  const flush = { first: 0, last: 0, huge: mm.notifiers.withFlushes };
   const changed = (from: number, to: number): void => {
     if (flush.last === 0) flush.first = from;
     flush.last = to;
+    if (to - from < abi.HPAGE_PMD_NR) flush.huge = false;
   };
   let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
   while (hvn < part.end) {
@@ -258,8 +266,9 @@ function coldOrPageout(mm: Mm, part: Vma, pageout: boolean): void {
   }
   if (mm.hooks === '6.x' && flush.last > 0) {
     const { task } = host;
-    const { first, last } = flush;
-    notifyRange(task.stack, 0, MN_INVALIDATE_RANGE, first, last, abi.MMU_NOTIFY_CLEAR);
+    const { first, last, huge } = flush;
+    const event = huge ? FLUSH_HUGE : abi.MMU_NOTIFY_CLEAR;
+    notifyRange(task.stack, 0, MN_INVALIDATE_RANGE, first, last, event);
     mm.notifiers.call(task, 0);
   }
 }

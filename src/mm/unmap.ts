@@ -9,13 +9,14 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { cutAreas, hugeAlign, splitHugePmd } from './huge-memory.ts';
+import { cutAreas, hugeAlign, isAllHuge, splitHugePmd } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { FLUSH_HUGE } from './notifier-ops.ts';
 import { VM_HUGETLB, vmasWithin, vmasWithout } from './vma.ts';
 
 // Arguments and locals.
@@ -30,7 +31,9 @@ const FIRST = 6;
 const LAST = 7;
 /** ZAP_*: why zapRange() stopped. */
 const WHY = 8;
-const CALLEE = 9;
+/** 1: small ptes are among those of the range. */
+const SMALL = 9;
+const CALLEE = 10;
 
 // Program counters beside the plain sequence.
 const SPLIT = 6;
@@ -91,6 +94,7 @@ export function zapPageRange(t: Task, at: number, mm: Mm): boolean {
         notify(s, at, MN_INVALIDATE_RANGE);
         s[at + CALLEE + 2] = s[at + FIRST] as number;
         s[at + CALLEE + 3] = s[at + LAST] as number;
+        bySize(s, at, mm);
         s[at] = 4;
       case 4:
         if (mm.hooks === '6.x' && (s[at + LAST] as number) > 0) {
@@ -136,7 +140,13 @@ function goesOn(s: Int32Array, at: number, mm: Mm): number {
   notify(s, at, MN_INVALIDATE_RANGE);
   s[at + CALLEE + 2] = s[at + FIRST] as number;
   s[at + CALLEE + 3] = s[at + LAST] as number;
+  bySize(s, at, mm);
   return FLUSH;
+}
+
+/** A flush of huge ptes alone counts by their size (tlb_get_unmap_shift()). */
+function bySize(s: Int32Array, at: number, mm: Mm): void {
+  if (mm.notifiers.withFlushes && s[at + SMALL] === 0) s[at + CALLEE + 4] = FLUSH_HUGE;
 }
 
 /** Clears ptes until the gather is full, and notes which were present. */
@@ -145,9 +155,12 @@ function zapSome(t: Task, at: number, mm: Mm): void {
   const { host } = mm;
   const end = s[at + END] as number;
   const eager = mm.hooks === '6.x' ? 1 : 0;
+  const huge = mm.notifiers.withFlushes && isAllHuge(mm, s[at + CURSOR] as number, end);
+  if (s[at + LAST] === 0) s[at + SMALL] = 0;
   s[at + CURSOR] = host.core.x.zapRange(mm.id, s[at + CURSOR] as number, end, t.id, eager);
   s[at + WHY] = host.out(2);
   if (host.out(1) === 0) return;
+  if (!huge) s[at + SMALL] = 1;
   if (s[at + LAST] === 0) s[at + FIRST] = host.out(0);
   s[at + LAST] = host.out(1);
 }

@@ -58,6 +58,14 @@ function flushesAll(event: KvmEvent): boolean {
   return event.t === 'mn_invalidate_secondary_tlbs' && event.start === null;
 }
 
+function flushes700(event: KvmEvent): boolean {
+  return event.t === 'mn_invalidate_secondary_tlbs' && event.start === '700' && event.pages === 1;
+}
+
+function flushesHuge(event: KvmEvent): boolean {
+  return event.t === 'mn_invalidate_secondary_tlbs' && event.pages === 512;
+}
+
 function zapsLeaf(event: KvmEvent): boolean {
   return event.level === 1 && event.new === '0';
 }
@@ -107,6 +115,36 @@ describe('rules', () => {
     expect(has(script, frozen('5a0'), true)).toEqual([true, false]);
     expect(has(script, frozen('80000000000005a0'), true)).toEqual([false, true]);
     expect(has(script, zapsLeaf, true)).toEqual([false, true]);
+  });
+
+  test('a young page of generations has all around it asked, without a flush', () => {
+    const script = ['g writes 0 8', 'h drain', 'h lru_gen 1', 'h reclaim 4'];
+    expect(has(script, named('mn_clear_young'))).toEqual([false, true]);
+    expect(has(script, named('mn_clear_flush_young'))).toEqual([true, false]);
+    expect(has(script, (event) => event.nr_requested === '4096')).toEqual([false, true]);
+  });
+
+  test('huge pages that are unmapped are flushed by their size', () => {
+    const script = ['h hugepage 512 512', 'h write 512 1 1', 'h dontneed 512 512'];
+    expect(has(script, flushesAll)).toEqual([false, false]);
+    expect(has(script, flushesHuge)).toEqual([false, true]);
+  });
+
+  test('a huge page that is freed lazily is flushed as 512 pages, and then by its size', () => {
+    const script = ['h hugepage 512 512', 'h write 512 1 1', 'h free 512 512'];
+    expect(has(script, flushesAll)).toEqual([false, true]);
+    expect(has(script, flushesHuge)).toEqual([false, true]);
+  });
+
+  test('small ptes of a huge page that is split are flushed one by one', () => {
+    const script = [
+      'h hugepage 512 512',
+      'h fill 512 512 1',
+      'h mprotect 512 1 r',
+      'h mprotect 512 1 rw',
+      'h cold 513 1',
+    ];
+    expect(has(script, flushes700)).toEqual([false, true]);
   });
 
   test('pages wait for their list in batches of 31', () => {

@@ -57,6 +57,11 @@ const ALL: KernelView = {
 
 const SINCE_6_10: KernelView = { ...ALL, isolateMode: false };
 
+const SINCE_6_12: KernelView = {
+  ...SINCE_6_10,
+  callers: { kvm_rmap_zap_collapsible_sptes: 'kvm_mmu_zap_collapsible_sptes' },
+};
+
 /** debugfs_entries in arch/x86/kvm/x86.c of 5.10. */
 const STATISTICS_5_10 = named(
   'pf_guest tlb_flush invlpg insn_emulation insn_emulation_fail mmu_shadow_zapped mmu_pte_write mmu_pde_zapped ' +
@@ -91,6 +96,7 @@ const BEFORE_5_13: KernelView = {
 
 /** First kernels of the views, the newest first. */
 const VIEWS: readonly (KernelVersion & { readonly view: KernelView })[] = [
+  { major: 6, minor: 12, view: SINCE_6_12 },
   { major: 6, minor: 10, view: SINCE_6_10 },
   { major: 5, minor: 13, view: ALL },
 ];
@@ -113,7 +119,8 @@ export class RecorderView {
   /** A step of ours as the recorder shows it. */
   step(ours: OurStep): OurStep {
     if (this.#view !== BEFORE_5_13) {
-      const events = this.#view.isolateMode ? ours.events : ours.events.map(withoutMode);
+      const newer = !this.#view.isolateMode;
+      const events = newer ? ours.events.map((event) => this.#newer(event)) : ours.events;
       return { ...ours, events, counters: this.#counters(ours.counters) };
     }
     return {
@@ -160,6 +167,14 @@ export class RecorderView {
       ...(typeof old === 'string' ? { old: withoutPresent(old) } : {}),
       ...(typeof fresh === 'string' ? { new: withoutPresent(fresh) } : {}),
     };
+  }
+
+  /** An event of a kernel of which nothing is lacking. */
+  #newer(event: KvmEvent): KvmEvent {
+    if (event.t === 'spte_zap') return { ...event, by: this.#caller(event) };
+    if (event.t !== 'vmscan_lru_isolate') return event;
+    const { isolate_mode: _, ...rest } = event;
+    return rest;
   }
 
   #fault(event: KvmEvent): KvmEvent {
@@ -212,13 +227,6 @@ export class RecorderView {
     const shadow: JsonObject = { ...page.shadow, spte: withoutPresent(spte) };
     return { ...page, shadow };
   }
-}
-
-/** An event of vmscan_lru_isolate without the mode. */
-function withoutMode(event: KvmEvent): KvmEvent {
-  if (event.t !== 'vmscan_lru_isolate') return event;
-  const { isolate_mode: _, ...rest } = event;
-  return rest;
 }
 
 /** An spte's string without the letter of its present bit. */

@@ -173,12 +173,19 @@ export class MglruPolicy implements ReclaimPolicy {
   #tell(): void {
     const { batch, kept, looked, priority, type, refKept } = this.#s;
     if (!this.#host.generation.generationsTell || !this.#host.core.tracing) return;
-    let activated = 0;
-    for (const [, verdict] of kept) if (verdict === abi.VERDICT_ACTIVATE) activated++;
-    const outcome = refKept | (activated << (type === ANON ? 10 : 20));
+    let anon = 0;
+    let file = 0;
+    for (const [pfn, verdict] of kept) {
+      if (verdict !== abi.VERDICT_ACTIVATE) continue;
+      if ((this.#host.core.x.pageFlags(pfn) & abi.PG_SWAPBACKED) !== 0) anon++;
+      else file++;
+    }
+    // Pages that were freed lazily, and written since, are anonymous again.
+    const failed = type === FILE ? anon : 0;
+    const when = priority | (type << 8) | (failed << 9);
     const freed = batch.length - kept.length;
     const event = abi.EVENT_VMSCAN_LRU_SHRINK_INACTIVE;
-    this.#host.emit(event, looked, freed, priority | (type << 8), outcome);
+    this.#host.emit(event, looked, freed, when, refKept | (anon << 10) | (file << 20));
   }
 
   /** What lru_gen_shrink_lruvec() does after evict_folios(). */
