@@ -249,7 +249,7 @@ export { spteLruInit, spteLruReclaimed } from './mmu/spte_lru';
 export { updatePte } from './mmu/prefetch';
 export { zapCollapsibleSptes } from './mmu/collapse';
 export { tdpSplitHugePages, tdpZapCollapsible } from './mmu/tdp_huge';
-export { workingsetSetOutside } from './mm/workingset';
+export { workingsetSetAgesFirst, workingsetSetOutside } from './mm/workingset';
 export {
   lruGenMaxSeq,
   lruGenMinSeq,

@@ -18,7 +18,7 @@ import { WORKINGSET_REFAULTS } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Pfn } from '../types';
-import { framePtr } from './frame';
+import { folioPages, framePtr } from './frame';
 import { genEviction, genRefault, genRefs, lruGenEnabled } from './lru_gen';
 import { lruNoteCost, memcgActivated, memcgStat, memcgUpdated } from './memcg';
 
@@ -34,6 +34,13 @@ let outsidePages: u32 = 0;
 
 /** lruvec->nonresident_age: evictions and activations so far. */
 let nonresidentAge: u32 = 0;
+/** An eviction ages what is not resident before its shadow is made, not after. */
+let agesFirst: bool = false;
+
+/** Whether a page that comes back at once was at a distance of 0 (1: 5.10), or of 1 (0, at first). */
+export function workingsetSetAgesFirst(on: u32): void {
+  agesFirst = on != 0;
+}
 
 /** workingset_age_nonresident. */
 export function workingsetAge(pages: u32): void {
@@ -57,8 +64,10 @@ export function workingsetEviction(pfn: Pfn, root: u32, before: u32): u32 {
     if (genRefs(pfn) != 0) token |= SHADOW_WORKINGSET;
     return token | ((genEviction(pfn) & AGE_MASK) << SHADOW_AGE_SHIFT);
   }
-  let shadow = (((nonresidentAge - before) & AGE_MASK) << SHADOW_AGE_SHIFT) | SHADOW_VALID;
-  if (load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_WORKINGSET) shadow |= SHADOW_WORKINGSET;
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  const age = nonresidentAge - before + (agesFirst ? folioPages(flags) : 0);
+  let shadow = ((age & AGE_MASK) << SHADOW_AGE_SHIFT) | SHADOW_VALID;
+  if (flags & PG_WORKINGSET) shadow |= SHADOW_WORKINGSET;
   if (root != 0) shadow |= SHADOW_ROOT;
   nonresidentAge++;
   return shadow;

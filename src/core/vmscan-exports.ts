@@ -179,6 +179,8 @@ export interface FolioBatchExports {
   markPageLazyfree(pfn: number): void;
   /** Sets how many pages the rest of the host has on its lists (0 at first). */
   workingsetSetOutside(pages: number): void;
+  /** Whether an eviction ages what is not resident before it makes the shadow. Default 0. */
+  workingsetSetAgesFirst(on: number): void;
   /** Tells the LRU that a page was used. */
   folioMarkAccessed(pfn: number): void;
 }

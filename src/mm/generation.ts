@@ -26,6 +26,9 @@ export interface MmGeneration {
   readonly splitLists: boolean;
   /** Refaults of evicted pages are told by shadow entries (3.15; anonymous: 5.9). */
   readonly workingset: boolean;
+  /** An eviction ages what is not resident before its shadow is made, so that a page that comes back at once was at a
+   *  distance of 0 (workingset_eviction() of 5.10.262; 6.1 takes the age first). */
+  readonly evictionAgesFirst: boolean;
   /** mprotect back to writable upgrades exclusive anonymous ptes at once (6.1). */
   readonly protectUpgrade: boolean;
   /** mprotect back to writable upgrades clean exclusive ptes and huge ones, too (can_change_pte_writable(),
@@ -109,6 +112,7 @@ const LINUX_6_1 = {
   anonStartsActive: false,
   splitLists: true,
   workingset: true,
+  evictionAgesFirst: false,
   protectUpgrade: true,
   upgradesClean: false,
   swapinWritable: false,
@@ -153,6 +157,7 @@ export const MM_GENERATIONS = {
     anonStartsActive: true,
     splitLists: false,
     workingset: false,
+    evictionAgesFirst: false,
     protectUpgrade: false,
     upgradesClean: false,
     swapinWritable: false,
@@ -195,6 +200,7 @@ export const MM_GENERATIONS = {
     collapseTells: false,
     folios: false,
     flushedStatistics: false,
+    evictionAgesFirst: true,
     dirtyingRetries: true,
     swapPrepare: false,
   },

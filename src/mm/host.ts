@@ -132,6 +132,7 @@ export class Host {
     if (this.generation.reuse === 'alone') core.x.frameMarkExclusive(0);
     if (!this.generation.mlockBatch) core.x.lruSetMlockBatch(0);
     if (!this.generation.flushedStatistics) core.x.memcgPerItem(1);
+    if (this.generation.evictionAgesFirst) core.x.workingsetSetAgesFirst(1);
     this.aging = options.aging ?? AGING_PRESETS.v3;
     this.swap = options.swap ?? new BlockDevice(DEVICES.nvme);
     this.disk = options.disk ?? new BlockDevice(this.swap.profile);

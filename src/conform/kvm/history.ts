@@ -2,7 +2,7 @@
 // things that happen by time, by what the scripts before left behind, and by what else the kernel does.
 
 import { SWAP_SLOTS_CACHE_SIZE } from '../../../assembly/abi.ts';
-import { firstScanOf, type FirstScan } from './group-room.ts';
+import { scansOf, type Scans } from './group-room.ts';
 import { isSince, type KernelVersion, versionOf } from './kernel.ts';
 import type { Recording, Step } from './recording.ts';
 
@@ -12,8 +12,8 @@ export interface Seen {
   readonly lists: readonly [inactive: number, active: number] | null;
   /** A reclaim on request that succeeded. */
   readonly reclaims: boolean;
-  /** Where a quiet step's first scan is; null: it has none; undefined: the step is told event by event. */
-  readonly firstScan: FirstScan | null | undefined;
+  /** Where a quiet step's scans are; undefined: the step is told event by event. */
+  readonly scans: Scans | undefined;
   /** Swap slots that the group has after the step, and the pages that were seen to be written in it. */
   readonly swap: { readonly current: number; readonly written: number } | null;
   /** Data pages that are on a list after the step. */
@@ -24,7 +24,7 @@ export interface Seen {
 export const NOTHING: Seen = {
   lists: null,
   reclaims: false,
-  firstScan: undefined,
+  scans: undefined,
   swap: null,
   listed: [],
 };
@@ -36,7 +36,7 @@ export function seenIn(step: Step): Seen {
   return {
     lists: inactive === undefined || active === undefined ? null : [inactive, active],
     reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
-    firstScan: step.seq === undefined ? undefined : firstScanOf(step.seq),
+    scans: step.seq === undefined ? undefined : scansOf(step.seq),
     swap: swapIn(step),
     listed: Object.entries(step.pages_changed ?? {})
       .filter(([, { host }]) => Array.isArray(host.flags) && host.flags.includes('lru'))
@@ -77,6 +77,8 @@ export interface History {
    * them may need a page of its own (GroupRoom).
    */
   readonly opensCounters: boolean;
+  /** Pages that these files' objects need in one step, by how many bytes the CPU's stock had when the limit was set. */
+  readonly stepPages: number;
   /** Pages that went out without being seen to were evicted by one run more, for another task. */
   readonly unseenRun: boolean;
   /** Pages of the driver's heap that it touched after it had locked its memory; reclaim finds them first. */
@@ -97,6 +99,7 @@ export const USUAL: History = {
   objectsRest: 0,
   stocked: false,
   opensCounters: false,
+  stepPages: 3,
   unseenRun: false,
   heapPages: 0,
   slots: 0,
@@ -153,6 +156,9 @@ function hasStep(recording: Recording, op: string): boolean {
   return recording.steps.some((step) => step.op.startsWith(op));
 }
 
+/** The objects of the driver's files are two pages and a bit. */
+const OTHER_STEP = { stepPages: 2 };
+
 /** When the bytes of kernel objects may have exceeded a page. */
 function objectHistories(usual: History): History[] {
   return [
@@ -169,7 +175,13 @@ export function historiesOf(recording: Recording, pressure: boolean): readonly H
       ? [
           { ...usual, ...FIRST_OF_BOOT },
           { ...usual, stocked: true },
-          ...(usual.opensCounters ? [{ ...usual, unseenRun: true }] : []),
+          ...(usual.opensCounters
+            ? [
+                { ...usual, ...OTHER_STEP },
+                { ...usual, unseenRun: true },
+                { ...usual, ...OTHER_STEP, unseenRun: true },
+              ]
+            : []),
         ]
       : []),
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),

@@ -129,7 +129,7 @@ export class RecordedMachine implements StepRunner {
     });
     this.host.slabPages = history.slabPages;
     this.core.x.lruSetBatch(this.host.generation.folioBatch);
-    this.#room = new GroupRoom(this.host);
+    this.#room = new GroupRoom(this.host, history.stepPages);
     this.core.x.frameChargeTables(1);
     // The recorded machine's other processes and files.
     this.core.x.workingsetSetOutside(OUTSIDE_PAGES);
@@ -202,21 +202,22 @@ export class RecordedMachine implements StepRunner {
         const words = (steps[step] as { words: readonly string[] }).words;
         const text = (steps[step] as { text: string }).text;
         if (text.startsWith('g ')) {
-          if (this.#history.opensCounters) this.#room.begin(seen.firstScan);
+          if (this.#history.opensCounters) this.#room.begin(seen.scans);
           result = this.#guest.run(words);
           this.#room.stopped();
           // KVM_GET_REGS.
           this.#ops.chargeObject();
         } else {
+          const { limit } = this.host;
           const done = this.#ops.run(words);
+          this.#room.limitSet(limit);
           if (done.result.errno === undefined) this.#stamps?.ran(words);
           result = [done.result];
           extra = done.extra;
         }
       }
       if (this.#history.unseenRun) this.#ops.hidden(() => this.#room.ended(seen.swap));
-      this.#memory.readNames();
-      if (this.#history.opensCounters) this.#ops.chargeObject();
+      if (this.#history.opensCounters) this.#openCounters();
     } finally {
       this.core.trace(null);
     }
@@ -237,6 +238,13 @@ export class RecordedMachine implements StepRunner {
       shadowPages: last ? [] : this.#shadow.shadowPages(),
       ...extra,
     };
+  }
+
+  /** The driver opens a file for each counter; what its own memory's faults do is not recorded. */
+  #openCounters(): void {
+    this.#room.opened(() => this.#ops.chargeObject());
+    this.#ops.hidden(() => this.#memory.readNames());
+    this.#room.closed();
   }
 
   /**
