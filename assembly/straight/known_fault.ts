@@ -23,8 +23,6 @@ import {
   RET_PF_CONTINUE,
   RET_PF_FIXED,
   ROLE_AD_DISABLED,
-  SLOT_BASE_GFN,
-  SLOT_HVN,
   SP_ROLE,
   STRAIGHT_NOT,
   TOUCH_FOLIO_REFERENCED,
@@ -227,9 +225,8 @@ function renew(vcpu: usize, entry: usize, gva: u64): bool {
   const gfn = load<u32>(entry, KNOWN_GFN);
   const slot = writableSlot(gfn);
   if (slot == 0 || !mayBeKnown(slot, gfn)) return false;
-  const hvn = load<u32>(entry, KNOWN_HVN);
-  if (load<u32>(slot, SLOT_HVN) + (gfn - load<u32>(slot, SLOT_BASE_GFN)) != hvn) return false;
-  renewKnown(entry, kindsOf(load<u64>(entry, KNOWN_GPTE), guest, hvn), quiet);
+  const kinds = kindsOf(load<u64>(entry, KNOWN_GPTE), guest, load<u32>(entry, KNOWN_HVN));
+  renewKnown(entry, kinds, quiet);
   return true;
 }
 

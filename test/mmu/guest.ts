@@ -30,6 +30,7 @@ export interface GuestOptions {
   readonly thp?: HostOptions['thp'];
   readonly quickFaults?: boolean;
   readonly flushScope?: 'all' | 'pages';
+  readonly prefetch?: boolean;
 }
 
 /** The guest: pages 0 to 3 are its tables, and gva page `v` is gfn `v` once map() said so. */
@@ -46,7 +47,12 @@ export class TableGuest {
 
   constructor(options: GuestOptions) {
     const { pages, frames = 2 * pages, protocol = 'v3', memory = 'anon', policy, thp } = options;
-    const { generation = '6.1', quickFaults = true, flushScope = 'all' } = options;
+    const {
+      generation = '6.1',
+      quickFaults = true,
+      flushScope = 'all',
+      prefetch = false,
+    } = options;
     const aging = AGING_PRESETS[protocol];
     this.host = new Host(this.core, {
       frames,
@@ -70,7 +76,7 @@ export class TableGuest {
       generation,
       quickFaults,
       flushScope,
-      prefetch: false,
+      prefetch,
     });
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: pages, hvn: this.hvn });
     this.vcpu.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0xd00 });

@@ -17,7 +17,8 @@ import { GENERATIONS } from '../../src/simulate.ts';
 import { ENTRY, PT, TableGuest } from './guest.ts';
 
 const PAGES = 1024;
-const WARM = 40;
+/** Outside the group of entries that KVM maps ahead of a fault. */
+const WARM = 30;
 const DATA = 41;
 const OTHER = 42;
 const SPARE = 50;
@@ -40,8 +41,9 @@ function fault(guest: TableGuest, kind = ACCESS_READ, page = DATA) {
   return guest.accesses([WARM, page], kind);
 }
 
-function known(generation: string, quickFaults: boolean): TableGuest {
-  const guest = new TableGuest({ pages: PAGES, generation, quickFaults, flushScope: 'pages' });
+function known(generation: string, quickFaults: boolean, prefetch: boolean): TableGuest {
+  const how = { generation, quickFaults, prefetch } as const;
+  const guest = new TableGuest({ ...how, pages: PAGES, flushScope: 'pages' });
   for (const page of [WARM, DATA, OTHER]) guest.map(PT, page, page);
   for (let i = 0; i < 4; i++) {
     expect(fault(guest, ACCESS_WRITE).kind).toBe('done');
@@ -199,6 +201,22 @@ const SCENES: Readonly<Record<string, Scene>> = {
     return ends;
   },
 
+  'the host’s table went, and is another space’s': (guest) => {
+    guest.map(PT, ELSEWHERE, FAR);
+    for (let i = 0; i < 4; i++) {
+      expect(fault(guest, ACCESS_WRITE, ELSEWHERE).kind).toBe('done');
+      drop(guest, FAR);
+    }
+    guest.mm.munmap(guest.hvn + 512, 512);
+    guest.mm.mmap({ hvn: guest.hvn + 512, npages: 512 });
+    const other = guest.host.createMm();
+    const start = other.mmap({ hvn: guest.hvn + 512, npages: 512 });
+    other.access(start + FAR - 512, true);
+    const ends = [fault(guest, ACCESS_READ, ELSEWHERE).kind];
+    expect(guest.spte(ELSEWHERE) >>> 12).toBe(guest.pfn(FAR));
+    return ends;
+  },
+
   'the page was written back': (guest) => {
     const { core, mm, hvn } = guest;
     core.x.hpteSet(mm.id, hvn + DATA, guest.hpte(DATA) & ~HPTE_DIRTY);
@@ -239,10 +257,12 @@ const cases = Object.keys(SCENES).flatMap((name) =>
 
 describe('a known page', () => {
   test.each(cases)('%s, %s', (name, generation) => {
-    const play = (quickFaults: boolean) => {
-      const guest = known(generation, quickFaults);
-      return left(guest, SCENES[name]!(guest));
-    };
-    expect(play(true)).toEqual(play(false));
+    for (const prefetch of [false, true]) {
+      const play = (quickFaults: boolean) => {
+        const guest = known(generation, quickFaults, prefetch);
+        return left(guest, SCENES[name]!(guest));
+      };
+      expect(play(true)).toEqual(play(false));
+    }
   });
 });
