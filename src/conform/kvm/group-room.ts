@@ -17,7 +17,7 @@ export interface Scans {
 
 /** Pages that the objects of the driver's files may be. */
 const MOST_PAGES = 8;
-/** Pages that were given back, at rest, since the limit was set: the files of two steps were open then. */
+/** Pages fewer than when the limit was set that the objects are between steps, as most recordings' scans show. */
 const RETURNED_PAGES = 1;
 
 /** Where a step's scans are (sequence() in event-counts.ts). */

@@ -77,7 +77,7 @@ export interface History {
    * them may need a page of its own (GroupRoom).
    */
   readonly opensCounters: boolean;
-  /** Pages that these files' objects need in one step, by how many bytes the CPU's stock had when the limit was set. */
+  /** Pages that these files' objects need in one step, as inferred from what was charged at the scans. */
   readonly stepPages: number;
   /** Pages that went out without being seen to were evicted by one run more, for another task. */
   readonly unseenRun: boolean;
