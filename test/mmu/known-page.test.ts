@@ -243,6 +243,22 @@ const SCENES: Readonly<Record<string, Scene>> = {
     return ends;
   },
 
+  'the page is shared with a child, and written at once': (guest) => {
+    const child = guest.mm.fork();
+    drop(guest);
+    const ends = [fault(guest, ACCESS_WRITE).kind];
+    expect(guest.spte(DATA) >>> 12).toBe(guest.pfn(DATA));
+    child.exit();
+    return ends;
+  },
+
+  'a neighbour may be mapped ahead': (guest) => {
+    const ends = [guest.access(OTHER, ACCESS_WRITE).kind];
+    drop(guest, DATA, 2);
+    ends.push(fault(guest).kind);
+    return [...ends, guest.spte(OTHER) === 0];
+  },
+
   'the page is shared with a child': (guest) => {
     const child = guest.mm.fork();
     const ends = [fault(guest).kind, fault(guest, ACCESS_WRITE).kind];
