@@ -90,12 +90,15 @@ function selfMicros(profile: CpuProfile, { from, to }: Window): Map<number, numb
   const samples = profile.samples ?? [];
   const deltas = profile.timeDeltas ?? [];
   let at = profile.startTime;
+  // Deltas may be negative: no time is a second sample's, too.
+  let covered = from;
   samples.forEach((node, i) => {
     // A delta leads up to its sample: the time until the next one is this sample's.
     at += deltas[i] ?? 0;
-    const next = at + (deltas[i + 1] ?? 0);
-    const inside = Math.min(next, to) - Math.max(at, from);
-    self.set(node, (self.get(node) ?? 0) + Math.max(0, inside));
+    const start = Math.max(at, covered);
+    const end = Math.max(start, Math.min(at + (deltas[i + 1] ?? 0), to));
+    self.set(node, (self.get(node) ?? 0) + end - start);
+    covered = end;
   });
   return self;
 }
