@@ -697,9 +697,9 @@ export const EVENT_SPLIT_HUGE_PAGE: u32 = 89;
 export const EVENT_MM_COLLAPSE_HUGE_PAGE: u32 = 90;
 /** A: SCAN_* * 2 + whether a pte was writable, B: referenced, C: none or zero, D: swapped ptes. */
 export const EVENT_MM_KHUGEPAGED_SCAN_PMD: u32 = 91;
-/** Number of event ids, 0 unused. */
-/** a start hvn, b pages: secondary TLBs are flushed with the processor's (since 6.6). */
+/** A: start hvn, B: pages: secondary TLBs are flushed with the processor's (since 6.6). */
 export const EVENT_MN_INVALIDATE_SECONDARY_TLBS: u32 = 92;
+/** Number of event ids, 0 unused. */
 export const EVENT_COUNT: u32 = 93;
 
 // Reasons of EVENT_VMEXIT.

@@ -25,11 +25,14 @@ import { genIncRefs, lruGenEnabled } from './lru_gen';
 import { memcgEnabled } from './memcg';
 import { workingsetAge } from './workingset';
 
-/**
- * folioMarkAccessed() of a small page whose flags are `flags`, PG_REFERENCED among them, where no generations are kept
- * and no event is traced.
- */
-export function markReferencedAgain(pfn: Pfn, page: usize, flags: u32): void {
+/** folioMarkAccessed() of a small page whose flags are `flags`, where no generations are kept and no event is traced. */
+export function markPlain(pfn: Pfn, page: usize, flags: u32): void {
+  if ((flags & PG_REFERENCED) == 0) store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
+  else markReferencedAgain(pfn, page, flags);
+}
+
+/** The same where PG_REFERENCED is among the flags. */
+function markReferencedAgain(pfn: Pfn, page: usize, flags: u32): void {
   const state = flags & (PG_LRU | PG_LRU_PENDING | PG_UNEVICTABLE | PG_ACTIVE);
   if ((state & PG_LRU_PENDING) == 0 && (state & (PG_UNEVICTABLE | PG_ACTIVE)) != 0) return;
   // On a list of a policy's own it stays, with other flags.

@@ -16,7 +16,7 @@ import {
   ZERO_PFN,
 } from '../abi';
 import { folioOf, framePtr, getPage, putPage } from '../mm/frame';
-import { folioMarkAccessed, markReferencedAgain } from '../mm/mark_accessed';
+import { folioMarkAccessed, markPlain } from '../mm/mark_accessed';
 import { hpteGet, hpteOr } from '../mm/pte';
 import { Hpte, Hvn, Pfn } from '../types';
 
@@ -73,9 +73,7 @@ export function releasePlain(pfn: Pfn, markAccessed: u32): void {
   }
   assert(refs > 1, 'a mapped page has other references');
   store<u32>(page, refs - 1, FRAME_REFCOUNT);
-  if (markAccessed == 0) return;
-  if ((flags & PG_REFERENCED) == 0) store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
-  else markReferencedAgain(pfn, page, flags);
+  if (markAccessed != 0) markPlain(pfn, page, flags);
 }
 
 /** folio_set_referenced: what get_user_pages_fast does to the page it finds. */

@@ -1,20 +1,22 @@
 // The lookup of a plain fault (plain_fault.ts) at a page that the host does not map: it is read, or faulted in otherwise,
 // and reclaim may run for it and come to pages that are not plain.
 
-import { FOLLOW_NONE, HPTE_WRITE, RET_PF_RETRY } from '../abi';
+import { FOLLOW_NONE, HPTE_WRITE, KVM_INVALIDATE_SEQ, RET_PF_CONTINUE, RET_PF_RETRY } from '../abi';
 import { GUEST_WALKS, RETRIED_PAGE_FAULTS } from '../counters';
 import { ptepEpoch } from '../mm/pgtable';
 import { hpteGet, ptepAt } from '../mm/pte';
 import { setWalkFresh } from '../mmu/fault';
 import { faultCheck, gupFlags, looksAgain, marksAccessed, mmId } from '../mmu/fault_policy';
+import { KVM } from '../mmu/kvm';
 import { faultInstall } from '../mmu/page_fault';
 import { folioSetReferenced, releasePfn } from '../mmu/pfn';
+import { isAbsentReached } from '../mmu/shadow_walk';
 import { translateSettled } from '../mmu/translate';
 import { bump } from '../stats';
-import { Hpte, Hvn, Pfn } from '../types';
+import { Hvn, Pfn } from '../types';
 import { noteReadPte, plainRead, READ_NOT, readPte } from './file_fault';
 import { straightGup } from './gup';
-import { mayRead } from './plain_rules';
+import { isStaleHere, mayRead } from './plain_rules';
 import { noTableTaken, tableTaken } from './reclaim';
 
 /** vCPU with a plain fault of which nothing stands in VCPU_WALK_* and VCPU_FAULT_*; 0: there is none. */
@@ -43,7 +45,15 @@ function readOrGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32)
   return pfn;
 }
 
-/** The page of a fault at a page that the host does not map, looked up; FOLLOW_NONE: the host's turn. */
+/** readIn(): the page in `inPfn` is to be mapped at reachedSptep, by `readPte`, and then released. */
+export const READ_IN: u32 = 0xfffffffd;
+/** The page, with a reference. */
+export let inPfn: Pfn = 0;
+
+/**
+ * Reads or faults in the page of a fault at a page that the host does not map: READ_IN, or what the fault comes to (RET_PF_*;
+ * RET_PF_CONTINUE: the host's turn).
+ */
 export function readIn(
   vcpu: usize,
   hvn: Hvn,
@@ -51,35 +61,34 @@ export function readIn(
   want: u32,
   accesses: u32,
   l2Hits: u32,
-): Pfn {
+): u32 {
+  const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
   noTableTaken();
   unnoted = vcpu;
   const pfn = readOrGup(hvn, pmdp, gupFlags | want, accesses, l2Hits);
-  if (pfn == FOLLOW_NONE) noteFault();
-  else if (looksAgain(readPte, want)) folioSetReferenced(pfn);
-  return pfn;
-}
-
-/** After readIn(): whether reclaim came to a page that is not plain, and so wrote down what the fault found. */
-export function isNoted(): bool {
+  if (pfn == FOLLOW_NONE) {
+    noteFault();
+    return RET_PF_CONTINUE;
+  }
   const noted = unnoted == 0;
   unnoted = 0;
   if (!noted) bump(GUEST_WALKS);
-  return noted;
-}
-
-/** The page must not be mapped. */
-export function retry(pfn: Pfn): u32 {
-  releasePfn(pfn, marksAccessed);
-  bump(RETRIED_PAGE_FAULTS);
-  return RET_PF_RETRY;
+  if (looksAgain(readPte, want)) folioSetReferenced(pfn);
+  if (isStaleHere(seq, hvn)) {
+    releasePfn(pfn, marksAccessed);
+    bump(RETRIED_PAGE_FAULTS);
+    return RET_PF_RETRY;
+  }
+  inPfn = pfn;
+  if (!tableTaken && isAbsentReached()) return READ_IN;
+  assert(noted, 'only reclaim that is not plain takes tables and cuts links');
+  return installNoted(vcpu, pfn, seq);
 }
 
 /** Maps a page where tables may have gone. */
-export function installNoted(vcpu: usize, noted: bool, pfn: Pfn, pte: Hpte, seq: u32): u32 {
-  assert(noted, 'only reclaim that is not plain takes tables and cuts links');
+function installNoted(vcpu: usize, pfn: Pfn, seq: u32): u32 {
   setWalkFresh(!tableTaken);
-  const writable: u32 = (pte & HPTE_WRITE) != 0 ? 1 : 0;
+  const writable: u32 = (readPte & HPTE_WRITE) != 0 ? 1 : 0;
   const result = faultInstall(vcpu, pfn, writable, faultCheck, seq, marksAccessed);
   setWalkFresh(false);
   return result;

@@ -6,7 +6,6 @@ import {
   FOLL_FAST,
   FOLL_TOUCH,
   FOLL_YOUNG,
-  FOLLOW_NONE,
   FRAME_FLAGS,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
@@ -20,7 +19,6 @@ import {
   PG_DIRTY,
   PG_HUGE,
   PG_REFERENCED,
-  RET_PF_CONTINUE,
   RET_PF_FIXED,
   ROLE_AD_DISABLED,
   SP_ROLE,
@@ -33,7 +31,7 @@ import {
 } from '../abi';
 import { GUEST_WALKS, SPTES_INSTALLED } from '../counters';
 import { framePtr, getPage } from '../mm/frame';
-import { markReferencedAgain } from '../mm/mark_accessed';
+import { markPlain } from '../mm/mark_accessed';
 import { ptepAt } from '../mm/pte';
 import { gupFlags, marksAccessed, touch } from '../mmu/fault_policy';
 import { hasFeature, KVM } from '../mmu/kvm';
@@ -45,10 +43,10 @@ import { retries } from '../mmu/quick_fault';
 import { mayBeKnown } from '../mmu/settled_map';
 import { quiet, settledTable } from '../mmu/settled_table';
 import { spNotePresent, spSetTranslation, spteIndex, sptepToSp } from '../mmu/shadow_page';
-import { isAbsentReached, reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
+import { reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
 import { bump } from '../stats';
 import { Gfn, Hpte, Hvn, Pfn, Spte } from '../types';
-import { installNoted, isNoted, readIn, retry } from './absent_page';
+import { inPfn, READ_IN, readIn } from './absent_page';
 import { areaOf } from './config';
 import { readPte } from './file_fault';
 import { argsOf } from './gup';
@@ -81,7 +79,6 @@ import {
   wantOfKind,
   writableSlot,
 } from './plain_rules';
-import { tableTaken } from './reclaim';
 
 /** How the host's lookup touches a page that it finds: what it sets in the pte, and in the page's flags. */
 let fastPte: Hpte = 0;
@@ -142,9 +139,7 @@ function touchKnown(pte: Hpte, hptep: usize, want: u32): bool {
 function releaseKnown(pfn: Pfn): void {
   if (marksAccessed == 0) return;
   const page = framePtr(pfn);
-  const flags = load<u32>(page, FRAME_FLAGS);
-  if ((flags & PG_REFERENCED) == 0) store<u32>(page, flags | PG_REFERENCED, FRAME_FLAGS);
-  else markReferencedAgain(pfn, page, flags);
+  markPlain(pfn, page, load<u32>(page, FRAME_FLAGS));
 }
 
 /** Writes the spte of a known page that has none, for a host page that is mapped by `pte`; returns it. */
@@ -266,15 +261,10 @@ function knownFaultIn(
   accesses: u32,
   l2Hits: u32,
 ): u32 {
-  const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
-  const pfn = readIn(vcpu, hvn, <usize>load<u32>(entry, KNOWN_PMDP), want, accesses, l2Hits);
-  if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
-  const noted = isNoted();
-  const pte = readPte;
-  if (isStaleHere(seq, hvn)) return retry(pfn);
-  if (tableTaken || !isAbsentReached()) return installNoted(vcpu, noted, pfn, pte, seq);
-  knownSpte = mapKnown(vcpu, entry, pte);
-  release(pfn);
+  const result = readIn(vcpu, hvn, <usize>load<u32>(entry, KNOWN_PMDP), want, accesses, l2Hits);
+  if (result != READ_IN) return result;
+  knownSpte = mapKnown(vcpu, entry, readPte);
+  release(inPfn);
   // A flush may have become a request.
   return load<u32>(vcpu, VCPU_REQUESTS) == 0 ? KNOWN_SERVED : RET_PF_FIXED;
 }

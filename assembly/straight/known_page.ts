@@ -1,9 +1,8 @@
 // Pages whose plain fault (plain_fault.ts) was served before: where all lies that such a fault looks up and changes.
 // Under ageing by dropped sptes a hot page faults again and again at what the host still maps, and nothing is
-// different but the spte; so are the addresses of all that reclaim looks at. The addresses in an entry hold until the
-// links between shadow tables or the host's tables may be others (stampNow()); what the guest's tables above its entry,
-// memslots and areas permit is looked at anew in each quiet (settled_table.ts), and what the words at the addresses say
-// by each fault.
+// different but the spte. The addresses in an entry hold until the links between shadow tables or the host's tables may
+// be others (stampNow()); what the guest's tables above its entry, memslots and areas permit is looked at anew in each
+// quiet (settled_table.ts), and what the words at the addresses say by each fault.
 //
 //   entry, two lines:
 //   ┌──────────┬──────────┬──────────┬──────────┬──────────┬──────────┬───────┬───────┬───────┬───────┐

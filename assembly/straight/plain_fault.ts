@@ -9,7 +9,6 @@ import {
   HPTE_PRESENT,
   HPTE_WRITE,
   KVM_INVALIDATE_SEQ,
-  RET_PF_CONTINUE,
   RET_PF_FIXED,
   SLOT_BASE_GFN,
   SLOT_HVN,
@@ -24,11 +23,11 @@ import { GUEST_BITS } from '../mmu/leaf_table';
 import { folioSetReferenced } from '../mmu/pfn';
 import { isFirstMapping, isOnlyMapping, mapFirst, mapWritable } from '../mmu/settled_map';
 import { settledTable } from '../mmu/settled_table';
-import { isAbsentReached, isReached, reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
+import { isReached, reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
 import { spteToPfn } from '../mmu/spte';
 import { bump } from '../stats';
 import { Gfn, Hvn, Spte } from '../types';
-import { installNoted, isNoted, readIn, retry } from './absent_page';
+import { inPfn, READ_IN, readIn } from './absent_page';
 import { readPte } from './file_fault';
 import { straightGup } from './gup';
 import { noteKnown } from './known_fault';
@@ -44,7 +43,6 @@ import {
   writableSlot,
 } from './plain_rules';
 import { plainPresent } from './present_fault';
-import { tableTaken } from './reclaim';
 
 /** plainFault(): the fault is not plain, and nothing was done. */
 export const PLAIN_NOT: u32 = 0xffffffff;
@@ -130,15 +128,10 @@ function faultIn(
   accesses: u32,
   l2Hits: u32,
 ): u32 {
-  const seq = load<u32>(KVM, KVM_INVALIDATE_SEQ);
-  const pfn = readIn(vcpu, hvn, pmdp, want, accesses, l2Hits);
-  if (pfn == FOLLOW_NONE) return RET_PF_CONTINUE;
-  const noted = isNoted();
-  const pte = readPte;
-  if (isStaleHere(seq, hvn)) return retry(pfn);
-  if (tableTaken || !isAbsentReached()) return installNoted(vcpu, noted, pfn, pte, seq);
-  mapFirst(vcpu, slot, gfn, access, pfn, (pte & HPTE_WRITE) != 0);
-  release(pfn);
+  const result = readIn(vcpu, hvn, pmdp, want, accesses, l2Hits);
+  if (result != READ_IN) return result;
+  mapFirst(vcpu, slot, gfn, access, inPfn, (readPte & HPTE_WRITE) != 0);
+  release(inPfn);
   if (knowing) noteKnown(vcpu, slot, gfn, access, hvn, pmdp);
   return RET_PF_FIXED;
 }
