@@ -8,6 +8,7 @@ import {
   ACCESS_WRITE,
   FRAME_FLAGS,
   HPTE_DIRTY,
+  HPTE_WRITE,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
   PG_DIRTY,
@@ -19,8 +20,9 @@ import { ENTRY, PT, TableGuest } from './guest.ts';
 const PAGES = 1024;
 /** Outside the group of entries that KVM maps ahead of a fault. */
 const WARM = 30;
-const DATA = 41;
-const OTHER = 42;
+/** The first of a group, which is mapped ahead up to the first entry that is empty. */
+const DATA = 40;
+const OTHER = 41;
 const SPARE = 50;
 /** A table that is in no other. */
 const OTHER_PT = 15;
@@ -240,6 +242,15 @@ const SCENES: Readonly<Record<string, Scene>> = {
       }
       drop(guest);
     }
+    return ends;
+  },
+
+  'the host took the right to write from its pte': (guest) => {
+    const { core, mm, hvn } = guest;
+    core.x.hpteSet(mm.id, hvn + DATA, guest.hpte(DATA) & ~(HPTE_WRITE | HPTE_DIRTY));
+    drop(guest);
+    const ends = [fault(guest, ACCESS_WRITE).kind];
+    expect(guest.spte(DATA) & 2).not.toBe(0);
     return ends;
   },
 
