@@ -75,7 +75,7 @@ export {
   shmemTruncate,
   shmemWillneed,
 } from './mm/shmem';
-export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapRemove } from './mm/rmap';
+export { pageMapcount, rmapAdd, rmapHvn, rmapMm, rmapMoveFirst, rmapRemove } from './mm/rmap';
 export {
   holdIsolated,
   lruIsolate,

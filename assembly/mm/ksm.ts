@@ -65,8 +65,17 @@ export function ksmWriteProtect(mm: u32, hvn: Hvn, pfn: Pfn): u32 {
   return 2;
 }
 
+/** Any page was ever one that others are merged into. */
+let merged: bool = false;
+
+/** Whether any page was ever merged. */
+export function hasMerged(): bool {
+  return merged;
+}
+
 /** The page becomes one that others are merged into (set_page_stable_node). */
 export function ksmAdopt(pfn: Pfn): void {
+  merged = true;
   const page = framePtr(pfn);
   store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_KSM, FRAME_FLAGS);
   folioMarkAccessed(pfn);

@@ -116,6 +116,28 @@ export function rmapRemove(pfn: Pfn, mm: u32, hvn: Hvn): void {
   }
 }
 
+/** The mapping of `hvn` in `mm`, one of several, counts as the oldest from now on. */
+export function rmapMoveFirst(pfn: Pfn, mm: u32, hvn: Hvn): void {
+  const page = framePtr(pfn);
+  if ((load<u32>(page, FRAME_FLAGS) & PG_MULTIMAP) == 0) return;
+  const newest: usize = load<u32>(page, FRAME_RMAP);
+  let before = newest;
+  let node: usize = load<u32>(before, NODE_NEXT);
+  while (load<u32>(node, NODE_MM) != mm || load<u32>(node, NODE_HVN) != hvn) {
+    assert(node != newest, 'the chain holds the mapping');
+    before = node;
+    node = load<u32>(node, NODE_NEXT);
+  }
+  if (node == newest) {
+    // The chain is circular: the one before the newest becomes it.
+    store<u32>(page, <u32>before, FRAME_RMAP);
+    return;
+  }
+  store<u32>(before, load<u32>(node, NODE_NEXT), NODE_NEXT);
+  store<u32>(node, load<u32>(newest, NODE_NEXT), NODE_NEXT);
+  store<u32>(newest, <u32>node, NODE_NEXT);
+}
+
 /** mm id of the i-th mapping, oldest first. */
 export function rmapMm(pfn: Pfn, i: u32): u32 {
   const page = framePtr(pfn);

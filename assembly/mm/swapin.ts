@@ -21,6 +21,7 @@ import {
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
   PG_ANON,
+  PG_DIRTY,
   PG_KSM,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
@@ -29,13 +30,15 @@ import { MAJOR_FAULTS, MINOR_FAULTS, SWAP_INS } from '../counters';
 import { trace } from '../events';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
+import { wpCopyBegin } from './cow';
 import { filemapDel } from './filemap';
 import { anonExclusive, framePtr, getPage, putPage } from './frame';
-import { folioAddLru, lruInFault } from './lru_add';
+import { hasMerged } from './ksm';
+import { folioAddLru, lruCacheAdd, lruInFault } from './lru_add';
 import { memcgUpdated } from './memcg';
 import { allocFor, tryToFreeSwap } from './memory';
 import { hpteGet, hpteSetAt, leafPmdp, ptepAt } from './pte';
-import { pageMapcount, rmapAdd } from './rmap';
+import { pageMapcount, rmapAdd, rmapHvn } from './rmap';
 import {
   swapCacheAdd,
   swapCacheDel,
@@ -116,6 +119,7 @@ export function swapinMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32)
     swapinAbort(pfn);
     return 0;
   }
+  if (mightNeedToCopy(pfn, hvn)) return mapCopy(mm, hvn, pmdp, pfn, args);
   const write = args & MAP_WRITE_FAULT;
   const alone = pageMapcount(pfn) == 0 && swapCount(slot) == 2;
   const exclusive = direct || ((flags & PG_KSM) == 0 && ((entry & HPTE_AUX) != 0 || alone));
@@ -138,6 +142,37 @@ export function swapinMapAt(mm: u32, hvn: Hvn, pmdp: usize, pfn: Pfn, args: u32)
     swapUnclaim(slot);
   } else if (release && swapCount(slot) == 1) tryToFreeSwap(pfn);
   return write != 0 && pte & HPTE_WRITE ? 2 : 1;
+}
+
+/**
+ * ksm_might_need_to_copy(): merged pages share a slot though they belong to different places. The first of them that is
+ * read in again is an ordinary page of its place, and a copy serves each other one. (A place is told by its hvn: what
+ * fork() shares lies at one.)
+ */
+function mightNeedToCopy(pfn: Pfn, hvn: Hvn): bool {
+  if (!hasMerged() || pageMapcount(pfn) == 0) return false;
+  if ((load<u32>(framePtr(pfn), FRAME_FLAGS) & PG_KSM) != 0) return false;
+  return rmapHvn(pfn, 0) != hvn;
+}
+
+/** Maps a copy of a page of the swap cache in place of its entry there, which goes; results as of swapinMap(). */
+function mapCopy(mm: u32, hvn: Hvn, pmdp: usize, from: Pfn, args: u32): u32 {
+  const slot = load<u32>(framePtr(from), FRAME_PRIVATE);
+  const pfn = wpCopyBegin(from, args);
+  putPage(from);
+  if (pfn == 0) return 0;
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  store<u32>(page, flags | PG_DIRTY | anonExclusive, FRAME_FLAGS);
+  let pte: Hpte = HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT);
+  if ((args & MAP_OLD) == 0) pte |= HPTE_YOUNG;
+  const writes = (args & MAP_WRITE_FAULT) != 0 && (args & MAP_VM_WRITE) != 0;
+  if (writes) pte |= HPTE_WRITE | HPTE_DIRTY;
+  hpteSetAt(mm, hvn, pmdp, pte);
+  rmapAdd(pfn, mm, hvn);
+  lruCacheAdd(pfn);
+  swapFree(slot);
+  return writes ? 2 : 1;
 }
 
 /** A swap-in ends without a mapping: the reader's reference goes, and its claim of the slot. */

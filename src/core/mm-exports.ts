@@ -134,6 +134,8 @@ export interface RmapExports {
   rmapMm(pfn: number, i: number): number;
   /** hvn of the i-th mapping, oldest first. */
   rmapHvn(pfn: number, i: number): number;
+  /** The mapping of `hvn` in `mm`, one of several, counts as the oldest from now on. */
+  rmapMoveFirst(pfn: number, mm: number, hvn: number): void;
 }
 
 /** Exports of mm/{memory,swapin,filemap_fault,cow,follow,gup}.ts: what faults do to ptes and frames. */

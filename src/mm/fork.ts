@@ -67,6 +67,7 @@ export function forkMm(parent: Mm): Mm {
       flags: vma.flags & ~VM_LOCKED,
       ...(vma.anon === undefined ? {} : { anon: 1 + i, inherited: vma.anon }),
     }));
+  child.lastAnon = child.vmas.length;
   for (const vma of child.vmas) {
     // Areas without anonymous pages are not copied: faults find their pages again (vma_needs_copy).
     if ((vma.flags & VM_SHARED) !== 0 || vma.anon === undefined) continue;

@@ -99,6 +99,12 @@ export class Host {
   limit: number;
   /** Pages of kernel objects that count and that reclaim frees when it tries hard. */
   slabPages = 0;
+  /** These objects are freed by RCU: there is room for more when a grace period is over, not within the reclaim. */
+  slabByRcu = false;
+  /** Pages of objects that wait for the end of a grace period. */
+  slabWaiting = 0;
+  /** khugepaged was told of no address space since the boot: the first one wakes it (khugepaged_wait_event). */
+  khugepagedWaits = false;
   /** The reclaim that runs is not for the limit's sake but for the whole host's (sc->target_mem_cgroup
    *  is not set): MADV_PAGEOUT. */
   reclaimsForAll = false;
@@ -118,7 +124,14 @@ export class Host {
   /** Index of the core's scratch block in its words. */
   readonly #out: number;
   #ksm: Ksm | null = null;
-  readonly stateFields = ['mms', 'shmemFiles', 'limit', 'slabPages'] as const;
+  readonly stateFields = [
+    'mms',
+    'shmemFiles',
+    'limit',
+    'slabPages',
+    'slabWaiting',
+    'khugepagedWaits',
+  ] as const;
 
   constructor(core: Core, options: HostOptions) {
     const { frames } = options;
@@ -158,6 +171,11 @@ export class Host {
     if (this.kswapd !== null) all.push(this.kswapd);
     for (const mm of this.mms) if (mm !== null) all.push(...mm.stateObjects());
     return all;
+  }
+
+  /** Whether any area was ever mergeable. */
+  get merges(): boolean {
+    return this.#ksm !== null;
   }
 
   /** Kernel same-page merging, from the first mergeable area on. */
@@ -209,9 +227,19 @@ export class Host {
   /** shrink_slab: kernel objects of the group that nobody uses are freed, and there is room for more. */
   shrinkSlab(): void {
     if (this.slabPages === 0) return;
-    this.core.x.memcgDrainStock();
-    this.limit += this.slabPages;
+    this.slabWaiting = this.slabPages;
     this.slabPages = 0;
+    if (this.slabByRcu) return;
+    this.core.x.memcgDrainStock();
+    this.gracePeriod();
+  }
+
+  /** A grace period of RCU is over; whether objects waited for it. */
+  gracePeriod(): boolean {
+    const waiting = this.slabWaiting;
+    this.limit += waiting;
+    this.slabWaiting = 0;
+    return waiting > 0;
   }
 
   /** Pages that count and are in use. */

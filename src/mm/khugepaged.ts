@@ -280,9 +280,16 @@ export function madviseCollapse(mm: Mm, start: number, end: number): number {
   return covered === end - start ? 0 : -ERRNO.ENOMEM;
 }
 
-/** khugepaged_enter_vma(): from now on khugepaged looks at the address space. */
+/**
+ * khugepaged_enter_vma(): from now on khugepaged looks at the address space. Of the first one since the boot it is woken, and
+ * empties the batches; its pages it finds time for only when it is asked again.
+ */
 export function khugepagedEnter(mm: Mm, vma: Vma): void {
-  if (hugepageAllowed(mm.host, vma) && collapsible(vma)) mm.khugepaged = true;
+  if (mm.khugepaged || !hugepageAllowed(mm.host, vma) || !collapsible(vma)) return;
+  mm.khugepaged = true;
+  if (!mm.host.khugepagedWaits) return;
+  mm.host.khugepagedWaits = false;
+  drainAll(mm.host);
 }
 
 /** One pass of khugepaged over the address spaces that it was told of; without any it sleeps on. */

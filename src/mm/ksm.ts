@@ -26,6 +26,14 @@ interface Item {
   sum: number;
   /** Frame of the stable page that it was merged into, 0: none. */
   stable: number;
+  /** What the pages of its area belonged to when it was merged (Vma.anon). */
+  anon: number | undefined;
+}
+
+/** A place where the reverse mapping of a merged page looks. */
+export interface MergedVisit {
+  readonly mm: Mm;
+  readonly hvn: number;
 }
 
 // Arguments and locals of the two protocols.
@@ -40,9 +48,11 @@ export class Ksm {
   readonly #host: Host;
   /** mms with mergeable areas, in scanning order, and what is known of their pages. */
   readonly #known = new Map<Mm, Map<number, Item>>();
-  /** Frames of the stable tree. */
-  readonly #stable = new Set<number>();
+  /** Frames of the stable tree, each with the items merged into it, the last one first (stable_node->hlist). */
+  readonly #stable = new Map<number, Item[]>();
   #unstable: Item[] = [];
+  /** Address spaces of others are known that are gone: the next scan has batches to empty, and forgets them. */
+  othersGone = false;
 
   constructor(host: Host) {
     this.#host = host;
@@ -65,7 +75,8 @@ export class Ksm {
   scan(passes: number, drainAll: () => void): void {
     for (let pass = 0; pass < passes; pass++) {
       // scan_get_next_rmap_item() has nothing to drain for when no mm is registered.
-      if (this.#known.size === 0) return;
+      if (this.#known.size === 0 && !this.othersGone) return;
+      this.othersGone = false;
       drainAll();
       if (!this.#pass()) return;
     }
@@ -76,6 +87,7 @@ export class Ksm {
     let changed = false;
     for (const [mm, known] of this.#known) {
       if (!mm.alive) {
+        this.#dropUnseen(known, new Map());
         this.#known.delete(mm);
         continue;
       }
@@ -85,20 +97,69 @@ export class Ksm {
         for (let hvn = vma.start; hvn < vma.end; hvn++) {
           const pfn = this.#pageAt(mm, hvn);
           if (pfn === 0) continue;
-          const item = known.get(hvn) ?? { mm, hvn, sum: 0, stable: 0 };
+          const item = known.get(hvn) ?? { mm, hvn, sum: 0, stable: 0, anon: undefined };
           seen.set(hvn, item);
           if (this.#compareAndMerge(item, pfn)) changed = true;
         }
       }
+      this.#dropUnseen(known, seen);
       this.#known.set(mm, seen);
     }
     return changed;
   }
 
-  /** The anonymous page that is mapped in a mergeable area (get_mergeable_page), or 0. */
+  /** Items of pages that are not there any more (remove_trailing_rmap_items and get_next_rmap_item). */
+  #dropUnseen(known: ReadonlyMap<number, Item>, seen: ReadonlyMap<number, Item>): void {
+    for (const [hvn, item] of known) if (seen.get(hvn) !== item) this.#part(item);
+  }
+
+  /** stable_tree_append. */
+  #append(item: Item, kpfn: number): void {
+    item.stable = kpfn;
+    item.anon = item.mm.findVma(item.hvn)?.anon;
+    this.#stable.get(kpfn)?.unshift(item);
+  }
+
+  /** remove_rmap_item_from_tree. */
+  #part(item: Item): void {
+    const items = this.#stable.get(item.stable);
+    if (items !== undefined) {
+      this.#stable.set(
+        item.stable,
+        items.filter((one) => one !== item),
+      );
+    }
+    item.stable = 0;
+  }
+
+  /** remove_node_from_stable_tree. */
+  #forget(kpfn: number): void {
+    for (const item of this.#stable.get(kpfn) ?? []) item.stable = 0;
+    this.#stable.delete(kpfn);
+  }
+
+  /**
+   * Where the reverse mapping of a merged page looks, in order (rmap_walk_ksm): the places that were merged into it, the
+   * last one first, whether it is still mapped there or not; then the same places in the children of their mms.
+   */
+  visits(pfn: number): MergedVisit[] {
+    const items = this.#stable.get(pfn) ?? [];
+    const own = items.filter(({ mm, hvn, anon }) => mm.alive && mm.findVma(hvn)?.anon === anon);
+    return [...own, ...items.flatMap((item) => this.#inChildren(item))];
+  }
+
+  #inChildren({ mm, hvn, anon }: Item): MergedVisit[] {
+    const inherits = (child: Mm): boolean =>
+      child.parent === mm && anon !== undefined && child.findVma(hvn)?.inherited === anon;
+    return this.#host.mms
+      .filter((child): child is Mm => child !== null && inherits(child))
+      .map((child) => ({ mm: child, hvn }));
+  }
+
+  /** The anonymous page that is mapped in a mergeable area (get_mergeable_page), or 0; under PROT_NONE, too. */
   #pageAt(mm: Mm, hvn: number): number {
     const vma = mm.findVma(hvn);
-    if (vma === undefined || (vma.flags & VM_MERGEABLE) === 0 || !mm.permits(vma, false)) return 0;
+    if (vma === undefined || (vma.flags & VM_MERGEABLE) === 0) return 0;
     const { x } = this.#host.core;
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
     if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) return 0;
@@ -110,7 +171,7 @@ export class Ksm {
     if (!this.#stable.has(pfn)) return false;
     if ((this.#host.core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return true;
     // The page was freed: the node is stale (get_ksm_page).
-    this.#stable.delete(pfn);
+    this.#forget(pfn);
     return false;
   }
 
@@ -119,11 +180,11 @@ export class Ksm {
     const { x } = this.#host.core;
     const own = this.#isStable(pfn);
     if (own && item.stable === pfn) return false;
-    item.stable = 0;
+    this.#part(item);
     const kpfn = own ? pfn : this.#find(pfn);
     if (kpfn !== 0) {
       if (!this.#mergeInto(item, pfn, kpfn)) return true;
-      item.stable = kpfn;
+      this.#append(item, kpfn);
       return true;
     }
     const sum = x.frameChecksum(pfn) >>> 0;
@@ -139,7 +200,7 @@ export class Ksm {
   /** stable_tree_search. */
   #find(pfn: number): number {
     const { x } = this.#host.core;
-    for (const kpfn of this.#stable) {
+    for (const kpfn of this.#stable.keys()) {
       if (this.#isStable(kpfn) && x.framesIdentical(pfn, kpfn) === 1) return kpfn;
     }
     return 0;
@@ -167,9 +228,10 @@ export class Ksm {
       return true;
     }
     this.#unstable = this.#unstable.filter((one) => one !== other);
-    this.#stable.add(pfn);
-    item.stable = pfn;
-    other.stable = pfn;
+    this.#forget(pfn);
+    this.#stable.set(pfn, []);
+    this.#append(other, pfn);
+    this.#append(item, pfn);
     return true;
   }
 

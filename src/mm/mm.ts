@@ -85,7 +85,9 @@ export class Mm implements MmHandle {
   alive = true;
   /** khugepaged knows of it (MMF_VM_HUGEPAGE). */
   khugepaged = false;
-  readonly stateFields = ['vmas', 'alive', 'khugepaged'] as const;
+  /** The last number that its areas' anonymous pages were given (Vma.anon): children and merged pages remember it. */
+  lastAnon = 0;
+  readonly stateFields = ['vmas', 'alive', 'khugepaged', 'lastAnon'] as const;
   /** Index of the area that was found last: only a cache. */
   #last = 0;
 
@@ -125,7 +127,7 @@ export class Mm implements MmHandle {
     const noted = {
       ...vma,
       faulted: true,
-      ...(makes ? { anon: anonOf(this.#vmas, vma) } : {}),
+      ...(makes ? { anon: anonOf(this.#vmas, vma) ?? ++this.lastAnon } : {}),
     };
     this.vmas = this.#vmas.map((other) => (other === vma ? noted : other));
     if (makes) this.host.hooks.anonPrepared?.();

@@ -39,7 +39,7 @@ export interface Vma {
   /** Page offset in the file of `start`; of anonymous memory, `start` where it was first mapped. */
   readonly pgoff: number;
   /**
-   * What its anonymous pages belong to (vma->anon_vma), a number within the mm; none: it has had no such page, and
+   * What its anonymous pages belong to (vma->anon_vma), a number within the mm that is used once; none: it has had no such page, and
    * fork copies no ptes.
    */
   readonly anon?: number;
@@ -149,14 +149,13 @@ export function vmaMerged(vmas: readonly Vma[], part: Vma, mapped = false): Vma[
 
 /**
  * What the first anonymous page of `vma` belongs to (find_mergeable_anon_vma): what those of a neighbour do that may
- * come to be one area with it, the next one first; else something new.
+ * come to be one area with it, the next one first; undefined: something new.
  */
-export function anonOf(vmas: readonly Vma[], vma: Vma): number {
+export function anonOf(vmas: readonly Vma[], vma: Vma): number | undefined {
   const lends = (other: Vma | undefined): boolean =>
     other?.anon !== undefined && other.inherited === undefined;
   const next = vmas.find((other) => continues(vma, other, VM_ACCESS));
-  if (lends(next)) return next?.anon as number;
+  if (lends(next)) return next?.anon;
   const prev = vmas.find((other) => continues(other, vma, VM_ACCESS));
-  if (lends(prev)) return prev?.anon as number;
-  return 1 + Math.max(0, ...vmas.map(({ anon }) => anon ?? 0));
+  return lends(prev) ? prev?.anon : undefined;
 }

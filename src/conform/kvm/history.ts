@@ -59,6 +59,11 @@ function swapIn(step: Step): Seen['swap'] {
 export interface History {
   /** Pages of kernel objects that the group owns and reclaim frees. */
   readonly slabPages: number;
+  /**
+   * They are freed within that reclaim, or after it (by RCU), which a short one does not live to see; then `counted` says
+   * that their bytes exceed a page in the statistics, as objectsAt does.
+   */
+  readonly slabFreed: 'within' | 'after' | 'counted';
   /** Pages that get into the CPU's batch while fork() runs. */
   readonly forkPages: number;
   /** Updates of the groups' statistics on the CPU that are less than a batch (stats_updates). */
@@ -85,6 +90,10 @@ export interface History {
   readonly heapPages: number;
   /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
   readonly slots: number;
+  /** No huge page was asked for since the boot: the first one wakes khugepaged. */
+  readonly khugepagedWaits: boolean;
+  /** An earlier script had mergeable areas: ksmd forgets its address space when it scans again (__ksm_exit). */
+  readonly othersMerged: boolean;
 }
 
 /**
@@ -93,6 +102,7 @@ export interface History {
  */
 export const USUAL: History = {
   slabPages: 0,
+  slabFreed: 'within',
   forkPages: 5,
   updates: 9,
   objectsAt: 0,
@@ -103,6 +113,8 @@ export const USUAL: History = {
   unseenRun: false,
   heapPages: 0,
   slots: 0,
+  khugepagedWaits: false,
+  othersMerged: false,
 };
 
 /**
@@ -156,6 +168,15 @@ function hasStep(recording: Recording, op: string): boolean {
   return recording.steps.some((step) => step.op.startsWith(op));
 }
 
+/** What kernel threads that work on all address spaces may have met before. */
+function threadHistories(recording: Recording, usual: History): History[] {
+  const huge = recording.script.includes('thp on') || hasStep(recording, 'h hugepage');
+  return [
+    ...(huge ? [{ ...usual, khugepagedWaits: true }] : []),
+    ...(hasStep(recording, 'h ksm') ? [{ ...usual, othersMerged: true }] : []),
+  ];
+}
+
 /** The objects of the driver's files are two pages and a bit. */
 const OTHER_STEP = { stepPages: 2 };
 
@@ -174,6 +195,8 @@ export function historiesOf(recording: Recording, pressure: boolean): readonly H
     ...(pressure
       ? [
           { ...usual, ...FIRST_OF_BOOT },
+          { ...usual, ...FIRST_OF_BOOT, slabFreed: 'after' as const },
+          { ...usual, ...FIRST_OF_BOOT, slabFreed: 'counted' as const },
           { ...usual, stocked: true },
           ...(usual.opensCounters
             ? [
@@ -184,6 +207,7 @@ export function historiesOf(recording: Recording, pressure: boolean): readonly H
             : []),
         ]
       : []),
+    ...threadHistories(recording, usual),
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
     ...(hasStep(recording, 'h reclaim') ? objectHistories(usual) : []),
   ];

@@ -128,6 +128,9 @@ export class RecordedMachine implements StepRunner {
       policy: new LruSwitch(),
     });
     this.host.slabPages = history.slabPages;
+    this.host.slabByRcu = history.slabFreed !== 'within';
+    this.host.khugepagedWaits = history.khugepagedWaits;
+    this.host.ksm.othersGone = history.othersMerged;
     this.core.x.lruSetBatch(this.host.generation.folioBatch);
     this.#room = new GroupRoom(this.host, history.stepPages);
     this.core.x.frameChargeTables(1);
@@ -216,6 +219,8 @@ export class RecordedMachine implements StepRunner {
           extra = done.extra;
         }
       }
+      const freed = this.host.gracePeriod();
+      if (freed && this.#history.slabFreed === 'counted') this.core.x.memcgUpdated(OBJECT_BYTES);
       if (this.#history.unseenRun) this.#ops.hidden(() => this.#room.ended(seen.swap));
       if (this.#history.opensCounters) this.#openCounters();
     } finally {

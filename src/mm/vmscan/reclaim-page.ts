@@ -10,6 +10,8 @@ import type { Task } from '../../sched/task.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
 import type { Host } from '../host.ts';
 import { RECLAIM_ACTIVATE, RECLAIM_SPLIT, reclaimHuge } from '../huge-reclaim.ts';
+import { arrangeMerged, isMerged, mergedInVain } from '../ksm-walk.ts';
+import type { Mm } from '../mm.ts';
 import {
   MN_INVALIDATE_PAGE,
   MN_INVALIDATE_RANGE,
@@ -164,13 +166,17 @@ function plain(t: Task, at: number, host: Host): boolean {
 
 /**
  * try_to_unmap_one() in areas that do not map the page any more, which come before the one that does: in 6.x their
- * notifiers are called all the same. KSM's pages have a walk of their own.
+ * notifiers are called all the same. The walk over one of KSM's pages looks in vain between its mappings, too.
  */
 function unmapInVain(host: Host, pfn: number): void {
-  const { core } = host;
-  const shared = host.mms.length > 2 || core.tracing;
-  if (!shared || (core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return;
-  for (const { mm, hvn } of visitedInVain(host, pfn)) {
+  if (isMerged(host, pfn)) return arrangeMerged(host, pfn);
+  const shared = host.mms.length > 2 || host.core.tracing;
+  if (shared) unmapNothing(host, visitedInVain(host, pfn));
+}
+
+/** try_to_unmap_one() where the page is not mapped. */
+function unmapNothing(host: Host, visits: readonly { mm: Mm; hvn: number }[]): void {
+  for (const { mm, hvn } of visits) {
     host.emit(abi.EVENT_TRY_TO_UNMAP_ONE, hvn);
     if (mm.hooks !== '6.x') continue;
     for (const op of [MN_INVALIDATE_RANGE_START, MN_INVALIDATE_RANGE_END]) {
@@ -201,9 +207,10 @@ function nextMapping(s: Int32Array, at: number, host: Host): boolean {
     return false;
   }
   const mm = host.out(0);
+  s[at + HOOKS] = hooksOf(host, mm);
+  if (isMerged(host, pfn)) unmapNothing(host, mergedInVain(host, pfn, mm, hvn));
   s[at + MM] = mm;
   s[at + HVN] = hvn;
-  s[at + HOOKS] = hooksOf(host, mm);
   s[at + CALLEE] = 0;
   s[at + CALLEE + 1] = pfn;
   s[at + CALLEE + 2] = 0;

@@ -6,6 +6,7 @@ import * as abi from '../../../assembly/abi.ts';
 import type { Task } from '../../sched/task.ts';
 import type { Host } from '../host.ts';
 import type { Mm } from '../mm.ts';
+import { arrangeMerged, isMerged, mergedInVain } from '../ksm-walk.ts';
 import { MN_AGE_PAGE, MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG } from '../mmu-notifier.ts';
 import { visitedInVain } from '../rmap-areas.ts';
 import { hugeReferenced, isPartlyMapped } from './huge-referenced.ts';
@@ -53,6 +54,7 @@ export function pageReferenced(t: Task, at: number, host: Host): boolean {
         traceVain(host, s[at + PFN] as number);
         s[at] = 1;
       case 1:
+        traceMerged(host, s[at + PFN] as number, s[at + INDEX] as number);
         s[at + CALLEE] = 0;
         s[at + CALLEE + 1] = s[at + PFN] as number;
         s[at + CALLEE + 2] = s[at + INDEX] as number;
@@ -91,9 +93,19 @@ function testedByPolicy(s: Int32Array, at: number, host: Host): boolean {
  * that maps the page, where the walk ends. KSM's pages have a walk of their own.
  */
 function traceVain(host: Host, pfn: number): void {
-  const { core } = host;
-  if (!core.tracing || (core.x.pageFlags(pfn) & abi.PG_KSM) !== 0) return;
+  if (isMerged(host, pfn)) return arrangeMerged(host, pfn);
+  if (!host.core.tracing) return;
   for (const { hvn } of visitedInVain(host, pfn)) host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, hvn);
+}
+
+/** Events of where the walk over a merged page looks in vain before its mapping number `index`. */
+function traceMerged(host: Host, pfn: number, index: number): void {
+  const { core } = host;
+  if (!core.tracing || !isMerged(host, pfn) || index >= core.x.pageMapcount(pfn)) return;
+  const [mm, mapped] = [core.x.rmapMm(pfn, index), core.x.rmapHvn(pfn, index)];
+  for (const { hvn } of mergedInVain(host, pfn, mm, mapped)) {
+    host.emit(abi.EVENT_FOLIO_REFERENCED_ONE, hvn);
+  }
 }
 
 /** Pages that the pte maps: pmdp_clear_flush_young_notify() asks about all of a huge one. */
