@@ -62,6 +62,8 @@ export interface MmapOptions {
 const FIRST_HVN = 0x100;
 /** Pages that one leaf page table maps. */
 const PAGES_OF_TABLE = 512;
+/** Pages that one entry of the uppermost of four levels covers. */
+const PAGES_OF_PGD_ENTRY = PAGES_OF_TABLE ** 3;
 
 /** Flags of a fault that a process's own access makes (arch/x86/mm/fault.c, FAULT_FLAG_DEFAULT). */
 const USER_FAULT =
@@ -134,20 +136,25 @@ export class Mm implements MmHandle {
   }
 
   /**
-   * The first page of the 2 MiB regions whose page tables go when [start, end) is unmapped, because no
-   * other area lies in them (free_pgtables); -1: none.
+   * The first pages of what has page tables that go when [start, end) is unmapped, because no other area lies there
+   * (free_pgtables): 2 MiB each; and 512 GiB, whether it has tables or not, since the level that is folded away with four
+   * levels always counts as freed (p4d_free_tlb(), CONFIG_X86_5LEVEL).
    */
-  tablesFreed(start: number, end: number): number {
-    let first = -1;
+  tablesFreed(start: number, end: number): number[] {
     const others = vmasWithout(this.#vmas, start, end);
-    for (const vma of vmasWithin(this.#vmas, start, end)) {
-      if (vma.faulted !== true) continue;
-      for (let at = vma.start & ~(PAGES_OF_TABLE - 1); at < vma.end; at += PAGES_OF_TABLE) {
-        if (first >= 0 || vmasWithin(others, at, at + PAGES_OF_TABLE).length > 0) continue;
-        if (this.host.thp === 'never' || this.host.core.x.hpmdNone(this.id, at) === 0) first = at;
+    const freed: number[] = [];
+    const note = (pages: number, vma: Vma, has: (at: number) => boolean): void => {
+      for (let at = vma.start - (vma.start % pages); at < vma.end; at += pages) {
+        if (vmasWithin(others, at, at + pages).length === 0 && has(at)) freed.push(at);
       }
+    };
+    const { thp, core } = this.host;
+    for (const vma of vmasWithin(this.#vmas, start, end)) {
+      note(PAGES_OF_PGD_ENTRY, vma, () => true);
+      if (vma.faulted !== true) continue;
+      note(PAGES_OF_TABLE, vma, (at) => thp === 'never' || core.x.hpmdNone(this.id, at) === 0);
     }
-    return first;
+    return freed;
   }
 
   /** The area that holds a page, or undefined. */

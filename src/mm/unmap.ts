@@ -149,13 +149,31 @@ function bySize(s: Int32Array, at: number, mm: Mm): void {
   if (mm.notifiers.withFlushes && s[at + SMALL] === 0) s[at + CALLEE + 4] = FLUSH_HUGE;
 }
 
-/** Clears ptes until the gather is full, and notes which were present. */
+/** Clears ptes, area by area (unmap_vmas), until the gather is full or there is to be a flush. */
 function zapSome(t: Task, at: number, mm: Mm): void {
   const s = t.stack;
-  const { host } = mm;
   const end = s[at + END] as number;
+  for (;;) {
+    const stop = mm.hooks === '6.x' ? areaEnd(mm, s[at + CURSOR] as number, end) : end;
+    zapArea(t, at, mm, stop);
+    const through = s[at + WHY] === abi.ZAP_FULL && s[at + CURSOR] === stop;
+    if (!through || stop === end) return;
+  }
+}
+
+/** Where the first area in [hvn, end) ends. */
+function areaEnd(mm: Mm, hvn: number, end: number): number {
+  const next = mm.vmas.find((vma) => vma.end > hvn);
+  return next === undefined ? end : Math.min(next.end, end);
+}
+
+/** Clears ptes up to `end`, and notes which were present. */
+function zapArea(t: Task, at: number, mm: Mm, end: number): void {
+  const s = t.stack;
+  const { host } = mm;
   const eager = mm.hooks === '6.x' ? 1 : 0;
-  const huge = mm.notifiers.withFlushes && isAllHuge(mm, s[at + CURSOR] as number, end);
+  const huge =
+    mm.notifiers.withFlushes && isAllHuge(mm, s[at + CURSOR] as number, s[at + END] as number);
   if (s[at + LAST] === 0) s[at + SMALL] = 0;
   s[at + CURSOR] = host.core.x.zapRange(mm.id, s[at + CURSOR] as number, end, t.id, eager);
   s[at + WHY] = host.out(2);
@@ -168,11 +186,11 @@ function zapSome(t: Task, at: number, mm: Mm): void {
 /** Page tables that are freed too are flushed with the ptes (__tlb_adjust_range in pte_free_tlb). */
 function widenByTables(s: Int32Array, at: number, mm: Mm): void {
   if (mm.hooks !== '6.x' || (s[at + CURSOR] as number) < (s[at + END] as number)) return;
-  const table = mm.tablesFreed(s[at + START] as number, s[at + END] as number);
-  if (table < 0) return;
-  const none = s[at + LAST] === 0;
-  s[at + FIRST] = none ? table : Math.min(s[at + FIRST] as number, table);
-  s[at + LAST] = Math.max(s[at + LAST] as number, table + 1);
+  for (const table of mm.tablesFreed(s[at + START] as number, s[at + END] as number)) {
+    const none = s[at + LAST] === 0;
+    s[at + FIRST] = none ? table : Math.min(s[at + FIRST] as number, table);
+    s[at + LAST] = Math.max(s[at + LAST] as number, table + 1);
+  }
 }
 
 /** munmap of [s[at + 1], s[at + 2]), with the mmap_lock held for writing. */

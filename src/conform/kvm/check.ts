@@ -6,7 +6,15 @@ import { RecorderView } from './kernel-view.ts';
 import { StepComparer } from './compare.ts';
 import type { Difference } from './compare.ts';
 import { countEvents } from './event-counts.ts';
-import { historiesOf, seenIn, usualHistory, type History, type Seen } from './history.ts';
+import {
+  flushedIn,
+  historiesOf,
+  readsStatistics,
+  seenIn,
+  usualHistory,
+  type History,
+  type Seen,
+} from './history.ts';
 import { LEVELS } from './levels.ts';
 import type { Level } from './levels.ts';
 import { knownFrames } from './our-step.ts';
@@ -121,11 +129,54 @@ function agreeing(result: RecordingResult): number {
  * boot may explain, the one that agrees best is taken.
  */
 export function checkRecording(recording: Recording, start: StartMachine): RecordingResult {
-  let best = checkRun(recording, () => start(recording, usualHistory(recording)));
-  for (const history of historiesOf(recording, best.pressure)) {
-    if (best.levels.every((level) => level.agreeing === level.steps)) break;
-    const result = checkRun(recording, () => start(recording, history));
-    if (agreeing(result) > agreeing(best)) best = result;
+  const run = (history: History): Run => {
+    return { history, result: checkRun(recording, () => start(recording, history)) };
+  };
+  let best = run(usualHistory(recording));
+  const { pressure } = best.result;
+  for (const history of historiesOf(recording, pressure)) {
+    if (firstDifference(best.result) === null) break;
+    best = better(best, run(history));
+  }
+  if (!readsStatistics(recording, pressure)) return best.result;
+  for (let flushes = 0; flushes < MAX_FLUSHES; flushes++) {
+    const flushed = withFlush(recording, best, run);
+    if (flushed === best) break;
+    best = flushed;
+  }
+  return best.result;
+}
+
+/** What a history came to. */
+interface Run {
+  readonly history: History;
+  readonly result: RecordingResult;
+}
+
+/** More flushes by the timer than a script is long (two seconds each). */
+const MAX_FLUSHES = 3;
+/** So many steps more that agree are no chance. */
+const CLEARLY = 4;
+
+function better(a: Run, b: Run): Run {
+  return agreeing(b.result) > agreeing(a.result) ? b : a;
+}
+
+/** The first step that differs at any level, or null. */
+function firstDifference({ levels }: RecordingResult): number | null {
+  const steps = levels.flatMap(({ first }) => (first === null ? [] : [first.step]));
+  return steps.length === 0 ? null : Math.min(...steps);
+}
+
+/** The same with a flush where it begins to differ, if a level fails and that helps. */
+function withFlush(recording: Recording, run: Run, again: (history: History) => Run): Run {
+  const step = firstDifference(run.result);
+  if (step === null || run.result.levels.every(({ passed }) => passed)) return run;
+  let best = run;
+  for (const history of flushedIn(recording, run.history, step)) {
+    best = better(best, again(history));
+    const now = firstDifference(best.result);
+    if (now === null || now >= step + CLEARLY) break;
   }
   return best;
 }

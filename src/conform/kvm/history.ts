@@ -55,6 +55,12 @@ function swapIn(step: Step): Seen['swap'] {
   return current === undefined ? null : { current, written: writtenIn(step) };
 }
 
+/** A flush after so many of a step's faults. */
+export interface Flush {
+  readonly step: number;
+  readonly faults: number;
+}
+
 /** The state of the machine when a script begins. */
 export interface History {
   /** Pages of kernel objects that the group owns and reclaim frees. */
@@ -90,6 +96,8 @@ export interface History {
   readonly heapPages: number;
   /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
   readonly slots: number;
+  /** Where the timer flushed the groups' statistics within a step. */
+  readonly flushes: readonly Flush[];
   /** No huge page was asked for since the boot: the first one wakes khugepaged. */
   readonly khugepagedWaits: boolean;
   /** An earlier script had mergeable areas: ksmd forgets its address space when it scans again (__ksm_exit). */
@@ -113,6 +121,7 @@ export const USUAL: History = {
   unseenRun: false,
   heapPages: 0,
   slots: 0,
+  flushes: [],
   khugepagedWaits: false,
   othersMerged: false,
 };
@@ -211,4 +220,34 @@ export function historiesOf(recording: Recording, pressure: boolean): readonly H
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
     ...(hasStep(recording, 'h reclaim') ? objectHistories(usual) : []),
   ];
+}
+
+/** Numbers of faults after which a flush is looked for: what reclaim sees changes less and less from one to the next. */
+function* someFaults(most: number): Generator<number> {
+  for (let n = 0; n < most; n += n < 8 ? 1 : n < 32 ? 2 : n >> 3) yield n;
+}
+
+/** Faults of KVM that a recorded step tells. */
+function faultsOf(step: Step | undefined): number {
+  if (step === undefined) return 0;
+  const counted = step.event_counts?.kvm_page_fault;
+  return counted ?? (step.events ?? []).filter(({ t }) => t === 'kvm_page_fault').length;
+}
+
+/**
+ * Histories with one flush more, by the timer (two seconds), in a step that differs or in the one before: memory.stat
+ * after a step tells only of what comes later.
+ */
+export function flushedIn(recording: Recording, history: History, step: number): History[] {
+  const at = (i: number): Flush[] => {
+    const faults = faultsOf(recording.steps.find((one) => one.i === i));
+    return [...someFaults(Math.max(faults, 1))].map((n) => ({ step: i, faults: n }));
+  };
+  const more = [...at(step), ...at(step - 1)];
+  return more.map((flush) => ({ ...history, flushes: [...history.flushes, flush] }));
+}
+
+/** Whether the statistics of the group have a say. */
+export function readsStatistics(recording: Recording, pressure: boolean): boolean {
+  return pressure || hasStep(recording, 'h reclaim');
 }

@@ -31,7 +31,7 @@ const MAX_RECLAIM_RETRIES = 16;
 /** More passes than ksmd makes in the time that scripts give it. */
 const KSM_PASSES = 20;
 /** Two pages of the driver's own. */
-const DRIVER_HVN = DATA_HVN + 0x100000;
+const DRIVER_HVN = 0x30000000;
 const CHILD_HVN = DRIVER_HVN + 0x1000;
 /** The part of the driver's heap that is not locked. */
 export const HEAP_HVN = DRIVER_HVN + 0x2000;

@@ -185,11 +185,16 @@ export class RecordedMachine implements StepRunner {
   next(seen: Seen = NOTHING): OurStep | null {
     const step = this.#step++;
     this.#ops.reclaims = seen.reclaims;
+    this.#timer(step, 0);
     const { steps } = this.#script;
     if (step > steps.length) return null;
     this.#raw = [];
+    let faults = 0;
     this.core.trace((id, a, b, c, d) => {
-      if (id === abi.EVENT_KVM_PAGE_FAULT) this.#room.fault();
+      if (id === abi.EVENT_KVM_PAGE_FAULT) {
+        this.#room.fault();
+        this.#timer(step, ++faults);
+      }
       // The emulator's accesses are whole pages; the recording's have an offset.
       const offset = b === 0 && PAGE_EVENTS.has(id) ? this.#cpu.offset : b;
       // The recordings show what the VMM's process does, not its child.
@@ -250,6 +255,12 @@ export class RecordedMachine implements StepRunner {
     this.#room.opened(() => this.#ops.chargeObject());
     this.#ops.hidden(() => this.#memory.readNames());
     this.#room.closed();
+  }
+
+  /** The timer flushes the statistics after so many of a step's faults, if it did so then. */
+  #timer(step: number, faults: number): void {
+    const due = this.#history.flushes.some((at) => at.step === step && at.faults === faults);
+    if (due) this.core.x.memcgFlush(1);
   }
 
   /**
