@@ -17,7 +17,7 @@ import {
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
 import { notifyRange } from './unmap.ts';
-import { VM_MERGEABLE, type Vma } from './vma.ts';
+import { VM_LOCKED, VM_MERGEABLE, type Vma } from './vma.ts';
 
 /** A page that the scanner knows (struct rmap_item). */
 interface Item {
@@ -247,6 +247,9 @@ export class Ksm {
     }
     if (x.framesIdentical(pfn, kpfn) === 0) return false;
     mm.run((t, at) => replace(t, at, mm), hvn, pfn, kpfn);
+    // A locked area maps it from now on (page_add_anon_rmap: mlock_vma_page).
+    const locked = ((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) !== 0;
+    if (locked) x.lruSetFlags(kpfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
     return true;
   }
 }

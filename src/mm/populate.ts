@@ -76,6 +76,16 @@ export function populate(mm: Mm, area: Vma, write: boolean): number {
   return faultIn(mm, area, write, POPULATE_FAULT, later);
 }
 
+/** Whether a locked area maps a page, as others than the one in hand may where pages were merged (mlock_count). */
+function isLocked({ host }: Mm, pfn: number): boolean {
+  const { x } = host.core;
+  for (let i = 0; i < x.pageMapcount(pfn); i++) {
+    const vma = host.mm(x.rmapMm(pfn, i)).findVma(x.rmapHvn(pfn, i));
+    if (((vma?.flags ?? 0) & VM_LOCKED) !== 0) return true;
+  }
+  return false;
+}
+
 /** mlock_pte_range over a part whose flags just changed. */
 function lockPages(mm: Mm, part: Vma, locked: boolean): void {
   const { x } = mm.host.core;
@@ -90,7 +100,7 @@ function lockPages(mm: Mm, part: Vma, locked: boolean): void {
     if (huge) hvn |= abi.HPAGE_PMD_NR - 1;
     else if ((x.pageFlags(pfn) & abi.PG_HUGE) !== 0) continue;
     if (locked) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
-    else x.lruSetFlags(pfn, 0, abi.PG_UNEVICTABLE);
+    else if (!isLocked(mm, pfn)) x.lruSetFlags(pfn, 0, abi.PG_UNEVICTABLE);
   }
   x.lruAddDrain();
 }
