@@ -5,7 +5,6 @@
 import {
   ACCESS_CONTROL,
   ACCESS_KIND_MASK,
-  ACC_PKEY_SHIFT,
   EXIT_CONTROL,
   EXIT_DONE,
   EXIT_GUEST_FAULT,
@@ -13,18 +12,13 @@ import {
   EXIT_NPF,
   EXIT_PAGE_FAULT,
   FAULTS_MAX,
-  PT64_NX_BIT,
   PT64_PKEY_BIT,
-  PT_DIRTY_BIT,
   PT_GLOBAL_BIT,
-  PT_USER_BIT,
-  PT_WRITABLE_BIT,
   RET_PF_FIXED,
   VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
   VCPU_FAULTS_LEFT,
   VCPU_FAULTS_SERVED,
-  VCPU_FAULT_WALKED,
   VCPU_RECORD,
   VCPU_ROOT_LEVEL,
   VCPU_TDP,
@@ -34,7 +28,6 @@ import {
   ACCESSES,
   FETCHES,
   READS,
-  SHADOW_PAGE_FAULTS,
   TLB_HITS,
   TLB_L2_HITS,
   TLB_MISSES,
@@ -62,8 +55,6 @@ import {
   plainSptep,
   plainWalk,
   plainWalkAgain,
-  reachedSptep,
-  setWalkPfn,
   shadowWalk,
   WALK_FAULT,
   WALK_OTHER,
@@ -72,15 +63,15 @@ import {
   walkPfn,
   walkPkey,
   walkSteps,
-  withDirty,
 } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
-import { spteToPfn } from './mmu/spte';
-import { KNOWN_ACCESS, KNOWN_GFN, knownPage } from './straight/known_page';
-import { KNOWN_SERVED, knownFault, knownSpte } from './straight/known_fault';
+import { accountKnown } from './straight/known_counts';
+import { KNOWN_NOT, KNOWN_SERVED, serveKnown, WALK_LEVELS } from './straight/known_fault';
+import { renewKnown } from './straight/known_note';
+import { knownPage } from './straight/known_page';
 import { PLAIN_NOT, plainFault } from './straight/plain_fault';
 import { knowing } from './straight/plain_rules';
-import { TLB_ND, TLB_NU, TLB_NW, TLB_NX, TLB_PAGE_MASK, TLB_SU } from './tlb/block';
+import { TLB_PAGE_MASK } from './tlb/block';
 import {
   L2_HIT,
   L2_NONE,
@@ -92,7 +83,7 @@ import {
   tlbLookupL2,
   tlbValueOf,
 } from './tlb/lookup';
-import { ROW_KINDS, rowOf } from './tlb/rights';
+import { denyBits, ROW_KINDS, rowOf, userDenyBits } from './tlb/rights';
 import { Gfn, Sptep } from './types';
 
 /** ACCESS_* flags of a record. */
@@ -104,6 +95,11 @@ let batchStart: usize = 0;
 let l2Hits: u32 = 0;
 let misses: u32 = 0;
 
+/** A word: see batchWalks(). */
+const WALKS: usize = memory.data(4, 4);
+/** Most accesses that miss the L1 fault, so that is found out first. */
+let knownFirst: bool = false;
+
 /** The last walk faulted at a leaf entry, and left the error code to be written. */
 let isUncoded: bool = false;
 
@@ -111,23 +107,6 @@ let isUncoded: bool = false;
 function isCanonical(vcpu: usize, gva: u64): bool {
   const shift: i64 = load<u32>(vcpu, VCPU_ROOT_LEVEL) == 5 ? 7 : 16;
   return ((<i64>gva) << shift) >> shift == <i64>gva;
-}
-
-/** TLB deny bits of the rights that a walk found. */
-function denyBits(bits: u64): u64 {
-  let deny: u64 = (bits >> (<u64>PT_USER_BIT)) & 1 ? TLB_SU : TLB_NU;
-  if (((bits >> (<u64>PT_WRITABLE_BIT)) & 1) == 0) deny |= TLB_NW;
-  if (((bits >> (<u64>PT_DIRTY_BIT)) & 1) == 0) deny |= TLB_ND;
-  if (bits >> (<u64>PT64_NX_BIT)) deny |= TLB_NX;
-  return deny;
-}
-
-/** The same of a leaf entry that a user may use. */
-function userDenyBits(spte: u64): u64 {
-  const lacks = ~spte;
-  const writable = ((lacks >> (<u64>PT_WRITABLE_BIT)) & 1) * TLB_NW;
-  const dirty = ((lacks >> (<u64>PT_DIRTY_BIT)) & 1) * TLB_ND;
-  return TLB_SU | writable | dirty | ((spte >> (<u64>PT64_NX_BIT)) * TLB_NX);
 }
 
 /** gfn of the 4 KiB page that a walk of the shadow tables led to; the yardstick asks for it. */
@@ -205,7 +184,7 @@ export const ACCESS_SERVED: u32 = 1;
 /** A vmexit for the host: `accessExit`. */
 export const ACCESS_LEFT: u32 = 2;
 
-/** Of faultKnown(): it was not tried. */
+/** Of accessKnown(): nothing was done. */
 const NOT_KNOWN: u32 = 3;
 
 /** EXIT_* of the last ACCESS_LEFT. */
@@ -213,14 +192,43 @@ export let accessExit: u32 = 0;
 
 /** An access that the fast lookup of the L1 did not find. ACCESS_*. */
 export function missL1(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64): u32 {
+  const first = knowing && knownFirst;
+  const known = first ? accessKnown(vcpu, at, want, WALK_LEVELS) : NOT_KNOWN;
+  return known != NOT_KNOWN ? known : missUnknown(vcpu, tlb, at, want, mask);
+}
+
+/** The same, but for faults at known pages. */
+function missUnknown(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64): u32 {
+  const record = load<u64>(at);
   const l2 = hitL2(tlb, want, mask);
   if (l2 == L2_HIT) return ACCESS_MADE;
-  const record = load<u64>(at);
   store<u32>(vcpu, <u32>at, VCPU_RECORD);
   const kind = (<u32>record) & ACCESS_KIND_MASK;
   return l2 == L2_NONE && kind != ACCESS_CONTROL
-    ? missAll(vcpu, tlb, at, record, want)
+    ? missAll(vcpu, at, record, want)
     : slowAccess(vcpu, tlb, at, record, l2);
+}
+
+/**
+ * An access that faults at a known page: the fault, and the fill. ACCESS_*; NOT_KNOWN: nothing was done. `steps` of the
+ * walk that faults were not counted.
+ */
+function accessKnown(vcpu: usize, at: usize, want: u64, steps: u32): u32 {
+  const record = load<u64>(at);
+  const flags = <u32>(record & FLAGS_MASK);
+  const entry = knownPage(want & TLB_PAGE_MASK, flags);
+  // The first access of a batch may have faulted too often already.
+  if (entry == 0 || at == batchStart) return NOT_KNOWN;
+  const accesses = <u32>((at - batchStart) >> 3);
+  const result = serveKnown(vcpu, entry, want, flags, steps, accesses, l2Hits);
+  if (result == KNOWN_NOT) return NOT_KNOWN;
+  if (result != KNOWN_SERVED) {
+    isUncoded = true;
+    store<u32>(vcpu, <u32>at, VCPU_RECORD);
+    return faultAndFill(vcpu, at, record, EXIT_PAGE_FAULT, result);
+  }
+  misses++;
+  return ACCESS_SERVED;
 }
 
 /** Everything but the fast paths; `l2` is what the lookup of the L2 said. ACCESS_*. */
@@ -234,50 +242,26 @@ export function slowAccess(vcpu: usize, tlb: usize, at: usize, record: u64, l2: 
     const found = tlbLookup(vcpu, tlb, want, flags);
     if (found == TLB_L2_HIT) l2Hits++;
     if (found != TLB_MISS) return ACCESS_MADE;
+    const known = accessKnown(vcpu, at, want, WALK_LEVELS);
+    if (known != NOT_KNOWN) return known;
   }
-  return missAll(vcpu, tlb, at, record, want);
+  return missAll(vcpu, at, record, want);
 }
 
 /** An access that missed every level. ACCESS_*. */
-function missAll(vcpu: usize, tlb: usize, at: usize, record: u64, want: u64): u32 {
+function missAll(vcpu: usize, at: usize, record: u64, want: u64): u32 {
   const flags = <u32>(record & FLAGS_MASK);
   const exit = walkAndFill(vcpu, want, flags);
   if (exit == EXIT_DONE) {
     misses++;
+    store<u32>(WALKS, load<u32>(WALKS) + 1);
     return ACCESS_MADE;
   }
-  // The first access of a batch may have faulted too often already.
-  if (exit == EXIT_PAGE_FAULT && isUncoded && knowing && at != batchStart) {
-    const known = faultKnown(vcpu, at, want, flags);
+  if (exit == EXIT_PAGE_FAULT && isUncoded && knowing && renewKnown(vcpu, want)) {
+    const known = accessKnown(vcpu, at, want, 0);
     if (known != NOT_KNOWN) return known;
   }
   return faultAndFill(vcpu, at, record, exit, PLAIN_NOT);
-}
-
-/**
- * An access whose plain walk faulted, at a known page: the fault, and the fill. ACCESS_*; NOT_KNOWN: nothing was done.
- */
-function faultKnown(vcpu: usize, at: usize, want: u64, flags: u32): u32 {
-  const gva = want & TLB_PAGE_MASK;
-  const entry = knownPage(reachedSptep, gva);
-  if (entry == 0) return NOT_KNOWN;
-  store<u64>(vcpu, gva, VCPU_FAULT_GVA);
-  store<u32>(vcpu, flags, VCPU_FAULT_FLAGS);
-  const result = knownFault(vcpu, entry, flags, <u32>((at - batchStart) >> 3), l2Hits);
-  if (result == PLAIN_NOT) return NOT_KNOWN;
-  if (result != KNOWN_SERVED) return faultAndFill(vcpu, at, load<u64>(at), EXIT_PAGE_FAULT, result);
-  bump(VMEXITS);
-  bump(SHADOW_PAGE_FAULTS);
-  bumpBy(WALK_STEPS, walkSteps);
-  store<u32>(vcpu, 0, VCPU_FAULT_WALKED);
-  const spte = knownSpte;
-  const gfn = lockstepWords == 0 ? 0 : load<u32>(entry, KNOWN_GFN);
-  const deny = userDenyBits(withDirty(spte));
-  const pkey = load<u32>(entry, KNOWN_ACCESS) >> ACC_PKEY_SHIFT;
-  setWalkPfn(spteToPfn(spte));
-  tlbFillPage(vcpu, want | deny, tlbValueOf(walkPfn, gfn, pkey));
-  misses++;
-  return ACCESS_SERVED;
 }
 
 /**
@@ -335,11 +319,27 @@ export function beginBatch(records: usize): void {
   disturb();
   l2Hits = 0;
   misses = 0;
+  store<u32>(WALKS, 0);
 }
 
 /** Accesses of the running batch that no level of the TLB served. */
 export function batchMisses(): u32 {
   return misses;
+}
+
+/** Those that the L2 served. */
+export function batchL2Hits(): u32 {
+  return l2Hits;
+}
+
+/** Misses of the running batch that a walk served at once; the others faulted. */
+export function batchWalks(): u32 {
+  return load<u32>(WALKS);
+}
+
+/** Says whether most of the next accesses that miss the L1 will fault. */
+export function expectFaults(most: bool): void {
+  knownFirst = most;
 }
 
 /** Adds what a batch did to the counters; `kinds` are the writes and, from bit 32, the fetches. */
@@ -353,6 +353,7 @@ export function account(count: u32, kinds: u64): void {
   bumpBy(TLB_L2_HITS, l2Hits);
   bumpBy(TLB_MISSES, misses);
   bumpBy(TLB_HITS, count - misses);
+  accountKnown();
 }
 
 /** What a record adds to the `kinds` of account(). */

@@ -25,8 +25,11 @@ import {
   ACCESS_MADE,
   accessExit,
   account,
+  batchL2Hits,
   batchMisses,
+  batchWalks,
   beginBatch,
+  expectFaults,
   hitL2,
   missL1,
 } from './access_path';
@@ -41,7 +44,7 @@ import {
 } from './lockstep';
 import {
   ARRAY_BASE,
-  ARRAY_SETS,
+  ARRAY_MASK,
   ARRAY_SHIFT,
   ARRAY_WAYS,
   INDEX_MASK,
@@ -93,7 +96,7 @@ function runFirstWay<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): us
   const yardstick = sizeof<Y>() == 4;
   let tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
   const l1 = <usize>load<u32>(tlb + TLB_L1, ARRAY_BASE);
-  const setMask = (<u64>load<u32>(tlb + TLB_L1, ARRAY_SETS)) << 6;
+  const setMask = <u64>load<u32>(tlb + TLB_L1, ARRAY_MASK);
   let now = lockstepNow;
   let oldest = lockstepOldest;
   let kinds: u64 = 0;
@@ -161,12 +164,18 @@ function runFirstWay<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): us
   return at;
 }
 
+/** All ones in the lanes of two keys that allow what is wanted. */
+function allowing(keys: v128, want: u64, mask: u64): v128 {
+  const unlike = v128.and(v128.xor(keys, i64x2.splat(want)), i64x2.splat(mask));
+  return i64x2.eq(unlike, i64x2.splat(0));
+}
+
 /** Runs a chunk on sets of four ways whose hits may be in any of them. */
 function runAnyWay<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usize {
   const yardstick = sizeof<Y>() == 4;
   let tag = <u64>load<u32>(vcpu, VCPU_TLB_TAG);
   const l1 = <usize>load<u32>(tlb + TLB_L1, ARRAY_BASE);
-  const setMask = (<u64>load<u32>(tlb + TLB_L1, ARRAY_SETS)) << 6;
+  const setMask = <u64>load<u32>(tlb + TLB_L1, ARRAY_MASK);
   let now = lockstepNow;
   let oldest = lockstepOldest;
   let kinds: u64 = 0;
@@ -178,23 +187,28 @@ function runAnyWay<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
     const want = (record & TLB_PAGE_MASK) | tag;
     const row = rowOf(record);
     const mask = load<u64>(row, ROW_MASKS);
-    // 1 when the way is at least 3, 2, 1: the neighbour in front moves up to there.
-    const from3 = select<usize>(1, 0, ((load<u64>(set, 48) ^ want) & mask) == 0);
-    const from2 = select<usize>(1, 0, ((load<u64>(set, 32) ^ want) & mask) == 0) | from3;
-    const from1 = select<usize>(1, 0, ((load<u64>(set, 16) ^ want) & mask) == 0) | from2;
-    const hit = select<usize>(1, 0, ((load<u64>(set) ^ want) & mask) == 0) | from1;
+    const way0 = v128.load(set);
+    const way1 = v128.load(set, 16);
+    const way2 = v128.load(set, 32);
+    const way3 = v128.load(set, 48);
+    const in01 = allowing(v128.shuffle<u64>(way0, way1, 0, 2), want, mask);
+    const in23 = allowing(v128.shuffle<u64>(way2, way3, 0, 2), want, mask);
     let value: u64 = 0;
-    if (hit != 0) {
-      const entry = v128.load(set + ((from1 + from2 + from3) << 4));
-      const way1 = v128.load(set + 16 - (from1 << 4));
-      const way2 = v128.load(set + 32 - (from2 << 4));
-      const way3 = v128.load(set + 48 - (from3 << 4));
+    if (v128.any_true(v128.or(in01, in23))) {
+      // All ones when the hit is in way 3, in 2 or 3, in 1 to 3: the neighbour in front moves up to there.
+      const in1 = v128.shuffle<u64>(in01, in01, 1, 1);
+      const in2 = v128.shuffle<u64>(in23, in23, 0, 0);
+      const from3 = v128.shuffle<u64>(in23, in23, 1, 1);
+      const from2 = v128.or(in2, from3);
+      const from1 = v128.or(in1, from2);
+      const before2 = v128.bitselect(way1, way0, in1);
+      const entry = v128.bitselect(way3, v128.bitselect(way2, before2, in2), from3);
       v128.store(set, entry);
-      v128.store(set, way1, 16);
-      v128.store(set, way2, 32);
-      v128.store(set, way3, 48);
+      v128.store(set, v128.bitselect(way0, way1, from1), 16);
+      v128.store(set, v128.bitselect(way1, way2, from2), 32);
+      v128.store(set, v128.bitselect(way2, way3, from3), 48);
       if (yardstick) value = <u64>i64x2.extract_lane(entry, 1);
-      later += <u32>from1;
+      later -= <u32>i64x2.extract_lane(from1, 0);
     } else {
       later++;
       if (yardstick) lockstepSetNow(now);
@@ -235,7 +249,7 @@ function runAnySet<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
   const yardstick = sizeof<Y>() == 4;
   const l1 = <usize>load<u32>(tlb + TLB_L1, ARRAY_BASE);
   const shift = <u64>load<u32>(tlb + TLB_L1, ARRAY_SHIFT);
-  const setMask = (<u64>load<u32>(tlb + TLB_L1, ARRAY_SETS)) << shift;
+  const setMask = <u64>load<u32>(tlb + TLB_L1, ARRAY_MASK);
   const bytes = (<usize>load<u32>(tlb + TLB_L1, ARRAY_WAYS)) << 4;
   let at = records;
   for (; at < end; at += 8) {
@@ -263,13 +277,17 @@ function runChunks<Y>(vcpu: usize, tlb: usize, records: usize, end: usize): usiz
   while (at < end) {
     const from = at;
     const missesBefore = batchMisses();
+    const otherBefore = batchL2Hits() + batchWalks();
     const ahead = mostMiss && worthAhead(vcpu);
     const stop = min<usize>(at + (ahead ? AHEAD_GROUP : CHUNK), end);
     if (ahead) lookAhead(vcpu, at, stop);
     at = anyWay ? runAnyWay<Y>(vcpu, tlb, at, stop) : runFirstWay<Y>(vcpu, tlb, at, stop);
     const done = <u32>((at - from) >> 3);
     anyWay = laterWays << ANY_WAY_SHIFT > done;
-    mostMiss = (batchMisses() - missesBefore) << 1 > done;
+    const missed = batchMisses() - missesBefore;
+    mostMiss = missed << 1 > done;
+    const other = batchL2Hits() + batchWalks() - otherBefore;
+    expectFaults(missed > other << 1);
     if (at < stop) break;
   }
   return at;
@@ -312,7 +330,7 @@ export function accessHit(vcpu: usize, lo: u32, hi: u32, flags: u32): u32 {
   const array = tlb + TLB_L1;
   const ways = (<usize>load<u32>(array, ARRAY_WAYS)) << 4;
   const set =
-    ((<usize>(gva >> 12)) & (<usize>load<u32>(array, ARRAY_SETS))) << load<u32>(array, ARRAY_SHIFT);
+    ((<usize>(gva >> 12)) << load<u32>(array, ARRAY_SHIFT)) & (<usize>load<u32>(array, ARRAY_MASK));
   beginBatch(0);
   let value = promote(<usize>load<u32>(array, ARRAY_BASE) + set, 0, ways, want, mask);
   if (value == NO_VALUE) {

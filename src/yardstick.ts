@@ -34,7 +34,7 @@ export function beginYardstick({ core, host, mm, kvm, data }: Vm, frames: number
       kvm.shrink(1);
     },
     majorFault: (id, hvn) => {
-      x.clockAdvance(0, 0);
+      x.clockAdvance(0, 0, 0);
       x.lockstepRefault(ours(id, hvn));
     },
   };
@@ -46,7 +46,7 @@ export function beginYardstick({ core, host, mm, kvm, data }: Vm, frames: number
 export function withoutYardstick({ core, host, kvm }: Vm): void {
   host.hooks = {
     evicted: () => kvm.shrink(1),
-    majorFault: () => core.x.clockAdvance(0, 0),
+    majorFault: () => core.x.clockAdvance(0, 0, 0),
   };
   kvm.straight.known = { hooks: host.hooks, yardstick: null };
 }

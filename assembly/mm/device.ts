@@ -115,13 +115,13 @@ export function deviceWrite(device: u32, place: u32): f64 {
 
 /**
  * The devices' clock goes on by the time of the references made meanwhile. `accesses` and `l2Hits` of
- * the running batch are not in the counters yet.
+ * the running batch, and `walkSteps`, are not in the counters yet.
  */
-export function clockAdvance(accesses: u32, l2Hits: u32): void {
+export function clockAdvance(accesses: u32, l2Hits: u32, walkSteps: u32): void {
   const ns =
     counted(ACCESSES, accesses) * load<f64>(CLOCK, CLOCK_ACCESS_COST) +
     counted(TLB_L2_HITS, l2Hits) * load<f64>(CLOCK, CLOCK_L2_COST) +
-    counted(WALK_STEPS, 0) * load<f64>(CLOCK, CLOCK_WALK_COST);
+    counted(WALK_STEPS, walkSteps) * load<f64>(CLOCK, CLOCK_WALK_COST);
   const gone = ns - load<f64>(CLOCK, CLOCK_GIVEN);
   store<f64>(CLOCK, load<f64>(CLOCK, CLOCK_NOW) + gone, CLOCK_NOW);
   store<f64>(CLOCK, ns, CLOCK_GIVEN);

@@ -114,6 +114,11 @@ export function pageFile(pfn: Pfn): u32 {
   return load<u32>(framePtr(pfn), FRAME_MAPCOUNT) >> FRAME_FILE_SHIFT;
 }
 
+/** Whether a file holds nothing but zeros. */
+export function fileIsBlank(file: u32): bool {
+  return mmUsed(contentsOf(file)) == 0;
+}
+
 /** The file gets the page's content; the page is clean afterwards. */
 export function fileWrite(pfn: Pfn): void {
   const page = framePtr(pfn);
@@ -132,7 +137,7 @@ export function fileWrite(pfn: Pfn): void {
 /** The page gets the file's content at an offset. */
 export function fileRead(pfn: Pfn, file: u32, offset: u32): void {
   const contents = contentsOf(file);
-  if (mmUsed(contents) == 0) return;
+  if (fileIsBlank(file)) return;
   const content = hpteGet(contents, offset);
   if (content != 0) frameSetContent(pfn, contentCopy(content));
 }

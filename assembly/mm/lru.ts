@@ -216,18 +216,22 @@ export function lruRotateOldest(pfn: Pfn, page: usize): bool {
     lruRotate(pfn);
     return false;
   }
+  lruTurn(pfn, page, list);
+  return true;
+}
+
+/** The same of a page that stays on that list, `list`. */
+export function lruTurn(pfn: Pfn, page: usize, list: u32): void {
   const head = headOf(list);
   const newer = load<u32>(page, FRAME_LRU_PREV);
-  if (newer != 0) {
-    store<u32>(framePtr(newer), 0, FRAME_LRU_NEXT);
-    store<u32>(head, newer, HEAD_LAST);
-    const first = load<u32>(head, HEAD_FIRST);
-    store<u32>(page, first, FRAME_LRU_NEXT);
-    store<u32>(page, 0, FRAME_LRU_PREV);
-    store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
-    store<u32>(head, pfn, HEAD_FIRST);
-  }
-  return true;
+  if (newer == 0) return;
+  store<u32>(framePtr(newer), 0, FRAME_LRU_NEXT);
+  store<u32>(head, newer, HEAD_LAST);
+  const first = load<u32>(head, HEAD_FIRST);
+  store<u32>(page, first, FRAME_LRU_NEXT);
+  store<u32>(page, 0, FRAME_LRU_PREV);
+  store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
+  store<u32>(head, pfn, HEAD_FIRST);
 }
 
 /** Counts pages that lruRotateOldest() moved. */
@@ -284,6 +288,11 @@ export function lruSetMap(ia: u32, aa: u32, ifile: u32, af: u32, startActive: u3
   activeFile = af;
   anonStartsActive = startActive;
   oneList = ((ia ^ aa) | (ia ^ ifile) | (ia ^ af)) == 0 ? ia : NO_LIST;
+}
+
+/** Whether all evictable pages belong on one list. */
+export function isOneList(list: u32): bool {
+  return oneList == list;
 }
 
 /** The list on which a page with these flags belongs. */

@@ -16,6 +16,7 @@
 import { HPTE_PRESENT, HVN_LIMIT, MM_MAX, PAGE_SIZE } from '../abi';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
 import { Hvn } from '../types';
+import { disturb } from '../mmu/settled_table';
 import { chargeTable, unchargeTable } from './frame';
 
 const PGD_BYTES: usize = 16384;
@@ -51,6 +52,7 @@ export let ptepEpoch: u32 = 0;
 /** Addresses of ptes that were kept may be wrong from now on. */
 export function ptepsMoved(): void {
   ptepEpoch++;
+  disturb();
 }
 
 /** Whether empty leaf tables stay (1) until hpteFreeTables(). */

@@ -3,6 +3,7 @@
 
 import { FOLLOW_NONE, FOLL_WRITE, HPTE_WRITE } from '../abi';
 import { followAt } from '../mm/follow';
+import { ptepsMoved } from '../mm/pgtable';
 import { ptepAt } from '../mm/pte';
 import { Hpte, Hvn, Pfn } from '../types';
 import { hvaToPfnFast, ptepToPfnFast } from './pfn';
@@ -29,6 +30,8 @@ export function quickFaultInit(
   check: u32,
   releaseMarks: u32,
 ): void {
+  // What is known of pages was served by other rules.
+  ptepsMoved();
   faultsHere = on != 0;
   walkCacheEnable(faultsHere);
   mmId = mm;

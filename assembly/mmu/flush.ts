@@ -29,6 +29,7 @@ import { vcpuCount, vcpuPtr } from '../vcpu';
 import { hasFeature, KVM } from './kvm';
 import { rmapFirst } from './rmap';
 import { spGfnOf, spLevel, spteIndex, sptepToSp } from './shadow_page';
+import { disturb } from './settled_table';
 import { walkCacheOn } from './walk_cache';
 
 /** More pages than this are flushed as a whole (Linux: tlb_single_page_flush_ceiling). */
@@ -114,6 +115,7 @@ export function gatherSpte(sptep: Sptep): void {
 export function linksChanged(): void {
   // Nothing is noted where the walk cache is off: there an epoch would be state, too.
   if (walkCacheOn()) linkEpoch++;
+  disturb();
 }
 
 /** gva that an spte translates, by way of its tables' parents; `wholesale` when there is no single one. */

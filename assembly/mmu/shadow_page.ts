@@ -38,6 +38,7 @@ import { Gfn, Sptep } from '../types';
 import { KVM } from './kvm';
 
 const CHUNK: usize = 65536;
+if ((SP_SIZE & (SP_SIZE - 1)) != 0) ERROR('shadow_page: bitmapToSp()');
 if (SP_SIZE * 16 != PAGE_SIZE) ERROR('shadow_page: 16 descriptors fill a page');
 
 /** Heads of the hash chains. */
@@ -117,6 +118,23 @@ export function spSetTranslation(sp: usize, index: u32, gfn: Gfn, access: u32): 
   const translations = <usize>load<u32>(sp, SP_TRANSLATIONS);
   if (translations != 0)
     store<u32>(translations + ((<usize>index) << 2), (gfn << 3) | (access & ACC_ALL));
+}
+
+/** Address of the word of a table's bitmap that has the bit of an spte. */
+export function bitmapWord(sptep: Sptep): usize {
+  return sptepToSp(sptep) + ((<usize>(spteIndex(sptep) >> 5)) << 2) + <usize>SP_PRESENT_BITMAP;
+}
+
+/** Shadow page of the table whose bitmap a word is in: its descriptor is aligned to its size. */
+export function bitmapToSp(word: usize): usize {
+  return word & ~(<usize>SP_SIZE - 1);
+}
+
+/** spNotePresent() (`by` is 1) or spNoteAbsent() (-1) of an spte whose state was the other one. */
+export function spFlipPresent(sptep: Sptep, word: usize, by: i32): void {
+  const sp = bitmapToSp(word);
+  store<u32>(word, load<u32>(word) ^ ((<u32>1) << (spteIndex(sptep) & 31)));
+  store<u32>(sp, load<u32>(sp, SP_PRESENT) + by, SP_PRESENT);
 }
 
 /** Notes that spte `index` became shadow-present. */

@@ -125,7 +125,7 @@ export function isAbsentReached(): bool {
 }
 
 /** Whether a user's write to a page of a leaf entry faults for the want of W alone. */
-function isReadOnly(spte: u64): bool {
+export function isReadOnly(spte: u64): bool {
   return (spte & (PT_PRESENT | PT_USER | PT_WRITABLE | PT_GLOBAL)) == (PT_PRESENT | PT_USER);
 }
 

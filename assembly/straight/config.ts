@@ -24,7 +24,9 @@ import { Gfn, Hvn } from '../types';
 
 /** The STRAIGHT_* words. */
 export const STRAIGHT: usize = memory.data(228, 8);
-if (STRAIGHT_AREA + STRAIGHT_AREAS_MAX * STRAIGHT_AREA_SIZE != 224) ERROR('abi: STRAIGHT_AREA');
+export const STRAIGHT_BYTES: usize = 224;
+if (STRAIGHT_AREA + STRAIGHT_AREAS_MAX * STRAIGHT_AREA_SIZE != <u32>STRAIGHT_BYTES)
+  ERROR('abi: STRAIGHT_AREA');
 
 /** Address of the words, for the host. */
 export function straightPtr(): u32 {

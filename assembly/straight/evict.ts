@@ -37,18 +37,25 @@ function zap(page: usize, head: usize): void {
   if (load<u32>(head) != 0) dropPlain(page, head, true);
 }
 
-/** The notifier calls around the unmapping of a page of a file's. */
+/** The notifier calls around the unmapping of a page of a file's; `head` is its rmap head. */
 function notify(mm: u32, page: usize, hvn: Hvn, head: usize): void {
   const hooks = load<u32>(STRAIGHT, STRAIGHT_HOOKS);
   if (hooks == STRAIGHT_HOOKS_NONE) return;
+  if (hooks == STRAIGHT_HOOKS_PAGE) invalidatePageBegin();
+  else invalidateStartBegin(mm, hvn);
+  zap(page, head);
+  if (hooks != STRAIGHT_HOOKS_PAGE) callInvalidateRangeEnd(mm, hvn);
+}
+
+/** The same where no spte maps the page. */
+export function notifyUnmapped(mm: u32, hvn: Hvn): void {
+  const hooks = load<u32>(STRAIGHT, STRAIGHT_HOOKS);
   if (hooks == STRAIGHT_HOOKS_PAGE) {
     invalidatePageBegin();
-    zap(page, head);
-    return;
+  } else if (hooks != STRAIGHT_HOOKS_NONE) {
+    invalidateStartBegin(mm, hvn);
+    callInvalidateRangeEnd(mm, hvn);
   }
-  invalidateStartBegin(mm, hvn);
-  zap(page, head);
-  callInvalidateRangeEnd(mm, hvn);
 }
 
 /** Whether a plain page with an rmap head, if it is old, is one for evictPage(). */

@@ -82,20 +82,39 @@ export function mayReadPlain(): bool {
 export function plainRead(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hits: u32): Pfn {
   const area = areaOf(hvn);
   if (area == 0) return READ_NOT;
-  const args = argsOf(area, foll);
   const file = load<u32>(area, STRAIGHT_AREA_FILE);
-  if (args == STRAIGHT_NOT || file == 0) return READ_NOT;
-  // A write to a private page of a file copies it.
-  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return READ_NOT;
+  if (file == 0) return READ_NOT;
   const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
   const cache = leafPmdp(file, offset);
-  if (cache == 0 || load<u32>(ptepAt(cache, offset)) != 0) return READ_NOT;
+  if (cache == 0) return READ_NOT;
+  const cachep = ptepAt(cache, offset);
+  return readAt(area, hvn, pmdp, ptepAt(pmdp, hvn), cache, cachep, foll, accesses, l2Hits);
+}
+
+/** plainRead() with the addresses of the ptes of a page of a file, and the pmd entries above them. */
+export function readAt(
+  area: usize,
+  hvn: Hvn,
+  pmdp: usize,
+  ptep: usize,
+  cache: usize,
+  cachep: usize,
+  foll: u32,
+  accesses: u32,
+  l2Hits: u32,
+): Pfn {
+  const args = argsOf(area, foll);
+  if (args == STRAIGHT_NOT || load<u32>(cachep) != 0) return READ_NOT;
+  // A write to a private page of a file copies it.
+  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return READ_NOT;
   const full = (args & MAP_CHARGED) != 0 && framesCharged() >= straightLimit();
   if (full && !mayReclaim()) return READ_NOT;
   outWord(GUP_OUT_NO_MEMORY, 0);
   const mm = load<u32>(STRAIGHT, STRAIGHT_MM);
+  const file = load<u32>(area, STRAIGHT_AREA_FILE);
+  const offset = hvn + load<u32>(area, STRAIGHT_AREA_OFFSET);
   // No time passes in a fault but that for which a device is waited.
-  if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
+  if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits, 0);
   const epoch = ptepEpoch;
   if (full && !makeRoomPlainly()) return noMemory();
   if (epoch != ptepEpoch) {
@@ -111,9 +130,9 @@ export function plainRead(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2Hit
   }
   const page = framePtr(pfn);
   enterPage(pfn, page, mm, hvn, args, file, offset);
-  ptepFillAt(file, cache, ptepAt(cache, offset), HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT));
+  ptepFillAt(file, cache, cachep, HPTE_PRESENT | (pfn << HPTE_PFN_SHIFT));
   readPte = touchNew(pfn, page, filemapPte(pfn, args), foll);
-  ptepFillAt(mm, pmdp, ptepAt(pmdp, hvn), readPte);
+  ptepFillAt(mm, pmdp, ptep, readPte);
   bump(FILE_READS);
   bump(MAJOR_FAULTS);
   outWord(GUP_OUT_READ, GUP_READ_FILE);

@@ -89,7 +89,7 @@ export function straightGup(hvn: Hvn, pmdp: usize, foll: u32, accesses: u32, l2H
   const got = gupAbsent(mm, hvn, pmdp, foll, args, file, offset, straightLimit());
   // No time passes in a fault but that for which a device is waited.
   const waits = got == GUP_CHARGE || outRead(GUP_OUT_READ) != GUP_NO_READ;
-  if (waits && load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits);
+  if (waits && load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits, 0);
   if (got == GUP_CHARGE) {
     return makeRoom() ? roomMade(mm, hvn, foll, args, file, offset) : noMemory();
   }

@@ -1,12 +1,11 @@
-// The plain fault (plain_fault.ts) at a known page (known_page.ts): the same steps with all addresses at hand.
+// The plain fault (plain_fault.ts) at a known page (known_page.ts): the same steps with all addresses at hand, without
+// the lookups in the TLB and the walk that find out that there is a fault.
 
 import {
-  ACCESS_FETCH,
-  ACCESS_READ,
-  FOLL_FAST,
-  FOLL_TOUCH,
-  FOLL_YOUNG,
+  ACCESS_WRITE,
+  FAULT_CHECK_NONE,
   FRAME_FLAGS,
+  HPTE_AUX,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
@@ -16,255 +15,246 @@ import {
   KVM_FEATURE_PREFETCH,
   KVM_FEATURE_SPTE_PINS,
   KVM_INVALIDATE_SEQ,
-  PG_DIRTY,
-  PG_HUGE,
-  PG_REFERENCED,
+  PT64_PKEY_BIT,
   RET_PF_FIXED,
-  ROLE_AD_DISABLED,
-  SP_ROLE,
-  STRAIGHT_NOT,
-  TOUCH_FOLIO_REFERENCED,
-  TOUCH_PTE_YOUNG,
+  SP_GVA_EPOCH,
+  STRAIGHT_AREA_WRITE,
+  VCPU_FAULT_FLAGS,
   VCPU_FAULT_GVA,
+  VCPU_FAULT_WALKED,
   VCPU_REQUESTS,
-  ZERO_PFN,
+  VCPU_TLB,
 } from '../abi';
-import { GUEST_WALKS, SPTES_INSTALLED } from '../counters';
+import {
+  MINOR_FAULTS,
+  SHADOW_PAGE_FAULTS,
+  SPTES_INSTALLED,
+  VMEXITS,
+  WALK_STEPS,
+} from '../counters';
 import { framePtr, getPage } from '../mm/frame';
-import { markPlain } from '../mm/mark_accessed';
-import { ptepAt } from '../mm/pte';
-import { gupFlags, marksAccessed, touch } from '../mmu/fault_policy';
+import { wpSurelyReuses } from '../mm/cow';
+import { faultBegin } from '../mm/memory';
+import { linkEpoch } from '../mmu/flush';
+import { faultCheck } from '../mmu/fault_policy';
 import { hasFeature, KVM } from '../mmu/kvm';
-import { GUEST_BITS, GUEST_CALM } from '../mmu/leaf_table';
-import { firstSpte } from '../mmu/make_spte';
-import { gfnMapped, gfnToRmap } from '../mmu/memslot';
+import { isStale } from '../mmu/page_fault';
 import { ptePrefetch } from '../mmu/prefetch';
 import { retries } from '../mmu/quick_fault';
-import { mayBeKnown } from '../mmu/settled_map';
-import { quiet, settledTable } from '../mmu/settled_table';
-import { spNotePresent, spSetTranslation, spteIndex, sptepToSp } from '../mmu/shadow_page';
-import { reachedLeaf, reachedSptep } from '../mmu/shadow_walk';
-import { bump } from '../stats';
-import { Gfn, Hpte, Hvn, Pfn, Spte } from '../types';
+import { PT_WRITABLE } from '../mmu/pte_bits';
+import { bitmapToSp, spFlipPresent } from '../mmu/shadow_page';
+import { isReadOnly, setWalkPfn } from '../mmu/shadow_walk';
+import { spteToPfn } from '../mmu/spte';
+import { bump, bumpBy } from '../stats';
+import { TLB_PAGE_MASK } from '../tlb/block';
+import { placePage, removePlaced, tlbFlushCount } from '../tlb/known';
+import { tlbValueOf } from '../tlb/lookup';
+import { Hpte, Sptep, Spte } from '../types';
 import { inPfn, READ_IN, readIn } from './absent_page';
-import { areaOf } from './config';
 import { readPte } from './file_fault';
-import { argsOf } from './gup';
+import { COUNT_SERVED, COUNT_UPGRADED, countKnown } from './known_counts';
+import { keyBits, purgePlaces } from './known_note';
 import {
-  KNOWN_ACCESS,
-  KNOWN_GFN,
+  KNOWN_AREA,
+  KNOWN_BITMAP,
   KNOWN_GPTE,
   KNOWN_GPTEP,
-  KNOWN_GUEST,
   KNOWN_HEAD,
   KNOWN_HPTEP,
   KNOWN_HVN,
-  KNOWN_MAPPED,
+  KNOWN_L1_SET,
+  KNOWN_L2_SET,
+  KNOWN_L2_WAY,
   KNOWN_PMDP,
-  KNOWN_QUIET,
-  KNOWN_SP,
+  KNOWN_PURGED,
+  KNOWN_SIGNATURE,
   KNOWN_SPTE,
+  KNOWN_SPTEP,
+  KNOWN_TRANSLATION,
+  KNOWN_WHERE,
   KNOWN_WRITABLE,
-  mayBeOfKind,
-  newEntry,
-  renewKnown,
+  noteFrame,
 } from './known_page';
-import { PLAIN_NOT } from './plain_fault';
+import { replaceKnown } from './known_replace';
 import {
-  isPlainKind,
-  isStaleHere,
-  knowing,
-  learnRules,
-  release,
-  wantOfKind,
-  writableSlot,
-} from './plain_rules';
+  fastFlagged,
+  fastTouched,
+  isFast,
+  isTouchable,
+  markLast,
+  slowFlagged,
+  slowTouched,
+  storeMarked,
+} from './known_touch';
+import { release, wantOfKind } from './plain_rules';
 
-/** How the host's lookup touches a page that it finds: what it sets in the pte, and in the page's flags. */
-let fastPte: Hpte = 0;
-let fastFlags: u32 = 0;
-let slowPte: Hpte = 0;
-let slowFlags: u32 = 0;
-/** Bits of a pte with which the fast lookup gives the page; without them it is left to the slow one. */
-let fastAsks: Hpte = 0;
-/** What the slow lookup sets in the flags of a page that was not dirty when it is looked up for writing. */
-let slowDirty: u32 = 0;
+/** Tables that a walk reads. */
+export const WALK_LEVELS: u32 = 4;
 
-/** Learns how the host's lookup touches pages; false: it marks them accessed, which is not for here. */
-export function learnTouch(): bool {
-  fastAsks = touch != 0 ? HPTE_WRITE : 0;
-  fastPte = touch == TOUCH_PTE_YOUNG ? HPTE_YOUNG : 0;
-  fastFlags = touch == TOUCH_FOLIO_REFERENCED ? PG_REFERENCED : 0;
-  const fast = (gupFlags & FOLL_FAST) != 0;
-  const touches = !fast && (gupFlags & FOLL_TOUCH) != 0;
-  slowFlags = fast ? PG_REFERENCED : 0;
-  slowPte = touches ? HPTE_YOUNG : 0;
-  slowDirty = touches ? PG_DIRTY : 0;
-  if (touches && (gupFlags & FOLL_YOUNG) == 0) return false;
-  return touch == 0 || (fastPte | fastFlags) != 0;
-}
-
-/** Whether a fault of the page of an entry is one for here but for what the host's pte says. */
-function isKnownAbsent(vcpu: usize, entry: usize): bool {
-  const head = <usize>load<u32>(entry, KNOWN_HEAD);
-  const gpte = load<u64>(<usize>load<u32>(entry, KNOWN_GPTEP)) ^ load<u64>(entry, KNOWN_GPTE);
-  const busy = load<u32>(head) | load<u32>(vcpu, VCPU_REQUESTS) | retries;
-  return (load<u64>(reachedSptep) | gpte | (<u64>busy)) == 0;
+/** Makes a pte writable for a write that needs no copy, as wpReuse() does; 0: it does. */
+function reused(entry: usize, pte: Hpte): Hpte {
+  const args = load<u32>(<usize>load<u32>(entry, KNOWN_AREA), STRAIGHT_AREA_WRITE);
+  if (!wpSurelyReuses(pte, args)) return 0;
+  faultBegin();
+  bump(MINOR_FAULTS);
+  return (pte & ~HPTE_AUX) | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG;
 }
 
 /**
- * Looks up a page that the host maps, as lookUp() and plainPresent() do, but for the reference; false: nothing was done.
- * `want` is FOLL_WRITE or 0.
+ * Looks up a page that the host maps, as lookUp() and plainPresent() do, and gives it back, but for the reference: the pte
+ * as it is then; 0: nothing was done. `want` is FOLL_WRITE or 0.
  */
-function touchKnown(pte: Hpte, hptep: usize, want: u32): bool {
-  const asked = want == 0 ? HPTE_PRESENT : HPTE_PRESENT | HPTE_WRITE;
+function touchKnown(entry: usize, pte: Hpte, hptep: usize, want: u32): Hpte {
   const pfn = pte >> HPTE_PFN_SHIFT;
   const page = framePtr(pfn);
   let flags = load<u32>(page, FRAME_FLAGS);
-  const lacks = ((pte & (asked | HPTE_SWAP)) ^ asked) | (flags & PG_HUGE);
-  if (lacks != 0 || pfn == ZERO_PFN) return false;
-  if ((pte & fastAsks) != 0) {
-    store<u32>(hptep, pte | fastPte);
-    flags |= fastFlags;
+  if ((pte & HPTE_SWAP) != 0 || !isTouchable(pfn, flags)) return 0;
+  if (isFast(pte)) {
+    pte = fastTouched(pte);
+    flags = fastFlagged(flags);
   } else {
-    store<u32>(hptep, pte | slowPte);
-    flags |= slowFlags;
-    if (want != 0 && (pte & HPTE_DIRTY) == 0) flags |= slowDirty;
+    if (want != 0 && (pte & HPTE_WRITE) == 0) {
+      pte = reused(entry, pte);
+      if (pte == 0) return 0;
+    }
+    flags = slowFlagged(flags, pte, want);
+    pte = slowTouched(pte);
   }
-  store<u32>(page, flags, FRAME_FLAGS);
-  return true;
+  store<u32>(hptep, pte);
+  storeMarked(pfn, page, flags);
+  return pte;
 }
 
-/** kvm_release_pfn_clean() of a page of which touchKnown() took no reference. */
-function releaseKnown(pfn: Pfn): void {
-  if (marksAccessed == 0) return;
-  const page = framePtr(pfn);
-  markPlain(pfn, page, load<u32>(page, FRAME_FLAGS));
+/** Notes that an spte became present, of a page that has no other. */
+function notePresent(entry: usize, sptep: Sptep, pfn: u32): void {
+  store<u32>(<usize>load<u32>(entry, KNOWN_HEAD), <u32>sptep);
+  spFlipPresent(sptep, <usize>load<u32>(entry, KNOWN_BITMAP), 1);
+  if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
 }
 
-/** Writes the spte of a known page that has none, for a host page that is mapped by `pte`; returns it. */
-function mapKnown(vcpu: usize, entry: usize, pte: Hpte): Spte {
-  const sptep = reachedSptep;
+/** Writes the spte of a known page that the host maps by `pte`, where `old` was; returns it. */
+function mapKnown(vcpu: usize, entry: usize, sptep: Sptep, old: Spte, pte: Hpte): Spte {
   const pfn = pte >> HPTE_PFN_SHIFT;
   let spte = load<u64>(entry, KNOWN_SPTE) | ((<u64>pfn) << 12);
-  if ((pte & HPTE_WRITE) != 0) spte |= load<u64>(entry, KNOWN_WRITABLE);
+  spte |= select<u64>(load<u64>(entry, KNOWN_WRITABLE), 0, (pte & HPTE_WRITE) != 0);
   store<u64>(sptep, spte);
-  store<u32>(<usize>load<u32>(entry, KNOWN_HEAD), <u32>sptep);
-  store<u8>(<usize>load<u32>(entry, KNOWN_MAPPED), 1);
-  const sp = <usize>load<u32>(entry, KNOWN_SP);
-  const index = spteIndex(sptep);
   // The guest's entry may have been another in between.
-  spSetTranslation(sp, index, load<u32>(entry, KNOWN_GFN), load<u32>(entry, KNOWN_ACCESS));
-  spNotePresent(sp, index);
-  bump(SPTES_INSTALLED);
-  if (hasFeature(KVM_FEATURE_SPTE_PINS)) getPage(pfn);
+  const translation = load<u32>(entry, KNOWN_TRANSLATION);
+  store<u32>(<usize>load<u32>(entry, KNOWN_WHERE), translation);
+  if (old == 0) notePresent(entry, sptep, pfn);
+  // Only what noted its gva can be flushed by it.
+  const sp = bitmapToSp(<usize>load<u32>(entry, KNOWN_BITMAP));
+  if (load<u32>(sp, SP_GVA_EPOCH) == linkEpoch) noteFrame(entry, pfn);
   if (hasFeature(KVM_FEATURE_PREFETCH)) ptePrefetch(vcpu, sptep);
   return spte;
 }
 
-/** Kinds of accesses (a bit each) that are plain at a guest's entry below tables that grant `above`, to a host page. */
-function kindsOf(gpte: u64, above: u32, hvn: Hvn): u32 {
-  const area = areaOf(hvn);
-  if (area == 0) return 0;
-  let kinds: u32 = 0;
-  for (let kind = ACCESS_READ; kind <= ACCESS_FETCH; kind++) {
-    const args = argsOf(area, gupFlags | wantOfKind(kind));
-    if (args != STRAIGHT_NOT && isPlainKind(gpte, above, kind)) kinds |= (<u32>1) << kind;
-  }
-  return kinds;
-}
-
-/** Notes the page that was just mapped for the fault in VCPU_FAULT_* at reachedSptep. */
-export function noteKnown(
-  vcpu: usize,
-  slot: usize,
-  gfn: Gfn,
-  access: u32,
-  hvn: Hvn,
-  pmdp: usize,
-): void {
-  const gva = load<u64>(vcpu, VCPU_FAULT_GVA);
-  const sptep = reachedSptep;
-  const entry = newEntry(sptep, gva);
-  if (entry == 0) return;
-  const guest = settledTable(vcpu, reachedLeaf, gva);
-  const gptep = <usize>(guest & ~GUEST_BITS) + (sptep & 0xff8);
-  const sp = sptepToSp(sptep);
-  const adDisabled = (load<u32>(sp, SP_ROLE) & ROLE_AD_DISABLED) != 0;
-  const spte = firstSpte(access, 0, false, adDisabled);
-  store<u32>(entry, hvn, KNOWN_HVN);
-  store<u64>(entry, load<u64>(gptep), KNOWN_GPTE);
-  store<u64>(entry, spte, KNOWN_SPTE);
-  store<u64>(entry, firstSpte(access, 0, true, adDisabled) ^ spte, KNOWN_WRITABLE);
-  store<u32>(entry, <u32>gptep, KNOWN_GPTEP);
-  store<u32>(entry, <u32>gfnToRmap(slot, gfn, 1), KNOWN_HEAD);
-  store<u32>(entry, <u32>ptepAt(pmdp, hvn), KNOWN_HPTEP);
-  store<u32>(entry, <u32>sp, KNOWN_SP);
-  store<u32>(entry, <u32>gfnMapped(slot, gfn), KNOWN_MAPPED);
-  store<u32>(entry, gfn, KNOWN_GFN);
-  store<u32>(entry, <u32>pmdp, KNOWN_PMDP);
-  store<u32>(entry, guest & ~GUEST_CALM, KNOWN_GUEST);
-  store<u32>(entry, access, KNOWN_ACCESS);
-  const settled = guest != 0 && mayBeKnown(slot, gfn);
-  renewKnown(entry, settled ? kindsOf(load<u64>(gptep), guest, hvn) : 0, quiet);
-}
-
-/** Looks in a new quiet at what an entry says of the guest's tables, memslots and areas; false: it is no good. */
-function renew(vcpu: usize, entry: usize, gva: u64): bool {
-  learnRules(vcpu);
-  if (!knowing) return false;
-  // The first fault of a quiet below a table clears flood counts.
-  const guest = settledTable(vcpu, reachedLeaf, gva);
-  const calm = load<u32>(entry, KNOWN_GUEST) | GUEST_CALM;
-  if (guest != calm) return false;
-  const gfn = load<u32>(entry, KNOWN_GFN);
-  const slot = writableSlot(gfn);
-  if (slot == 0 || !mayBeKnown(slot, gfn)) return false;
-  const kinds = kindsOf(load<u64>(entry, KNOWN_GPTE), guest, load<u32>(entry, KNOWN_HVN));
-  renewKnown(entry, kinds, quiet);
-  return true;
-}
-
-/** knownFault() served the fault. */
-export const KNOWN_SERVED: u32 = 0xfffffffe;
-/** The spte that it made. */
-export let knownSpte: Spte = 0;
-
 /**
- * Serves the fault of a kind in VCPU_FAULT_* at the page of an entry that knownPage() gave for it: KNOWN_SERVED, PLAIN_NOT
- * and nothing was done, or what plainFault() returns.
+ * Enters the page of an entry, which `spte` maps, into the vCPU's TLB for the access that `want` asks for. No TLB holds it
+ * but for entries of the vCPU (`held`) that denied the access.
  */
-export function knownFault(vcpu: usize, entry: usize, kind: u32, accesses: u32, l2Hits: u32): u32 {
-  if (load<u64>(entry, KNOWN_QUIET) != quiet) {
-    if (!renew(vcpu, entry, load<u64>(vcpu, VCPU_FAULT_GVA))) return PLAIN_NOT;
-  }
-  if (!mayBeOfKind(entry, kind) || !isKnownAbsent(vcpu, entry)) return PLAIN_NOT;
-  const hvn = load<u32>(entry, KNOWN_HVN);
-  if (isStaleHere(load<u32>(KVM, KVM_INVALIDATE_SEQ), hvn)) return PLAIN_NOT;
-  const want = wantOfKind(kind);
-  const hptep = <usize>load<u32>(entry, KNOWN_HPTEP);
-  const pte = load<u32>(hptep);
-  if ((pte & HPTE_PRESENT) == 0) return knownFaultIn(vcpu, entry, hvn, want, accesses, l2Hits);
-  if (!touchKnown(pte, hptep, want)) return PLAIN_NOT;
-  bump(GUEST_WALKS);
-  knownSpte = mapKnown(vcpu, entry, pte);
-  releaseKnown(pte >> HPTE_PFN_SHIFT);
-  return KNOWN_SERVED;
+function fillKnown(vcpu: usize, entry: usize, spte: Spte, want: u64, held: bool): void {
+  const pfn = spteToPfn(spte);
+  const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
+  const pkey = (<u32>(spte >> (<u64>PT64_PKEY_BIT))) & 15;
+  const key = want | keyBits(entry, (spte & PT_WRITABLE) != 0);
+  const value = tlbValueOf(pfn, load<u32>(entry, KNOWN_TRANSLATION) >> 3, pkey);
+  const l1Set = <usize>load<u32>(entry, KNOWN_L1_SET);
+  const l2Set = <usize>load<u32>(entry, KNOWN_L2_SET);
+  if (held)
+    removePlaced(tlb, l1Set, l2Set, <usize>load<u32>(entry, KNOWN_L2_WAY), want & TLB_PAGE_MASK);
+  if (load<u32>(entry, KNOWN_PURGED) != tlbFlushCount(tlb))
+    purgePlaces(tlb, entry, want & TLB_PAGE_MASK);
+  const signature = load<u8>(entry, KNOWN_SIGNATURE);
+  store<u32>(entry, <u32>placePage(tlb, l1Set, l2Set, signature, key, value), KNOWN_L2_WAY);
+  setWalkPfn(pfn);
 }
 
-/** The same at a page that the host does not map. */
-function knownFaultIn(
+/** Whether an invalidation of the page of an entry is going on. */
+function isStaleNow(entry: usize): bool {
+  return isStale(faultCheck, load<u32>(KVM, KVM_INVALIDATE_SEQ), load<u32>(entry, KNOWN_HVN));
+}
+
+/** serveKnown(): it is another fault, or none, and nothing was done. */
+export const KNOWN_NOT: u32 = 0xffffffff;
+/** serveKnown(): the access can be made; tlbValue has its translation. */
+export const KNOWN_SERVED: u32 = 0xfffffffe;
+
+/** The fault of serveKnown() at a page that the host does not map, and that takes nobody's place. */
+function readKnown(
   vcpu: usize,
   entry: usize,
-  hvn: Hvn,
-  want: u32,
+  want: u64,
+  kind: u32,
   accesses: u32,
   l2Hits: u32,
 ): u32 {
-  const result = readIn(vcpu, hvn, <usize>load<u32>(entry, KNOWN_PMDP), want, accesses, l2Hits);
+  store<u64>(vcpu, want & TLB_PAGE_MASK, VCPU_FAULT_GVA);
+  store<u32>(vcpu, kind, VCPU_FAULT_FLAGS);
+  const hvn = load<u32>(entry, KNOWN_HVN);
+  const pmdp = <usize>load<u32>(entry, KNOWN_PMDP);
+  const result = readIn(vcpu, hvn, pmdp, wantOfKind(kind), accesses, l2Hits, entry);
   if (result != READ_IN) return result;
-  knownSpte = mapKnown(vcpu, entry, readPte);
+  const spte = mapKnown(vcpu, entry, <usize>load<u32>(entry, KNOWN_SPTEP), 0, readPte);
+  bump(SPTES_INSTALLED);
   release(inPfn);
+  store<u32>(vcpu, 0, VCPU_FAULT_WALKED);
   // A flush may have become a request.
-  return load<u32>(vcpu, VCPU_REQUESTS) == 0 ? KNOWN_SERVED : RET_PF_FIXED;
+  if (load<u32>(vcpu, VCPU_REQUESTS) != 0) return RET_PF_FIXED;
+  fillKnown(vcpu, entry, spte, want, false);
+  bump(VMEXITS);
+  bump(SHADOW_PAGE_FAULTS);
+  bumpBy(WALK_STEPS, WALK_LEVELS);
+  return KNOWN_SERVED;
+}
+
+/**
+ * Makes an access of a kind to the page of an entry that knownPage() gave for it, if it faults: KNOWN_*, or RET_PF_* where
+ * the fault came to something else. `steps` of the walk that faults were not counted; the counts of the running batch are
+ * for the clock.
+ */
+export function serveKnown(
+  vcpu: usize,
+  entry: usize,
+  want: u64,
+  kind: u32,
+  steps: u32,
+  accesses: u32,
+  l2Hits: u32,
+): u32 {
+  const sptep = <usize>load<u32>(entry, KNOWN_SPTEP);
+  const old = load<u64>(sptep);
+  const mapped = load<u32>(<usize>load<u32>(entry, KNOWN_HEAD));
+  const gpte = load<u64>(<usize>load<u32>(entry, KNOWN_GPTEP)) ^ load<u64>(entry, KNOWN_GPTE);
+  const busy = load<u32>(vcpu, VCPU_REQUESTS) | retries;
+  if ((gpte | (<u64>busy)) != 0) return KNOWN_NOT;
+  if (faultCheck != FAULT_CHECK_NONE && isStaleNow(entry)) return KNOWN_NOT;
+  const hptep = <usize>load<u32>(entry, KNOWN_HPTEP);
+  let pte = load<u32>(hptep);
+  if (old == 0) {
+    if (mapped != 0) return KNOWN_NOT;
+  } else {
+    // A write to a page of which this is the only spte, and a read-only one.
+    const other = (kind ^ ACCESS_WRITE) | (mapped ^ (<u32>sptep));
+    if (other != 0 || !isReadOnly(old) || (pte & HPTE_PRESENT) == 0) return KNOWN_NOT;
+    if (spteToPfn(old) != pte >> HPTE_PFN_SHIFT) return KNOWN_NOT;
+  }
+  const foll = wantOfKind(kind);
+  if ((pte & HPTE_PRESENT) == 0) {
+    pte = replaceKnown(entry, foll, accesses, l2Hits, steps);
+    if (pte == 0) {
+      bumpBy(WALK_STEPS, steps);
+      return readKnown(vcpu, entry, want, kind, accesses, l2Hits);
+    }
+  } else {
+    pte = touchKnown(entry, pte, hptep, foll);
+    if (pte == 0) return KNOWN_NOT;
+  }
+  const spte = mapKnown(vcpu, entry, sptep, old, pte);
+  markLast(pte >> HPTE_PFN_SHIFT);
+  fillKnown(vcpu, entry, spte, want, old != 0);
+  bumpBy(WALK_STEPS, steps + WALK_LEVELS);
+  countKnown(COUNT_SERVED);
+  if (old != 0) countKnown(COUNT_UPGRADED);
+  return KNOWN_SERVED;
 }

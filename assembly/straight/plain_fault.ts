@@ -30,7 +30,7 @@ import { Gfn, Hvn, Spte } from '../types';
 import { inPfn, READ_IN, readIn } from './absent_page';
 import { readPte } from './file_fault';
 import { straightGup } from './gup';
-import { noteKnown } from './known_fault';
+import { noteKnown } from './known_note';
 import {
   accessOf,
   isPlainKind,
@@ -112,7 +112,8 @@ function mapPresent(
   if (old == 0) mapFirst(vcpu, slot, gfn, access, pfn, writable);
   else mapWritable(vcpu, slot, gfn, access, pfn);
   release(pfn);
-  if (knowing && old == 0) noteKnown(vcpu, slot, gfn, access, hvn, pmdp);
+  if (knowing && old == 0)
+    noteKnown(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA), slot, gfn, access, hvn, pmdp);
   return RET_PF_FIXED;
 }
 
@@ -128,10 +129,10 @@ function faultIn(
   accesses: u32,
   l2Hits: u32,
 ): u32 {
-  const result = readIn(vcpu, hvn, pmdp, want, accesses, l2Hits);
+  const result = readIn(vcpu, hvn, pmdp, want, accesses, l2Hits, 0);
   if (result != READ_IN) return result;
   mapFirst(vcpu, slot, gfn, access, inPfn, (readPte & HPTE_WRITE) != 0);
   release(inPfn);
-  if (knowing) noteKnown(vcpu, slot, gfn, access, hvn, pmdp);
+  if (knowing) noteKnown(vcpu, load<u64>(vcpu, VCPU_FAULT_GVA), slot, gfn, access, hvn, pmdp);
   return RET_PF_FIXED;
 }

@@ -8,11 +8,15 @@ import {
   ACCESS_FETCH,
   ACCESS_READ,
   ACCESS_WRITE,
+  AGE_DROP,
   FAULT_CHECK_NONE,
   KVM_MEM_READONLY,
   SLOT_BASE_GFN,
   SLOT_FLAGS,
   SLOT_NPAGES,
+  STRAIGHT_AGES,
+  STRAIGHT_AGE_ACTION,
+  STRAIGHT_AGE_FLUSHES,
   STRAIGHT_ON,
   VCPU_TDP,
 } from '../abi';
@@ -29,9 +33,11 @@ import { mayMapFirst } from '../mmu/settled_map';
 import { quiet } from '../mmu/settled_table';
 import { wantOf } from '../mmu/translate';
 import { Gfn, Hvn, Pfn } from '../types';
-import { STRAIGHT } from './config';
+import { STRAIGHT, STRAIGHT_BYTES } from './config';
 import { mayReadPlain } from './file_fault';
-import { learnTouch } from './known_fault';
+import { mayLook } from './known_look';
+import { mayReplace } from './known_replace';
+import { learnTouch } from './known_touch';
 
 /** The quiet for which the following is known. */
 let known: u64 = 0;
@@ -44,6 +50,13 @@ let mayRelease: bool = false;
 /** Faults may be noted in known_page.ts, and be served by knownFault(). */
 export let knowing: bool = false;
 
+/** Reclaim may look at known pages by way of them (known_look.ts). */
+export let looking: bool = false;
+/** Pages may take the places of others (known_replace.ts). */
+export let replacing: bool = false;
+/** Counts changes of what known pages are noted by: the rows below and the areas. */
+export let rulesEpoch: u32 = 0;
+
 // What a plain access of a kind asks of the guest's tables, a row for each of ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH:
 // the bits of the entry that matter, what they must be, the ACC_* of the levels above; and FOLL_WRITE or 0.
 const ROWS: usize = memory.data(72, 8);
@@ -52,6 +65,10 @@ const ROW_MASK: usize = 0;
 const ROW_BITS: usize = 8;
 const ROW_ACCESS: usize = 16;
 const ROW_WANT: usize = 20;
+/** The rows and the STRAIGHT_* words as they were when rulesEpoch last moved. */
+const SEEN: usize = memory.data(304, 8);
+const ROWS_BYTES: usize = 72;
+if (ROWS_BYTES + STRAIGHT_BYTES > 304) ERROR('plain_rules: SEEN');
 /** Bits 51:44 of an entry: its frame is above all gfns. */
 const NO_GFN_BITS: u64 = 0x000f_f000_0000_0000;
 
@@ -69,6 +86,13 @@ export function learnRules(vcpu: usize): void {
   if (known != quiet) learn(vcpu);
 }
 
+/** Whether ageing leaves no translation behind of an spte that it drops: a page that is known is looked up in no TLB. */
+function flushesDrops(): bool {
+  const drops =
+    load<u32>(STRAIGHT, STRAIGHT_AGES) != 0 && load<u32>(STRAIGHT, STRAIGHT_AGE_ACTION) == AGE_DROP;
+  return !drops || load<u32>(STRAIGHT, STRAIGHT_AGE_FLUSHES) != 0;
+}
+
 /** Finds out what holds for all faults of a quiet. */
 function learn(vcpu: usize): void {
   known = quiet;
@@ -81,10 +105,24 @@ function learn(vcpu: usize): void {
     mayMapFirst(vcpu);
   mayRead = mayReadPlain();
   mayRelease = !lruGenEnabled();
-  knowing = mayBe && mayRelease && learnTouch() && !worthAhead(vcpu);
+  knowing = mayBe && mayRelease && learnTouch() && flushesDrops() && !worthAhead(vcpu);
+  looking = knowing && mayLook();
+  replacing = looking && mayRead && mayReplace() && faultCheck == FAULT_CHECK_NONE;
   learnRow(vcpu, ACCESS_READ, 0, 0, 0);
   learnRow(vcpu, ACCESS_WRITE, PT_WRITABLE | PT_DIRTY, ACC_WRITE_MASK, 0);
   learnRow(vcpu, ACCESS_FETCH, 0, ACC_EXEC_MASK, PT64_NX);
+  seeRules();
+}
+
+/** Moves rulesEpoch if what is seen is not what it was. */
+function seeRules(): void {
+  const words = SEEN + ROWS_BYTES;
+  const same =
+    memory.compare(SEEN, ROWS, ROWS_BYTES) | memory.compare(words, STRAIGHT, STRAIGHT_BYTES);
+  if (same == 0) return;
+  memory.copy(SEEN, ROWS, ROWS_BYTES);
+  memory.copy(words, STRAIGHT, STRAIGHT_BYTES);
+  rulesEpoch++;
 }
 
 /** Whether a user's access of a kind is plain at a guest's entry below tables that grant `above`. */

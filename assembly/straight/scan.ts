@@ -24,7 +24,10 @@ import { twoListBegin, twoListDone, twoListJudge, twoListKeep, twoListNext } fro
 import { Pfn } from '../types';
 import { STRAIGHT } from './config';
 import { evictPage, isEvictable } from './evict';
+import { accountKnown } from './known_counts';
+import { lookAtFrame } from './known_look';
 import { askPlain, countAsked, plainHead } from './plain';
+import { looking } from './plain_rules';
 import { pageReferenced } from './referenced';
 
 /** Pages that FIFO and CLOCK may still look at in this run. */
@@ -64,6 +67,7 @@ export function evictPlain(): bool {
   const evicted = evictNextPlain(load<u32>(STRAIGHT, STRAIGHT_SCAN) == STRAIGHT_SCAN_CLOCK);
   countAsked(asked);
   countRotated(rotated);
+  if (looking) accountKnown();
   return evicted;
 }
 
@@ -72,6 +76,7 @@ function evictNextPlain(asks: bool): bool {
     const pfn = lruTail(LRU_POLICY_FIRST);
     if (pfn == 0) return false;
     const page = framePtr(pfn);
+    if (asks && looking && lookAtFrame(pfn, page)) continue;
     const head = plainHead(page);
     if (head == 0) return false;
     const hvn = load<u32>(page, FRAME_RMAP);

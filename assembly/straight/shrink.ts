@@ -12,10 +12,13 @@ import { ALLOCSTALL, OOM_KILLS, PAGES_SCANNED, PGSCAN_DIRECT, PGSTEAL_DIRECT } f
 import { framesCharged } from '../mm/frame';
 import { memcgDrainStock } from '../mm/memcg';
 import { bump, bumpBy, counterOf } from '../stats';
+import { disturb } from '../mmu/settled_table';
 import { STRAIGHT } from './config';
 import { noteFault } from './absent_page';
-import { FREED, reclaimPage } from './reclaim';
+import { accountKnown } from './known_counts';
 import { mayBePlain } from './plain';
+import { looking } from './plain_rules';
+import { FREED, reclaimPage } from './reclaim';
 import {
   evictPlain,
   isTwoList,
@@ -58,6 +61,8 @@ function shrink(target: u32, plain: bool): u32 {
 
 /** Frees `target` pages if it can; how many were freed. */
 export function straightShrink(target: u32): u32 {
+  // The host may have done anything before.
+  disturb();
   return shrink(target, !isTwoList() && mayBePlain());
 }
 
@@ -73,6 +78,7 @@ export function makeRoomPlainly(): bool {
 
 function makeRoomBy(plain: bool): bool {
   const target = load<u32>(STRAIGHT, STRAIGHT_CLUSTER);
+  if (looking) accountKnown();
   let drained = false;
   for (let round: u32 = 0; round < RECLAIM_ROUNDS;) {
     const scanned = counterOf(PAGES_SCANNED);

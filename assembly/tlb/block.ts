@@ -21,7 +21,7 @@
 //
 // A set of the L1 and of the large array keeps its ways, key and value in one v128 each, in recency
 // order: the common hit, in way 0, is one load and one compare and updates nothing. A set of the L2
-// keeps one age byte and one signature byte a way, then all keys, then all values.
+// keeps one age byte and one signature byte a way, then a key and a value a way.
 //
 // Flushing a space retires its tag; flushing all retires every tag and starts a new global epoch.
 // Neither touches an entry: dead ways are purged when their set is filled next (a set remembers the
@@ -91,6 +91,8 @@ export const ARRAY_WAYS: usize = 8;
 /** log2 of the bytes of a set. */
 export const ARRAY_SHIFT: usize = 12;
 export const ARRAY_PURGED: usize = 16;
+/** Offset of the last set: what a page number, shifted to it, is masked by. */
+export const ARRAY_MASK: usize = 24;
 /** Bytes in front of a set's keys: the ages and signatures of the L2. */
 export const ARRAY_AGES: usize = 20;
 /** Entries of the array for large pages: 8 sets of 4 ways. */
@@ -108,6 +110,7 @@ function arrayInit(array: usize, sets: u32, ways: u32, ages: u32): void {
   store<u32>(array, shift, ARRAY_SHIFT);
   store<u32>(array, <u32>arenaAlloc((<usize>sets) << 2), ARRAY_PURGED);
   store<u32>(array, ages, ARRAY_AGES);
+  store<u32>(array, (sets - 1) << shift, ARRAY_MASK);
 }
 
 /** Gives a vCPU its TLB; sets are powers of two, ways 1 to TLB_MAX_WAYS. */

@@ -68,7 +68,7 @@ export function tlbFlushPage(vcpu: usize, space: u32, lo: u32, hi: u32): void {
 }
 
 /** Whether a key is a valid one for a page, in whatever space. */
-function isPage(key: u64, want: u64): bool {
+export function isPage(key: u64, want: u64): bool {
   if (((key ^ want) & TLB_PAGE_MASK) != 0) return false;
   return key != 0;
 }
@@ -97,9 +97,13 @@ export function tlbFlushGva(vcpu: usize, gva: u64): void {
   const ways = load<u32>(l2, ARRAY_WAYS);
   for (let left = candidates(set, ways, gva >> 12); left != 0; left &= left - 1) {
     const way = <usize>ctz(left);
-    if (isPage(load<u64>(set + (way << 3), AGED_KEYS), gva)) removeAged(set, ways, way);
+    if (isPage(load<u64>(set + (way << 4), AGED_KEYS), gva)) removeAged(set, ways, way);
   }
-  if (load<u32>(tlb + TLB_HAS_LARGE) == 0) return;
+  if (load<u32>(tlb + TLB_HAS_LARGE) != 0) removeLarge(tlb, gva);
+}
+
+/** Removes the large pages around a gva, in every space. */
+export function removeLarge(tlb: usize, gva: u64): void {
   removePageOrdered(tlb + TLB_LARGE, gva >> 21, largeWant(gva, false));
   removePageOrdered(tlb + TLB_LARGE, gva >> 30, largeWant(gva, true));
 }

@@ -47,10 +47,9 @@ function listArray(tlb: usize, array: usize, level: u32, out: usize, n: u32, max
   for (let set: usize = 0; set <= <usize>load<u32>(array, ARRAY_SETS); set++) {
     const keys = <usize>load<u32>(array, ARRAY_BASE) + (set << shift) + ages;
     for (let way: u32 = 0; way < ways; way++) {
-      // An ordered set holds pairs of key and value; an aged one all keys, then all values.
-      const at = keys + ((<usize>way) << (ages == 0 ? 4 : 3));
+      const at = keys + ((<usize>way) << 4);
       const key = load<u64>(at);
-      const value = load<u64>(at + (ages == 0 ? 8 : (<usize>ways) << 3));
+      const value = load<u64>(at, 8);
       if (key == 0 || isDead(tlb, key, value)) continue;
       if (n < max) {
         const entry = out + <usize>(n * TLB_LIST_ENTRY);

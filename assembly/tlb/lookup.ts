@@ -23,6 +23,7 @@ import {
 import { removePage } from './flush';
 import {
   AGED_KEYS,
+  AGED_VALUES,
   PROBE_DENIED,
   PROBE_HIT,
   PROBE_MISS,
@@ -90,9 +91,9 @@ export function tlbLookupL2(tlb: usize, want: u64, mask: u64): u32 {
   const ways = load<u32>(array, ARRAY_WAYS);
   for (let left = candidates(set, ways, page); left != 0; left &= left - 1) {
     const way = <usize>ctz(left);
-    const at = set + (way << 3);
+    const at = set + (way << 4);
     const key = load<u64>(at, AGED_KEYS);
-    const value = load<u64>(at + ((<usize>ways) << 3), AGED_KEYS);
+    const value = load<u64>(at, AGED_VALUES);
     const unlike = (key ^ want) & mask;
     if (unlike != 0) {
       if ((unlike & TLB_PAGE_MASK) != 0) continue;

@@ -12,6 +12,10 @@ import {
   CR4_PKE,
   CR4_SMAP,
   CR4_SMEP,
+  PT64_NX_BIT,
+  PT_DIRTY_BIT,
+  PT_USER_BIT,
+  PT_WRITABLE_BIT,
   RFLAGS_AC,
   VCPU_CR0,
   VCPU_CR4,
@@ -116,4 +120,21 @@ export function entryAllows(vcpu: usize, key: u64, value: u64, flags: u32): bool
     return pkeyAllows(vcpu, flags, (<u32>(value >> PKEY_SHIFT)) & 15);
   }
   return deny == 0;
+}
+
+/** TLB deny bits of the rights that a walk found. */
+export function denyBits(bits: u64): u64 {
+  let deny: u64 = (bits >> (<u64>PT_USER_BIT)) & 1 ? TLB_SU : TLB_NU;
+  if (((bits >> (<u64>PT_WRITABLE_BIT)) & 1) == 0) deny |= TLB_NW;
+  if (((bits >> (<u64>PT_DIRTY_BIT)) & 1) == 0) deny |= TLB_ND;
+  if (bits >> (<u64>PT64_NX_BIT)) deny |= TLB_NX;
+  return deny;
+}
+
+/** The same of a leaf entry that a user may use. */
+export function userDenyBits(spte: u64): u64 {
+  const lacks = ~spte;
+  const writable = ((lacks >> (<u64>PT_WRITABLE_BIT)) & 1) * TLB_NW;
+  const dirty = ((lacks >> (<u64>PT_DIRTY_BIT)) & 1) * TLB_ND;
+  return TLB_SU | writable | dirty | ((spte >> (<u64>PT64_NX_BIT)) * TLB_NX);
 }

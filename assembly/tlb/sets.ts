@@ -12,6 +12,8 @@ import {
   TAG_LIVE,
   TLB_EPOCH,
   TLB_FLUSH_COUNT,
+  TLB_L1,
+  TLB_L2,
   TLB_MATCH_MASK,
   TLB_PAGE_MASK,
   TLB_TAG_MASK,
@@ -93,6 +95,23 @@ export function removeFromFour(set: usize, page: u64): void {
   }
 }
 
+/** The same of a page that is in one way or in none. */
+export function removeOnceFromFour(set: usize, page: u64): void {
+  const pages = i64x2.splat(page);
+  const way0 = v128.load(set);
+  const way1 = v128.load(set, 16);
+  const way2 = v128.load(set, 32);
+  const way3 = v128.load(set, 48);
+  const in0 = holding(way0, pages);
+  const upTo1 = v128.or(in0, holding(way1, pages));
+  const upTo2 = v128.or(upTo1, holding(way2, pages));
+  const upTo3 = v128.or(upTo2, holding(way3, pages));
+  v128.store(set, v128.bitselect(way1, way0, in0));
+  v128.store(set, v128.bitselect(way2, way1, upTo1), 16);
+  v128.store(set, v128.bitselect(way3, way2, upTo2), 32);
+  v128.store(set, v128.andnot(way3, upTo3), 48);
+}
+
 export function removeOrdered(set: usize, ways: u32, way: u32): void {
   const last = set + ((<usize>(ways - 1)) << 4);
   for (let at = set + ((<usize>way) << 4); at < last; at += 16) v128.store(at, v128.load(at, 16));
@@ -127,16 +146,23 @@ export function fillOrdered(tlb: usize, array: usize, page: u64, key: u64, value
   const ways = load<u32>(array, ARRAY_WAYS);
   if (needsPurge(tlb, array, page)) purgeOrdered(tlb, set, ways);
   if (ways == 4) {
-    const way0 = v128.load(set);
-    const way1 = v128.load(set, 16);
-    v128.store(set, v128.load(set, 32), 48);
-    v128.store(set, way1, 32);
-    v128.store(set, way0, 16);
-  } else {
-    makeRoom(set, set + ((<usize>(ways - 1)) << 4));
+    enterFour(set, key, value);
+    return;
   }
+  makeRoom(set, set + ((<usize>(ways - 1)) << 4));
   v128.store(set, i64x2.replace_lane(i64x2.splat(key), 1, value));
 }
+
+/** Enters a translation into an ordered set of four without dead ways. */
+export function enterFour(set: usize, key: u64, value: u64): void {
+  const way0 = v128.load(set);
+  const way1 = v128.load(set, 16);
+  v128.store(set, v128.load(set, 32), 48);
+  v128.store(set, way1, 32);
+  v128.store(set, way0, 16);
+  v128.store(set, i64x2.replace_lane(i64x2.splat(key), 1, value));
+}
+
 /** Result of a lookup or fill that translated an access: the pfn in bits 31:0. */
 export let tlbValue: u64 = 0;
 
@@ -183,15 +209,17 @@ export function probeOrdered(
   return PROBE_MISS;
 }
 
-// A set of the L2: 16 bytes of ages, 16 of signatures, then the keys, then the values.
+// A set of the L2: 16 bytes of ages, 16 of signatures, then a key and a value for each way.
 /** Offset of the signatures: a hash of a way's page number each. */
 const SIGNATURES: usize = 16;
-/** Bytes in front of the keys. */
+/** Bytes in front of the first key, and of the first value. */
 export const AGED_KEYS: usize = 32;
+export const AGED_VALUES: usize = 40;
 /** 2^64 over the golden ratio: neighbouring pages get unlike signatures. */
 const HASH: u64 = 0x9e37_79b9_7f4a_7c15;
 
-function signatureOf(page: u64): u8 {
+/** The signature of a page number. */
+export function signatureOf(page: u64): u8 {
   return <u8>((page * HASH) >> 56);
 }
 
@@ -223,20 +251,18 @@ function makeYoungest(set: usize, ages: v128, age: v128): void {
 export function removeAged(set: usize, ways: u32, way: usize): void {
   const ages = v128.load(set);
   const age = i8x16.splat(load<i8>(set + way));
-  const older = i8x16.gt_u(ages, age);
-  const real = i8x16.lt_u(ages, i8x16.splat(<i8>ways));
-  const younger = i8x16.add(ages, v128.and(older, real));
+  // As signed numbers, the bytes behind the ways are less than any age.
+  const younger = i8x16.add(ages, i8x16.gt_s(ages, age));
   v128.store(set, v128.bitselect(i8x16.splat(<i8>(ways - 1)), younger, i8x16.eq(ages, age)));
   // The page may come back, and would be looked for here.
   store<u8>(set + way, ~load<u8>(set + way, SIGNATURES), SIGNATURES);
-  store<u64>(set + (way << 3), 0, AGED_KEYS);
-  store<u64>(set + ((<usize>ways + way) << 3), 0, AGED_KEYS);
+  v128.store(set + (way << 4), i64x2.splat(0), AGED_KEYS);
 }
 
 export function purgeAged(tlb: usize, set: usize, ways: u32): void {
   for (let way: usize = 0; way < <usize>ways; way++) {
-    const key = load<u64>(set + (way << 3), AGED_KEYS);
-    const value = load<u64>(set + ((<usize>ways + way) << 3), AGED_KEYS);
+    const key = load<u64>(set + (way << 4), AGED_KEYS);
+    const value = load<u64>(set + (way << 4), AGED_VALUES);
     if (key != 0 && isDead(tlb, key, value)) removeAged(set, ways, way);
   }
 }
@@ -245,24 +271,39 @@ export function fillAged(tlb: usize, array: usize, page: u64, key: u64, value: u
   const set = setOf(array, page);
   const ways = load<u32>(array, ARRAY_WAYS);
   if (needsPurge(tlb, array, page)) purgeAged(tlb, set, ways);
+  enterAged(set, ways, signatureOf(page), key, value);
+}
+
+/** Enters a translation into a set of the L2 without dead ways; returns where its key lies. */
+export function enterAged(set: usize, ways: u32, signature: u8, key: u64, value: u64): usize {
   // The ages of the ways are a permutation of 0 .. ways - 1; the bytes behind them stay 255.
   const ages = v128.load(set);
   const last = i8x16.splat(<i8>(ways - 1));
   const way = <usize>ctz(i8x16.bitmask(i8x16.eq(ages, last)));
   makeYoungest(set, ages, last);
-  store<u8>(set + way, signatureOf(page), SIGNATURES);
-  store<u64>(set + (way << 3), key, AGED_KEYS);
-  store<u64>(set + ((<usize>ways + way) << 3), value, AGED_KEYS);
+  store<u8>(set + way, signature, SIGNATURES);
+  const at = set + (way << 4) + AGED_KEYS;
+  store<u64>(at, key);
+  store<u64>(at, value, 8);
+  return at;
+}
+
+/** Removes dead ways from the set of a page in the L1 and in the L2. */
+export function purgeFor(tlb: usize, page: u64): void {
+  const l1 = tlb + TLB_L1;
+  const l2 = tlb + TLB_L2;
+  if (needsPurge(tlb, l1, page)) purgeOrdered(tlb, setOf(l1, page), load<u32>(l1, ARRAY_WAYS));
+  if (needsPurge(tlb, l2, page)) purgeAged(tlb, setOf(l2, page), load<u32>(l2, ARRAY_WAYS));
 }
 
 /** As probeOrdered(); finds the way and leaves judging to the caller. Returns the way or -1. */
 export function findAged(tlb: usize, set: usize, ways: u32, want: u64): i32 {
   for (let left = candidates(set, ways, want >> 12); left != 0; left &= left - 1) {
     const way = ctz(left);
-    const at = set + ((<usize>way) << 3);
+    const at = set + ((<usize>way) << 4);
     const key = load<u64>(at, AGED_KEYS);
     if (((key ^ want) & TLB_PAGE_MASK) != 0 || key == 0) continue;
-    if (matches(tlb, key, load<u64>(at + ((<usize>ways) << 3), AGED_KEYS), want)) return <i32>way;
+    if (matches(tlb, key, load<u64>(at, AGED_VALUES), want)) return <i32>way;
   }
   return -1;
 }
@@ -279,9 +320,9 @@ export function probeAged(
   const ways = load<u32>(array, ARRAY_WAYS);
   const way = findAged(tlb, set, ways, want);
   if (way < 0) return PROBE_MISS;
-  const at = set + ((<usize>way) << 3);
+  const at = set + ((<usize>way) << 4);
   const key = load<u64>(at, AGED_KEYS);
-  const value = load<u64>(at + ((<usize>ways) << 3), AGED_KEYS);
+  const value = load<u64>(at, AGED_VALUES);
   if (!entryAllows(vcpu, key, value, flags)) {
     removeAged(set, ways, <usize>way);
     return PROBE_DENIED;

@@ -99,13 +99,12 @@ function sweepArray(tlb: usize, array: usize): void {
   const sets = load<u32>(array, ARRAY_SETS) + 1;
   const ways = load<u32>(array, ARRAY_WAYS);
   const ages = <usize>load<u32>(array, ARRAY_AGES);
-  const stride: usize = ages != 0 ? 8 : 16;
   for (let i: u32 = 0; i < sets; i++) {
     const set = setOf(array, <u64>i);
     if (ages != 0) purgeAged(tlb, set, ways);
     else purgeOrdered(tlb, set, ways);
     for (let way: usize = 0; way < <usize>ways; way++) {
-      const at = set + ages + way * stride;
+      const at = set + ages + (way << 4);
       const key = load<u64>(at);
       const tag = <usize>(key & TLB_TAG_MASK);
       if (load<u8>(tlb + TLB_TAG_STATE + tag) != TAG_LIVE) store<u64>(at, key & ~TLB_TAG_MASK);

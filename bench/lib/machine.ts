@@ -2,7 +2,7 @@
 import { type Vm, createVm } from '../../src/machine.ts';
 import type { VmOptions } from '../../src/vm-options.ts';
 
-const BATCH = 8192;
+const BATCH = 32_768;
 /** Pages whose records lie in linear memory at a time. */
 const WINDOW = 65_536;
 

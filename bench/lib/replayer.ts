@@ -7,7 +7,7 @@ import { cpuTime } from './measure.ts';
 import { type Counts, native } from './native.ts';
 import type { Records } from './traces.ts';
 
-const BATCH = 8192;
+const BATCH = 32_768;
 
 /** What differs between the replays. */
 export interface ReplayOptions {

@@ -331,5 +331,5 @@ export interface DeviceExports {
   /** Writes the page at `place`: ns that its writer waited. */
   deviceWrite(device: number, place: number): number;
   /** The clock goes on by the references made; those that are not counted yet are given. */
-  clockAdvance(accesses: number, l2Hits: number): void;
+  clockAdvance(accesses: number, l2Hits: number, walkSteps: number): void;
 }

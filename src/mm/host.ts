@@ -293,7 +293,7 @@ export class Host {
         case START:
           s[at + ROUND] = 0;
           s[at + DRAINED] = 0;
-          this.core.x.clockAdvance(0, 0);
+          this.core.x.clockAdvance(0, 0, 0);
           s[at] = kswapd === null ? DIRECT : KSWAPD;
           if (kswapd?.mayRun === true) this.core.bump(COUNTER_SLOTS.pageoutrun);
           continue;

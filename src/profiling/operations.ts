@@ -23,7 +23,7 @@ const KINDS: readonly OperationKind[] = [
     meaning: 'access path and TLB lookups, per reference',
     counters: ['accesses'],
     functions:
-      /^(run\/\w+(<\w+>)?|access_path\/(hitL2|missL1|missAll|slowAccess|account)|straight\/known_page\/knownPage|tlb\/\w+\/(tlbLookup|probe|find|touch|mayHold)\w*)$/,
+      /^(run\/\w+(<\w+>)?|access_path\/(hitL2|missL1|missUnknown|missAll|slowAccess|account|accessKnown)|straight\/known_page\/knownPage|tlb\/\w+\/(tlbLookup|probe|find|touch|mayHold)\w*)$/,
     time: 'self',
   },
   {
@@ -31,21 +31,22 @@ const KINDS: readonly OperationKind[] = [
     meaning: 'hardware walk and TLB fill, per TLB miss',
     counters: ['tlb_misses'],
     functions:
-      /^(access_path\/(walk|fill|nested|faultKnown)\w*|mmu\/(shadow_walk|leaf_table|nested_walk)\/\w+|tlb\/\w+\/(tlbFill|fill|needsPurge|purge)\w*)$/,
+      /^(access_path\/(walk|fill|nested)\w*|straight\/known_fault\/fillKnown|mmu\/(shadow_walk|leaf_table|nested_walk)\/\w+|tlb\/\w+\/(tlbFill|fill|enter|place|needsPurge|purge)\w*)$/,
     time: 'self',
   },
   {
     kind: 'fault',
     meaning: 'vmexit for a shadow page fault, all that follows from it included',
     counters: ['shadow_page_faults'],
-    functions: /^(kvmPageFault|access_path\/faultAndFill|straight\/known_fault\/knownFault)$/,
+    functions: /^(kvmPageFault|access_path\/faultAndFill|straight\/known_fault\/serveKnown)$/,
     time: 'total',
   },
   {
     kind: 'age',
     meaning: 'ageing of host pages in the shadow MMU, per notifier call',
     counters: ['age_page_calls', 'test_young_calls'],
-    functions: /^(mmu\/age\/ageHvaRange|straight\/plain\/(isPlainReferenced|askPlain))$/,
+    functions:
+      /^(mmu\/age\/ageHvaRange|straight\/plain\/(isPlainReferenced|askPlain)|straight\/known_look\/lookKnown)$/,
     time: 'total',
   },
   {
@@ -53,7 +54,7 @@ const KINDS: readonly OperationKind[] = [
     meaning: 'removal of one leaf spte',
     counters: ['sptes_dropped'],
     functions:
-      /^mmu\/(age\/zapRmap|zap\/(dropSpte|clearSpteTrackBits))$|^straight\/plain\/dropPlain$/,
+      /^mmu\/(age\/zapRmap|zap\/(dropSpte|clearSpteTrackBits))$|^straight\/(plain\/dropPlain|known_look\/dropKnown)$/,
     time: 'self',
   },
   {
@@ -68,7 +69,7 @@ const KINDS: readonly OperationKind[] = [
     meaning: 'host reclaim, per evicted page',
     counters: ['evictions'],
     functions:
-      /^(mm\/(vmscan|lru|isolate|two_list|swap)|straight\/(evict|reclaim|referenced|scan|shrink))\/\w+$/,
+      /^(mm\/(vmscan|lru|isolate|two_list|swap)|straight\/(evict|known_replace|reclaim|referenced|scan|shrink))\/\w+$/,
     time: 'self',
   },
   {

@@ -79,7 +79,7 @@ export async function convert(
       const writer = new TraceWriter(core, file, format);
       for (let batches = 0; n > 0; n = source.next(core, records, BATCH_RECORDS)) {
         writer.write(records, n);
-        if (progress && ++batches % 64 === 0) await progress(source.progress());
+        if (progress && ++batches % 16 === 0) await progress(source.progress());
       }
       writer.finish();
       return writer.records;

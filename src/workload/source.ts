@@ -19,8 +19,8 @@ export interface AccessSource {
 /** Smallest batch that AccessSource.next() takes. */
 export const MIN_BATCH = 64;
 
-/** Records in a batch that fit a second-level cache. */
-export const BATCH_RECORDS = 8192;
+/** Records in a batch: they fit a second-level cache, and what a fault finds out for a batch serves many. */
+export const BATCH_RECORDS = 32_768;
 
 /** Something that gives the same references each time that it is opened. */
 export interface Workload {

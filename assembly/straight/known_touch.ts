@@ -1,0 +1,189 @@
+// What a fault at a known page (known_page.ts) does to the host's pte and to the flags of the page, as words: which of it
+// applies nobody can foresee, so there is no branch about it.
+
+import {
+  FOLL_FAST,
+  FOLL_TOUCH,
+  FOLL_WRITE,
+  FOLL_YOUNG,
+  FRAME_FLAGS,
+  HPTE_DIRTY,
+  HPTE_PFN_SHIFT,
+  HPTE_WRITE,
+  HPTE_YOUNG,
+  KVM_FEATURE_PREFETCH,
+  LRU_POLICY_FIRST,
+  MAP_CHARGED,
+  MAP_SHARED,
+  MAP_UNEVICTABLE,
+  MAP_WRITE_FAULT,
+  PG_ACTIVE,
+  PG_DIRTY,
+  PG_HUGE,
+  PG_LRU,
+  PG_LRU_PENDING,
+  PG_REFERENCED,
+  PG_UNEVICTABLE,
+  STRAIGHT_NOT,
+  TOUCH_FOLIO_REFERENCED,
+  TOUCH_PTE_YOUNG,
+  ZERO_PFN,
+} from '../abi';
+import { PAGES_ACTIVATED } from '../counters';
+import { filemapPte } from '../mm/filemap_fault';
+import { framePtr } from '../mm/frame';
+import { isOneList } from '../mm/lru';
+import { lruBatchSize } from '../mm/lru_add';
+import { markPlain } from '../mm/mark_accessed';
+import { memcgEnabled } from '../mm/memcg';
+import { gupFlags, looksAgain, marksAccessed, touch } from '../mmu/fault_policy';
+import { hasFeature } from '../mmu/kvm';
+import { bump, bumpBy } from '../stats';
+import { Hpte, Pfn } from '../types';
+import { argsOf } from './gup';
+
+// How the host's lookup touches a page that it finds, in six words: what it sets in the pte and in the page's flags; the
+// bits of a pte with which the fast lookup gives the page (without them it is left to the slow one); and what the slow one
+// sets in the flags of a page that was not dirty when it is looked up for writing.
+const TOUCHES: usize = memory.data(24, 8);
+const FAST_PTE: usize = 0;
+const FAST_FLAGS: usize = 4;
+const FAST_ASKS: usize = 8;
+const SLOW_PTE: usize = 12;
+const SLOW_FLAGS: usize = 16;
+const SLOW_DIRTY: usize = 20;
+/** Pages are on one list, where marking one accessed changes no more than its flags. */
+let onOneList: bool = false;
+/**
+ * The fault marks the page accessed when it gives it back: before all that it does to other pages, or after the sptes that
+ * it maps ahead, whose pages are marked, too.
+ */
+let marks: bool = false;
+let marksLast: bool = false;
+/** Flags that matter of a page on that list. */
+const LIST_FLAGS: u32 = PG_LRU | PG_LRU_PENDING | PG_UNEVICTABLE | PG_HUGE;
+
+/** Learns how the host's lookup touches pages; false: it does more than is for here. */
+export function learnTouch(): bool {
+  const fastPte: Hpte = touch == TOUCH_PTE_YOUNG ? HPTE_YOUNG : 0;
+  const fastFlags: u32 = touch == TOUCH_FOLIO_REFERENCED ? PG_REFERENCED : 0;
+  const fast = (gupFlags & FOLL_FAST) != 0;
+  const touches = !fast && (gupFlags & FOLL_TOUCH) != 0;
+  store<u32>(TOUCHES, fastPte, FAST_PTE);
+  store<u32>(TOUCHES, fastFlags, FAST_FLAGS);
+  store<u32>(TOUCHES, touch != 0 ? HPTE_WRITE : 0, FAST_ASKS);
+  store<u32>(TOUCHES, touches ? HPTE_YOUNG : 0, SLOW_PTE);
+  store<u32>(TOUCHES, fast ? PG_REFERENCED : 0, SLOW_FLAGS);
+  store<u32>(TOUCHES, touches ? PG_DIRTY : 0, SLOW_DIRTY);
+  marksLast = marksAccessed != 0 && hasFeature(KVM_FEATURE_PREFETCH);
+  marks = marksAccessed != 0 && !marksLast;
+  onOneList = isOneList(LRU_POLICY_FIRST) && lruBatchSize() == 0 && !memcgEnabled();
+  if (touches && (gupFlags & FOLL_YOUNG) == 0) return false;
+  return touch == 0 || (fastPte | fastFlags) != 0;
+}
+
+/** Whether a page with these flags is one for here. */
+export function isTouchable(pfn: Pfn, flags: u32): bool {
+  return onOneList ? (flags & LIST_FLAGS) == PG_LRU : (flags & PG_HUGE) == 0 && pfn != ZERO_PFN;
+}
+
+/** Whether the fast lookup gives the page of a pte. */
+export function isFast(pte: Hpte): bool {
+  return (pte & load<u32>(TOUCHES, FAST_ASKS)) != 0;
+}
+
+/** The pte after the fast lookup. */
+export function fastTouched(pte: Hpte): Hpte {
+  return pte | load<u32>(TOUCHES, FAST_PTE);
+}
+
+/** The flags of its page. */
+export function fastFlagged(flags: u32): u32 {
+  return flags | load<u32>(TOUCHES, FAST_FLAGS);
+}
+
+/** The pte after the slow lookup. */
+export function slowTouched(pte: Hpte): Hpte {
+  return pte | load<u32>(TOUCHES, SLOW_PTE);
+}
+
+/** The flags of its page; `want` is FOLL_WRITE or 0. */
+export function slowFlagged(flags: u32, pte: Hpte, want: u32): u32 {
+  const clean = (pte & HPTE_DIRTY) == 0 ? FOLL_WRITE : 0;
+  const dirty = select<u32>(load<u32>(TOUCHES, SLOW_DIRTY), 0, (clean & want) != 0);
+  return flags | load<u32>(TOUCHES, SLOW_FLAGS) | dirty;
+}
+
+/** Writes the flags of a page, and marks it accessed where the fault does so when it gives it back, but for markLast(). */
+export function storeMarked(pfn: Pfn, page: usize, flags: u32): void {
+  if (onOneList && marks) flags = marked(flags);
+  store<u32>(page, flags, FRAME_FLAGS);
+  if (!onOneList && marks) markPlain(pfn, page, flags);
+}
+
+/** Marks the page accessed where that comes after the sptes that were mapped ahead. */
+export function markLast(pfn: Pfn): void {
+  if (!marksLast) return;
+  const page = framePtr(pfn);
+  markPlain(pfn, page, load<u32>(page, FRAME_FLAGS));
+}
+
+// A page that is read in the place of another is touched at once by all that happens to it in the fault. What comes of
+// that is known for a read and for a write: the bits of the pte, and those of the page's flags above them.
+
+/** Bits of the pte, then of the flags, in a byte each. */
+const FRESH_FLAGS: u32 = 8;
+/** Where the byte pair for a write is. */
+const FRESH_WRITE: u32 = 16;
+const FRESH_MASK: u32 = 0xff;
+if (HPTE_PFN_SHIFT > 8 || (PG_REFERENCED | PG_DIRTY | PG_LRU | PG_ACTIVE) > FRESH_MASK)
+  ERROR('known_touch: a byte each');
+
+/** The pair for a fault with MAP_* `args` that wants the page for `want`; 0: it is not read in another's place. */
+function freshFor(args: u32, want: u32): u32 {
+  // A write to a private page of a file copies it.
+  if (args == STRAIGHT_NOT || (args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return 0;
+  if (!onOneList || (args & (MAP_CHARGED | MAP_UNEVICTABLE)) != MAP_CHARGED) return 0;
+  const read = filemapPte(0, args);
+  const pte = slowTouched(read);
+  let flags = slowFlagged(PG_LRU, read, want);
+  if (looksAgain(pte, want)) flags |= PG_REFERENCED;
+  if (marks) flags = markedOnce(flags);
+  return pte | (flags << FRESH_FLAGS);
+}
+
+/** Both pairs for the pages of an area, as its faults are served now. */
+export function freshOf(area: usize): u32 {
+  const read = freshFor(argsOf(area, gupFlags), 0);
+  return read | (freshFor(argsOf(area, gupFlags | FOLL_WRITE), FOLL_WRITE) << FRESH_WRITE);
+}
+
+/** The pair for an access that wants the page for `want` (FOLL_WRITE or 0). */
+export function freshPair(fresh: u32, want: u32): u32 {
+  return (fresh >> (want * FRESH_WRITE)) & ((FRESH_MASK << FRESH_FLAGS) | FRESH_MASK);
+}
+
+/** The bits of the pte in a pair. */
+export function freshPte(pair: u32): Hpte {
+  return pair & FRESH_MASK;
+}
+
+/** The flags in a pair; counts the page as activated if it is. */
+export function freshFlags(pair: u32): u32 {
+  const flags = pair >> FRESH_FLAGS;
+  if ((flags & PG_ACTIVE) != 0) bump(PAGES_ACTIVATED);
+  return flags;
+}
+
+/** The flags of a page on the one list that is marked accessed (folioMarkAccessed()). */
+function markedOnce(flags: u32): u32 {
+  const again = (flags & (PG_REFERENCED | PG_ACTIVE)) == PG_REFERENCED;
+  return again ? flags ^ (PG_REFERENCED | PG_ACTIVE) : flags | PG_REFERENCED;
+}
+
+/** The same, counted, where which it is nobody can foresee. */
+function marked(flags: u32): u32 {
+  const again = (flags & (PG_REFERENCED | PG_ACTIVE)) == PG_REFERENCED;
+  bumpBy(PAGES_ACTIVATED, select<u32>(1, 0, again));
+  return select<u32>(flags ^ (PG_REFERENCED | PG_ACTIVE), flags | PG_REFERENCED, again);
+}
