@@ -28,6 +28,8 @@ export interface GuestOptions {
   readonly memory?: 'anon' | 'file' | 'private';
   readonly policy?: HostOptions['policy'];
   readonly thp?: HostOptions['thp'];
+  /** Generation of the host's mm; KVM's is `generation`. */
+  readonly host?: HostOptions['generation'];
   readonly quickFaults?: boolean;
   readonly flushScope?: 'all' | 'pages';
   readonly prefetch?: boolean;
@@ -59,6 +61,7 @@ export class TableGuest {
       aging,
       ...(policy === undefined ? {} : { policy }),
       ...(thp === undefined ? {} : { thp }),
+      ...(options.host === undefined ? {} : { generation: options.host }),
     });
     this.mm = this.host.createMm();
     // Aligned to the reach of a table of the host's.

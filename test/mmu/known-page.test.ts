@@ -9,13 +9,18 @@ import {
   FRAME_FLAGS,
   HPTE_DIRTY,
   HPTE_WRITE,
+  HPTE_YOUNG,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
+  PG_ACTIVE,
   PG_DIRTY,
+  PG_REFERENCED,
 } from '../../assembly/abi.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
+import { MM_GENERATIONS } from '../../src/mm/generation.ts';
+import { makePolicy } from '../../src/policies.ts';
 import { GENERATIONS } from '../../src/simulate.ts';
-import { ENTRY, PT, TableGuest } from './guest.ts';
+import { ENTRY, type GuestOptions, PT, TableGuest } from './guest.ts';
 
 const PAGES = 1024;
 /** Outside the group of entries that KVM maps ahead of a fault. */
@@ -29,6 +34,8 @@ const OTHER_PT = 15;
 /** A page of other 2 MiB, and where the guest maps it. */
 const FAR = 600;
 const ELSEWHERE = 43;
+/** A page with the same entry as DATA (known_page.ts): bits 31:11 of its number are 16, which changes the lower ones. */
+const RIVAL = (16 << 11) | (DATA ^ 16);
 const READABLE = { read: true, write: false, exec: true };
 
 /** KVM drops the page's spte, and the host still maps it. */
@@ -43,9 +50,20 @@ function fault(guest: TableGuest, kind = ACCESS_READ, page = DATA) {
   return guest.accesses([WARM, page], kind);
 }
 
-function known(generation: string, quickFaults: boolean, prefetch: boolean): TableGuest {
-  const how = { generation, quickFaults, prefetch } as const;
-  const guest = new TableGuest({ ...how, pages: PAGES, flushScope: 'pages' });
+type How = Pick<GuestOptions, 'quickFaults' | 'prefetch'> & {
+  readonly generation: string;
+  readonly policy: string;
+};
+
+function known({ policy, ...how }: How): TableGuest {
+  const host = MM_GENERATIONS[how.generation as keyof typeof MM_GENERATIONS];
+  const guest = new TableGuest({
+    ...how,
+    host,
+    policy: makePolicy(policy),
+    pages: PAGES,
+    flushScope: 'pages',
+  });
   for (const page of [WARM, DATA, OTHER]) guest.map(PT, page, page);
   for (let i = 0; i < 4; i++) {
     expect(fault(guest, ACCESS_WRITE).kind).toBe('done');
@@ -263,11 +281,117 @@ const SCENES: Readonly<Record<string, Scene>> = {
     return ends;
   },
 
+  'the host’s pte is a hint: unreadable in an area that may be read': (guest) => {
+    const ends: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      guest.mm.mprotect(guest.hvn + DATA, 1, { read: false, write: false, exec: false });
+      guest.mm.mprotect(guest.hvn + DATA, 1, { read: true, write: true, exec: false });
+      drop(guest);
+      ends.push(fault(guest, ACCESS_WRITE).kind);
+      drop(guest);
+      ends.push(fault(guest).kind);
+    }
+    return ends;
+  },
+
+  'the host’s pte became old and read-only, and clean': (guest) => {
+    const { core, mm, hvn } = guest;
+    const bits = HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG;
+    core.x.hpteSet(mm.id, hvn + DATA, guest.hpte(DATA) & ~bits);
+    drop(guest);
+    const ends = [fault(guest, ACCESS_WRITE).kind];
+    core.x.hpteSet(mm.id, hvn + DATA, guest.hpte(DATA) & ~(HPTE_DIRTY | HPTE_YOUNG));
+    drop(guest);
+    return [...ends, fault(guest).kind];
+  },
+
+  'nobody used the page for a while': (guest) => {
+    const flags = (guest.core.x.framePtr(guest.pfn(DATA)) >>> 0) + FRAME_FLAGS;
+    guest.core.mem.store32(flags, guest.core.mem.load32(flags) & ~PG_REFERENCED);
+    drop(guest);
+    return [fault(guest).kind];
+  },
+
+  'nothing lies there, and it is read': (guest) => {
+    // In most generations that maps the zero page, which nobody marks.
+    guest.mm.madvise(guest.hvn + DATA, 1, 'dontneed');
+    const ends: string[] = [];
+    for (let i = 0; i < 4; i++) {
+      drop(guest);
+      ends.push(fault(guest).kind);
+    }
+    return ends;
+  },
+
+  'the host locks the page in memory': (guest) => {
+    guest.mm.mlock(guest.hvn + DATA, 1, true);
+    const ends: string[] = [];
+    for (let i = 0; i < 4; i++) {
+      drop(guest);
+      ends.push(fault(guest, i < 2 ? ACCESS_READ : ACCESS_WRITE).kind);
+    }
+    return ends;
+  },
+
+  'another page was mapped there ahead, and then the first again': (guest) => {
+    guest.map(PT, DATA, OTHER);
+    guest.vcpu.invlpg(DATA);
+    const ends = [fault(guest, ACCESS_WRITE, OTHER).kind];
+    drop(guest, OTHER);
+    ends.push(fault(guest, ACCESS_WRITE, OTHER).kind);
+    guest.map(PT, DATA, DATA);
+    guest.vcpu.invlpg(DATA);
+    drop(guest, OTHER);
+    drop(guest);
+    ends.push(fault(guest, ACCESS_WRITE).kind);
+    expect(guest.spte(DATA) >>> 12).toBe(guest.pfn(DATA));
+    return ends;
+  },
+
+  'another page has the place of its entry, in the same set of the L1 and in another one of the L2':
+    (guest) => {
+      guest.map(2, RIVAL >> 9, OTHER_PT);
+      for (const vpn of [RIVAL, RIVAL + 16, RIVAL + 32, RIVAL + 48, RIVAL + 64])
+        guest.map(OTHER_PT, vpn & 511, FAR + ((vpn - RIVAL) >> 4));
+      const ends: string[] = [];
+      for (let i = 0; i < 4; i++) {
+        drop(guest, FAR);
+        ends.push(fault(guest, ACCESS_WRITE, RIVAL).kind);
+      }
+      // Those push it out of the L1.
+      ends.push(guest.accesses([RIVAL + 16, RIVAL + 32, RIVAL + 48, RIVAL + 64, RIVAL]).kind);
+      return ends;
+    },
+
+  'the table of its entry is linked at a second place': (guest) => {
+    guest.map(2, 1, PT);
+    const ends: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      ends.push(guest.accesses([WARM, 512 + WARM, 512 + DATA, DATA]).kind);
+      drop(guest);
+      ends.push(fault(guest, ACCESS_WRITE).kind);
+      ends.push(guest.accesses([512 + DATA]).kind);
+      drop(guest);
+      ends.push(fault(guest, ACCESS_WRITE, 512 + DATA).kind);
+    }
+    return ends;
+  },
+
   'a neighbour may be mapped ahead': (guest) => {
     const ends = [guest.access(OTHER, ACCESS_WRITE).kind];
     drop(guest, DATA, 2);
     ends.push(fault(guest).kind);
     return [...ends, guest.spte(OTHER) === 0];
+  },
+
+  'a neighbour that is mapped ahead is the same page': (guest) => {
+    // Where pages that are mapped ahead are marked accessed, the page that faulted is marked after them.
+    guest.map(PT, OTHER, DATA);
+    guest.vcpu.invlpg(OTHER);
+    const flags = (guest.core.x.framePtr(guest.pfn(DATA)) >>> 0) + FRAME_FLAGS;
+    guest.core.mem.store32(flags, guest.core.mem.load32(flags) & ~(PG_REFERENCED | PG_ACTIVE));
+    drop(guest);
+    return [fault(guest).kind];
   },
 
   'the page is shared with a child': (guest) => {
@@ -284,9 +408,15 @@ const cases = Object.keys(SCENES).flatMap((name) =>
 
 describe('a known page', () => {
   test.each(cases)('%s, %s', (name, generation) => {
-    for (const prefetch of [false, true]) {
+    const machines = [
+      { prefetch: false, policy: 'two-list' },
+      { prefetch: true, policy: 'two-list' },
+      // Its pages are on one list.
+      { prefetch: false, policy: 'clock' },
+    ];
+    for (const machine of machines) {
       const play = (quickFaults: boolean) => {
-        const guest = known(generation, quickFaults, prefetch);
+        const guest = known({ ...machine, generation, quickFaults });
         return left(guest, SCENES[name]!(guest));
       };
       expect(play(true)).toEqual(play(false));
