@@ -16,7 +16,7 @@ export const PT = 3;
 export const TABLES = 16;
 const HVN = 2 ** 18;
 /** Accesses of a batch at most. */
-const RECORDS = 16;
+const RECORDS = 1024;
 
 /** How a guest is made; what is left out is as in machines. */
 export interface GuestOptions {
@@ -116,9 +116,10 @@ export class TableGuest {
     return { ...this.vcpu.run(this.#record, 1) };
   }
 
-  /** Accesses to pages of one kind (ACCESS_*) in one batch: how it ended. */
-  accesses(vpns: readonly number[], kind = ACCESS_READ) {
+  /** Accesses to pages of one kind (ACCESS_*), or of one each, in one batch: how it ended. */
+  accesses(vpns: readonly number[], kinds: number | readonly number[] = ACCESS_READ) {
     for (const [i, vpn] of vpns.entries()) {
+      const kind = typeof kinds === 'number' ? kinds : (kinds[i] as number);
       this.core.mem.store32(this.#record + 8 * i, ((vpn << 12) | kind) >>> 0);
       this.core.mem.store32(this.#record + 8 * i + 4, vpn >>> 20);
     }
