@@ -65,7 +65,6 @@ import {
   walkSteps,
 } from './mmu/shadow_walk';
 import { bump, bumpBy } from './stats';
-import { accountKnown } from './straight/known_counts';
 import { KNOWN_NOT, KNOWN_SERVED, serveKnown, WALK_LEVELS } from './straight/known_fault';
 import { renewKnown } from './straight/known_note';
 import { knownPage } from './straight/known_page';
@@ -353,7 +352,6 @@ export function account(count: u32, kinds: u64): void {
   bumpBy(TLB_L2_HITS, l2Hits);
   bumpBy(TLB_MISSES, misses);
   bumpBy(TLB_HITS, count - misses);
-  accountKnown();
 }
 
 /** What a record adds to the `kinds` of account(). */

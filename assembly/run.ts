@@ -42,6 +42,7 @@ import {
   lockstepSetNow,
   lockstepWords,
 } from './lockstep';
+import { accountKnown } from './straight/known_counts';
 import {
   ARRAY_BASE,
   ARRAY_MASK,
@@ -313,6 +314,7 @@ export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
   store<u32>(vcpu, at < end ? accessExit : EXIT_DONE, VCPU_EXIT_REASON);
   const done = <u32>((at - records) >> 3);
   account(done, batchKinds);
+  accountKnown();
   return done;
 }
 

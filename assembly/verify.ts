@@ -31,6 +31,7 @@ import { guestMapGet } from './guest_map';
 import { lockstepTouch } from './lockstep';
 import { frameContent, framePtr, frameSetContent } from './mm/frame';
 import { ACCESS_LEFT, account, accessExit, beginBatch, kindOf, slowAccess } from './access_path';
+import { accountKnown } from './straight/known_counts';
 import { FRAME_BITS, TLB_PAGE_MASK } from './tlb/block';
 import { L2_UNSURE } from './tlb/lookup';
 import { tlbEnter } from './tlb/rights';
@@ -135,5 +136,6 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
   store<u32>(vcpu, exit, VCPU_EXIT_REASON);
   const done = <u32>((at - records) >> 3);
   account(done, kinds);
+  accountKnown();
   return done;
 }

@@ -81,6 +81,18 @@ export function rmapAdd(pfn: Pfn, mm: u32, hvn: Hvn): void {
   store<u32>(page, <u32>node, FRAME_RMAP);
 }
 
+/** The node before that of one pte in a chain. */
+function nodeBefore(newest: usize, mm: u32, hvn: Hvn): usize {
+  let before = newest;
+  let node: usize = load<u32>(before, NODE_NEXT);
+  while (load<u32>(node, NODE_MM) != mm || load<u32>(node, NODE_HVN) != hvn) {
+    assert(node != newest, 'the chain holds the mapping');
+    before = node;
+    node = load<u32>(node, NODE_NEXT);
+  }
+  return before;
+}
+
 /** Removes the entry of one pte. */
 export function rmapRemove(pfn: Pfn, mm: u32, hvn: Hvn): void {
   const page = framePtr(pfn);
@@ -96,13 +108,8 @@ export function rmapRemove(pfn: Pfn, mm: u32, hvn: Hvn): void {
     return;
   }
   const newest: usize = load<u32>(page, FRAME_RMAP);
-  let before = newest;
-  let node: usize = load<u32>(before, NODE_NEXT);
-  while (load<u32>(node, NODE_MM) != mm || load<u32>(node, NODE_HVN) != hvn) {
-    assert(node != newest, 'the chain holds the mapping');
-    before = node;
-    node = load<u32>(node, NODE_NEXT);
-  }
+  const before = nodeBefore(newest, mm, hvn);
+  const node: usize = load<u32>(before, NODE_NEXT);
   store<u32>(before, load<u32>(node, NODE_NEXT), NODE_NEXT);
   if (node == newest) store<u32>(page, <u32>before, FRAME_RMAP);
   nodeFree(node);
@@ -121,13 +128,8 @@ export function rmapMoveFirst(pfn: Pfn, mm: u32, hvn: Hvn): void {
   const page = framePtr(pfn);
   if ((load<u32>(page, FRAME_FLAGS) & PG_MULTIMAP) == 0) return;
   const newest: usize = load<u32>(page, FRAME_RMAP);
-  let before = newest;
-  let node: usize = load<u32>(before, NODE_NEXT);
-  while (load<u32>(node, NODE_MM) != mm || load<u32>(node, NODE_HVN) != hvn) {
-    assert(node != newest, 'the chain holds the mapping');
-    before = node;
-    node = load<u32>(node, NODE_NEXT);
-  }
+  const before = nodeBefore(newest, mm, hvn);
+  const node: usize = load<u32>(before, NODE_NEXT);
   if (node == newest) {
     // The chain is circular: the one before the newest becomes it.
     store<u32>(page, <u32>before, FRAME_RMAP);

@@ -175,15 +175,19 @@ export function freshFlags(pair: u32): u32 {
   return flags;
 }
 
-/** The flags of a page on the one list that is marked accessed (folioMarkAccessed()). */
-function markedOnce(flags: u32): u32 {
-  const again = (flags & (PG_REFERENCED | PG_ACTIVE)) == PG_REFERENCED;
-  return again ? flags ^ (PG_REFERENCED | PG_ACTIVE) : flags | PG_REFERENCED;
+/** Whether marking a page on the one list activates it (folioMarkAccessed()). */
+function isActivated(flags: u32): bool {
+  return (flags & (PG_REFERENCED | PG_ACTIVE)) == PG_REFERENCED;
 }
 
-/** The same, counted, where which it is nobody can foresee. */
+/** The flags of a page on the one list that is marked accessed; which they become nobody can foresee. */
+function markedOnce(flags: u32): u32 {
+  const active = flags ^ (PG_REFERENCED | PG_ACTIVE);
+  return select<u32>(active, flags | PG_REFERENCED, isActivated(flags));
+}
+
+/** The same, counted. */
 function marked(flags: u32): u32 {
-  const again = (flags & (PG_REFERENCED | PG_ACTIVE)) == PG_REFERENCED;
-  bumpBy(PAGES_ACTIVATED, select<u32>(1, 0, again));
-  return select<u32>(flags ^ (PG_REFERENCED | PG_ACTIVE), flags | PG_REFERENCED, again);
+  bumpBy(PAGES_ACTIVATED, select<u32>(1, 0, isActivated(flags)));
+  return markedOnce(flags);
 }

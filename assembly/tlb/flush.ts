@@ -87,18 +87,21 @@ function removePageOrdered(array: usize, page: u64, want: u64): void {
   }
 }
 
+/** Removes a page from a set of the L2, in every space. */
+export function removePageAged(set: usize, ways: u32, gva: u64): void {
+  for (let left = candidates(set, ways, gva >> 12); left != 0; left &= left - 1) {
+    const way = <usize>ctz(left);
+    if (isPage(load<u64>(set + (way << 4), AGED_KEYS), gva)) removeAged(set, ways, way);
+  }
+}
+
 /** Flushes the page of a gva in every space, as the host does for an spte that it changed. */
 export function tlbFlushGva(vcpu: usize, gva: u64): void {
   const tlb = <usize>load<u32>(vcpu, VCPU_TLB);
   bump(TLB_FLUSHES);
   removePageOrdered(tlb + TLB_L1, gva >> 12, gva);
   const l2 = tlb + TLB_L2;
-  const set = setOf(l2, gva >> 12);
-  const ways = load<u32>(l2, ARRAY_WAYS);
-  for (let left = candidates(set, ways, gva >> 12); left != 0; left &= left - 1) {
-    const way = <usize>ctz(left);
-    if (isPage(load<u64>(set + (way << 4), AGED_KEYS), gva)) removeAged(set, ways, way);
-  }
+  removePageAged(setOf(l2, gva >> 12), load<u32>(l2, ARRAY_WAYS), gva);
   if (load<u32>(tlb + TLB_HAS_LARGE) != 0) removeLarge(tlb, gva);
 }
 

@@ -2,7 +2,7 @@
 // of the L2, and no large pages.
 
 import { ARRAY_WAYS, TLB_FLUSH_COUNT, TLB_HAS_LARGE, TLB_L1, TLB_L2, TLB_PAGE_MASK } from './block';
-import { isPage, removeLarge } from './flush';
+import { isPage, removeLarge, removePageAged } from './flush';
 import {
   AGED_KEYS,
   candidates,
@@ -53,16 +53,8 @@ export function removePlaced(tlb: usize, l1Set: usize, l2Set: usize, l2Way: usiz
   // An empty way would be one of page 0.
   if (((load<u64>(l2Way) ^ gva) & TLB_PAGE_MASK) == 0)
     removeAged(l2Set, ways, (l2Way - l2Set - AGED_KEYS) >> 4);
-  else removeElsewhere(l2Set, ways, gva);
+  else removePageAged(l2Set, ways, gva);
   if (load<u32>(tlb + TLB_HAS_LARGE) != 0) removeLarge(tlb, gva);
-}
-
-/** Removes a page from a set of the L2, in whatever way it is. */
-function removeElsewhere(set: usize, ways: u32, gva: u64): void {
-  for (let left = candidates(set, ways, gva >> 12); left != 0; left &= left - 1) {
-    const way = <usize>ctz(left);
-    if (isPage(load<u64>(set + (way << 4), AGED_KEYS), gva)) removeAged(set, ways, way);
-  }
 }
 
 /** Counts flushes that leave dead ways behind. */

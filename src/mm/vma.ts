@@ -39,8 +39,8 @@ export interface Vma {
   /** Page offset in the file of `start`; of anonymous memory, `start` where it was first mapped. */
   readonly pgoff: number;
   /**
-   * What its anonymous pages belong to (vma->anon_vma), a number within the mm that is used once; none: it has had no such page, and
-   * fork copies no ptes.
+   * What its anonymous pages belong to (vma->anon_vma), a number within the mm that is used once; none: it has had no
+   * such page, and fork copies no ptes.
    */
   readonly anon?: number;
   /** It came by fork() with anonymous pages: what those belong to in the parent. */
