@@ -116,6 +116,8 @@ export function frameAlloc(): Pfn {
     pfn = breakBlock();
   }
   freeCount--;
+  // Who drops an spte after its page was freed marks a free frame; so does v3 at munmap() where sptes do not pin pages.
+  store<u32>(framePtr(pfn), 0, FRAME_FLAGS);
   store<u32>(framePtr(pfn), 1, FRAME_REFCOUNT);
   trace(EVENT_FRAME_ALLOC, pfn);
   return pfn;

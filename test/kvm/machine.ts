@@ -5,7 +5,7 @@ import { FRAME_REFCOUNT, HPTE_PFN_SHIFT, PT_PRESENT_BIT, VCPU_ROOT } from '../..
 import { loadCore } from '../../src/core/load.ts';
 import { auditKvm } from '../../src/kvm/audit.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
-import { AGING_PRESETS, type AgingName } from '../../src/mm/aging.ts';
+import { AGING_PRESETS, type AgingName, type AgingPreset } from '../../src/mm/aging.ts';
 import { Host } from '../../src/mm/host.ts';
 import { Stats } from '../../src/stats/stats.ts';
 
@@ -34,19 +34,19 @@ export class SmallVm {
 
   constructor(
     generation: string,
-    aging: AgingName,
+    aging: AgingName | AgingPreset,
     frames = 1024,
     pages = 512,
     maxShadowPages = 0,
   ) {
+    const preset = typeof aging === 'string' ? AGING_PRESETS[aging] : aging;
     this.host = new Host(this.core, {
       frames,
-      aging: AGING_PRESETS[aging],
+      aging: preset,
       generation: MM_GENERATIONS[generation as keyof typeof MM_GENERATIONS],
     });
     this.mm = this.host.createMm();
     this.mm.mmap({ hvn: HVN, npages: pages });
-    const preset = AGING_PRESETS[aging];
     this.kvm = new Kvm({ core: this.core, mm: this.mm, aging: preset, generation, maxShadowPages });
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: pages, hvn: HVN });
     this.#records = this.core.x.arenaAlloc(4096) >>> 0;
@@ -94,9 +94,14 @@ export class SmallVm {
     return this.core.x.hpteGet(this.mm.id, HVN + gfn) >>> 0;
   }
 
+  /** Host frame behind a gfn. */
+  pfn(gfn: number): number {
+    return this.hpte(gfn) >>> HPTE_PFN_SHIFT;
+  }
+
   /** References on the frame behind a gfn. */
   refcount(gfn: number): number {
-    const page = this.core.x.framePtr(this.hpte(gfn) >>> HPTE_PFN_SHIFT) >>> 0;
+    const page = this.core.x.framePtr(this.pfn(gfn)) >>> 0;
     return this.core.mem.load32(page + FRAME_REFCOUNT);
   }
 

@@ -45,6 +45,7 @@ const OWN: Readonly<Record<string, AgingPreset>> = {
   'v3, unflushed': { ...AGING_PRESETS.v3, kvm: { ...AGING_PRESETS.v3.kvm, flush: false } },
   'v3, clears': { ...AGING_PRESETS.v3, kvm: { ...AGING_PRESETS.v3.kvm, mkold: 'clear' } },
   'v3, never asks': { ...AGING_PRESETS.v3, op: 'none' },
+  'v3, pins nothing': { ...AGING_PRESETS.v3, kvm: { ...AGING_PRESETS.v3.kvm, pinsPages: false } },
   'v3, marks': { ...AGING_PRESETS.v3, touch: 'mark_page_accessed' },
 };
 const PROTOCOLS = [
