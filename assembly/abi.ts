@@ -489,6 +489,7 @@ export const FRAME_FLAGS: u32 = 0;
 export const FRAME_REFCOUNT: u32 = 4;
 /** Number of host ptes that map the frame. */
 export const FRAME_MAPCOUNT: u32 = 8;
+/** The next older page of its list, and the next newer one; behind the oldest comes the newest. */
 export const FRAME_LRU_NEXT: u32 = 12;
 export const FRAME_LRU_PREV: u32 = 16;
 /** Content: 0 all zero; bit 31 set: content page number in bits 30:0; else a 31-bit version stamp. */

@@ -82,7 +82,6 @@ const INLINE = [
   'straight/plain/dropPlain',
   'straight/plain/plainHead',
   'straight/plain_fault/faultIn',
-  'straight/absent_page/readIn',
   'straight/plain_fault/mapPresent',
   'straight/plain_fault/plainFault',
   'straight/absent_page/readOrGup',

@@ -1,6 +1,6 @@
-// Page lists: doubly linked through the frame table, so a move is a handful of stores. Which list a
-// frame is on stands in its flags. The first page of a list is the newest one; reclaim takes from
-// the end.
+// Page lists: rings linked both ways through the frame table, so a move is a handful of stores, and the oldest page
+// becomes the newest by a turn of the ring. Which list a frame is on stands in its flags. The first page of a list is
+// the newest one; reclaim takes from the end.
 //
 //   head: ┌──────────┬──────────┬───────┬───────┐
 //         │ first pfn│ last pfn │ pages │ spare │   pfn 0 (the zero page, never listed) = none
@@ -73,7 +73,10 @@ export function lruHead(list: u32): Pfn {
 
 /** The next newer page on the same list, or 0. */
 export function lruNewer(pfn: Pfn): Pfn {
-  return load<u32>(framePtr(pfn), FRAME_LRU_PREV);
+  const page = framePtr(pfn);
+  const flags = load<u32>(page, FRAME_FLAGS);
+  if (lruHead((flags & PG_LIST_MASK) >> PG_LIST_SHIFT) == pfn) return 0;
+  return load<u32>(page, FRAME_LRU_PREV);
 }
 
 const NO_LIST: u32 = 0xffffffff;
@@ -115,12 +118,25 @@ export function lruLinkNew(page: usize, pfn: Pfn, flags: u32, list: u32): void {
 }
 
 function linkFirst(page: usize, pfn: Pfn, head: usize): void {
-  const first = load<u32>(head, HEAD_FIRST);
-  store<u32>(page, first, FRAME_LRU_NEXT);
-  store<u32>(page, 0, FRAME_LRU_PREV);
-  if (first != 0) store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
-  else store<u32>(head, pfn, HEAD_LAST);
+  linkIn(page, pfn, head);
   store<u32>(head, pfn, HEAD_FIRST);
+}
+
+/** Links a page between the oldest and the newest of a list, neither of which it is yet unless it is alone. */
+function linkIn(page: usize, pfn: Pfn, head: usize): void {
+  const first = load<u32>(head, HEAD_FIRST);
+  if (first == 0) {
+    store<u32>(page, pfn, FRAME_LRU_NEXT);
+    store<u32>(page, pfn, FRAME_LRU_PREV);
+    store<u32>(head, pfn, HEAD_FIRST);
+    store<u32>(head, pfn, HEAD_LAST);
+    return;
+  }
+  const last = load<u32>(head, HEAD_LAST);
+  store<u32>(page, first, FRAME_LRU_NEXT);
+  store<u32>(page, last, FRAME_LRU_PREV);
+  store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
+  store<u32>(framePtr(last), pfn, FRAME_LRU_NEXT);
 }
 
 /** Adds a page as the oldest of a list. */
@@ -130,13 +146,8 @@ export function lruAddTail(pfn: Pfn, list: u32): void {
 
 /** Links a page as the oldest of a list. */
 export function lruLinkTail(pfn: Pfn, list: u32): void {
-  const page = link(pfn, list);
   const head = headOf(list);
-  const last = load<u32>(head, HEAD_LAST);
-  store<u32>(page, 0, FRAME_LRU_NEXT);
-  store<u32>(page, last, FRAME_LRU_PREV);
-  if (last != 0) store<u32>(framePtr(last), pfn, FRAME_LRU_NEXT);
-  else store<u32>(head, pfn, HEAD_FIRST);
+  linkIn(link(pfn, list), pfn, head);
   store<u32>(head, pfn, HEAD_LAST);
 }
 
@@ -154,7 +165,7 @@ export function lruUnlink(pfn: Pfn): void {
   const flags = load<u32>(page, FRAME_FLAGS);
   assert((flags & PG_LRU) != 0, 'a page that is taken off a list is on one');
   const head = headOf((flags & PG_LIST_MASK) >> PG_LIST_SHIFT);
-  unlinkFrom(page, head);
+  unlinkFrom(page, pfn, head);
   store<u32>(head, load<u32>(head, HEAD_PAGES) - folioPages(flags), HEAD_PAGES);
   store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
 }
@@ -163,23 +174,20 @@ export function lruUnlink(pfn: Pfn): void {
 export function lruUnlinkOldest(page: usize): void {
   const flags = load<u32>(page, FRAME_FLAGS);
   const head = headOf((flags & PG_LIST_MASK) >> PG_LIST_SHIFT);
-  const newer = load<u32>(page, FRAME_LRU_PREV);
   assert((flags & PG_LRU) != 0, 'the page is the oldest of a list');
-  store<u32>(head, newer, HEAD_LAST);
-  if (newer != 0) store<u32>(framePtr(newer), 0, FRAME_LRU_NEXT);
-  else store<u32>(head, 0, HEAD_FIRST);
-  store<u32>(page, 0, FRAME_LRU_PREV);
+  unlinkFrom(page, load<u32>(head, HEAD_LAST), head);
   store<u32>(head, load<u32>(head, HEAD_PAGES) - 1, HEAD_PAGES);
   store<u32>(page, flags & ~(PG_LRU | PG_LIST_MASK), FRAME_FLAGS);
 }
 
-function unlinkFrom(page: usize, head: usize): void {
+function unlinkFrom(page: usize, pfn: Pfn, head: usize): void {
   const next = load<u32>(page, FRAME_LRU_NEXT);
   const prev = load<u32>(page, FRAME_LRU_PREV);
-  if (next != 0) store<u32>(framePtr(next), prev, FRAME_LRU_PREV);
-  else store<u32>(head, prev, HEAD_LAST);
-  if (prev != 0) store<u32>(framePtr(prev), next, FRAME_LRU_NEXT);
-  else store<u32>(head, next, HEAD_FIRST);
+  store<u32>(framePtr(next), prev, FRAME_LRU_PREV);
+  store<u32>(framePtr(prev), next, FRAME_LRU_NEXT);
+  const alone = next == pfn;
+  if (load<u32>(head, HEAD_FIRST) == pfn) store<u32>(head, alone ? 0 : next, HEAD_FIRST);
+  if (load<u32>(head, HEAD_LAST) == pfn) store<u32>(head, alone ? 0 : prev, HEAD_LAST);
   store<u32>(page, 0, FRAME_LRU_NEXT);
   store<u32>(page, 0, FRAME_LRU_PREV);
 }
@@ -198,7 +206,7 @@ export function lruRotate(pfn: Pfn): void {
     return;
   }
   const head = headOf(list);
-  unlinkFrom(page, head);
+  unlinkFrom(page, pfn, head);
   linkFirst(page, pfn, head);
   bump(PAGES_SCANNED);
   bump(PAGES_ROTATED);
@@ -223,14 +231,7 @@ export function lruRotateOldest(pfn: Pfn, page: usize): bool {
 /** The same of a page that stays on that list, `list`. */
 export function lruTurn(pfn: Pfn, page: usize, list: u32): void {
   const head = headOf(list);
-  const newer = load<u32>(page, FRAME_LRU_PREV);
-  if (newer == 0) return;
-  store<u32>(framePtr(newer), 0, FRAME_LRU_NEXT);
-  store<u32>(head, newer, HEAD_LAST);
-  const first = load<u32>(head, HEAD_FIRST);
-  store<u32>(page, first, FRAME_LRU_NEXT);
-  store<u32>(page, 0, FRAME_LRU_PREV);
-  store<u32>(framePtr(first), pfn, FRAME_LRU_PREV);
+  store<u32>(head, load<u32>(page, FRAME_LRU_PREV), HEAD_LAST);
   store<u32>(head, pfn, HEAD_FIRST);
 }
 
@@ -258,8 +259,8 @@ export function lruAddNewer(pfn: Pfn, older: Pfn): void {
   store<u32>(page, older, FRAME_LRU_NEXT);
   store<u32>(page, newer, FRAME_LRU_PREV);
   store<u32>(framePtr(older), pfn, FRAME_LRU_PREV);
-  if (newer != 0) store<u32>(framePtr(newer), pfn, FRAME_LRU_NEXT);
-  else store<u32>(headOf(list), pfn, HEAD_FIRST);
+  store<u32>(framePtr(newer), pfn, FRAME_LRU_NEXT);
+  if (lruHead(list) == older) store<u32>(headOf(list), pfn, HEAD_FIRST);
 }
 
 /** Moves a listed page to the newest end of a list. */

@@ -184,10 +184,13 @@ class Auditor {
     let listed = 0;
     for (let list = 0; list < abi.LRU_LISTS; list++) {
       const head = (x.lruHeads() >>> 0) + list * abi.LRU_HEAD_SIZE;
-      let previous = 0;
+      const first = mem.load32(head);
+      const last = mem.load32(head + 4);
+      let previous = last;
       let count = 0;
       let pages = 0;
-      for (let pfn = mem.load32(head); pfn !== 0; pfn = this.#word(pfn, abi.FRAME_LRU_NEXT)) {
+      for (let pfn = first; pfn !== 0; pfn = this.#word(pfn, abi.FRAME_LRU_NEXT)) {
+        if (pfn === first && count > 0) break;
         count++;
         const huge = (this.#word(pfn, abi.FRAME_FLAGS) & abi.PG_HUGE) !== 0;
         pages += huge ? abi.HPAGE_PMD_NR : 1;
@@ -196,9 +199,9 @@ class Auditor {
         if (this.#word(pfn, abi.FRAME_REFCOUNT) === 0)
           this.#fail(`frame ${pfn} is listed but free`);
         previous = pfn;
-        if (count > x.frameTotal()) return this.#fail(`list ${list} is a circle`);
+        if (count > x.frameTotal()) return this.#fail(`list ${list} does not come round`);
       }
-      if (mem.load32(head + 4) !== previous) this.#fail(`list ${list}: its last page`);
+      if (last !== previous) this.#fail(`list ${list}: its last page`);
       if (pages !== x.lruSize(list)) this.#fail(`list ${list}: ${pages}, not ${x.lruSize(list)}`);
       listed += count;
     }

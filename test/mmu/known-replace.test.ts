@@ -6,11 +6,9 @@ import {
   ACCESS_READ,
   ACCESS_WRITE,
   FRAME_FLAGS,
-  FRAME_LRU_NEXT,
   FRAME_REFCOUNT,
   FRAME_RMAP,
   HPTE_PRESENT,
-  LRU_HEAD_SIZE,
   LRU_POLICY_FIRST,
 } from '../../assembly/abi.ts';
 import { auditKvmPins } from '../../src/kvm/audit.ts';
@@ -76,8 +74,7 @@ function left(guest: TableGuest, ends: readonly unknown[], pins: number) {
   const word = (pfn: number, at: number): number =>
     core.mem.load32((core.x.framePtr(pfn) >>> 0) + at);
   const list: number[][] = [];
-  let pfn = core.mem.load32((core.x.lruHeads() >>> 0) + LRU_POLICY_FIRST * LRU_HEAD_SIZE);
-  for (; pfn !== 0; pfn = word(pfn, FRAME_LRU_NEXT)) {
+  for (let pfn = core.x.lruTail(LRU_POLICY_FIRST); pfn !== 0; pfn = core.x.lruNewer(pfn)) {
     list.push([pfn, ...[FRAME_FLAGS, FRAME_REFCOUNT, FRAME_RMAP].map((at) => word(pfn, at))]);
   }
   const pages = [...TURN, FAR];

@@ -3,13 +3,11 @@
 import {
   FRAME_CONTENT,
   FRAME_FLAGS,
-  FRAME_LRU_NEXT,
   FRAME_MAPCOUNT,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
-  LRU_HEAD_SIZE,
   LRU_LISTS,
   PT_PRESENT_BIT,
   TLB_LIST_DENIES,
@@ -46,8 +44,7 @@ export function hostState(vm: Vm) {
   const lists: number[][] = [];
   for (let list = 0; list < LRU_LISTS; list++) {
     const pages: number[] = [];
-    let pfn = mem.load32((x.lruHeads() >>> 0) + list * LRU_HEAD_SIZE);
-    for (; pfn !== 0; pfn = word(pfn, FRAME_LRU_NEXT)) pages.push(pfn);
+    for (let pfn = x.lruTail(list); pfn !== 0; pfn = x.lruNewer(pfn)) pages.push(pfn);
     lists.push(pages);
   }
   const WORDS = [FRAME_FLAGS, FRAME_REFCOUNT, FRAME_MAPCOUNT, FRAME_PRIVATE, FRAME_CONTENT];
