@@ -67,7 +67,7 @@ import {
 import { bump, bumpBy } from './stats';
 import { KNOWN_NOT, KNOWN_SERVED, serveKnown, WALK_LEVELS } from './straight/known_fault';
 import { renewKnown } from './straight/known_note';
-import { knownPage } from './straight/known_page';
+import { entryOf, isKnownFor } from './straight/known_page';
 import { PLAIN_NOT, plainFault } from './straight/plain_fault';
 import { knowing } from './straight/plain_rules';
 import { TLB_PAGE_MASK } from './tlb/block';
@@ -215,9 +215,10 @@ function missUnknown(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64): 
 function accessKnown(vcpu: usize, at: usize, want: u64, steps: u32): u32 {
   const record = load<u64>(at);
   const flags = <u32>(record & FLAGS_MASK);
-  const entry = knownPage(want & TLB_PAGE_MASK, flags);
+  const gva = want & TLB_PAGE_MASK;
+  const entry = entryOf(gva);
   // The first access of a batch may have faulted too often already.
-  if (entry == 0 || at == batchStart) return NOT_KNOWN;
+  if (!isKnownFor(entry, gva, flags) || at == batchStart) return NOT_KNOWN;
   const accesses = <u32>((at - batchStart) >> 3);
   const result = serveKnown(vcpu, entry, want, flags, steps, accesses, l2Hits);
   if (result == KNOWN_NOT) return NOT_KNOWN;

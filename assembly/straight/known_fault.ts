@@ -209,7 +209,7 @@ function readKnown(
 }
 
 /**
- * Makes an access of a kind to the page of an entry that knownPage() gave for it, if it faults: KNOWN_*, or RET_PF_* where
+ * Makes an access of a kind to the page of an entry that is good for it (isKnownFor()), if it faults: KNOWN_*, or RET_PF_* where
  * the fault came to something else. `steps` of the walk that faults were not counted; the counts of the running batch are
  * for the clock.
  */

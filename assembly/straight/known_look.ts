@@ -41,14 +41,15 @@ import { COUNT_LOOKED, COUNT_UNMAPPED, countKnown } from './known_counts';
 import {
   KNOWN_BITMAP,
   KNOWN_HEAD,
-  KNOWN_HPTEP,
   KNOWN_HVN,
   KNOWN_L1_SET,
   KNOWN_L2_SET,
   KNOWN_L2_WAY,
   KNOWN_SPTEP,
-  knownFrame,
+  entryOfFrame,
+  isKnownFrame,
   pageOfEntry,
+  ptepOfFrame,
 } from './known_page';
 import { mayBePlain } from './plain';
 
@@ -105,31 +106,29 @@ export function strangeness(pfn: Pfn, page: usize, pte: Hpte): u32 {
 }
 
 /**
- * Looks at the oldest page, for whose frame knownFrame() gave the entry, if it is young; false: nothing was done. Who calls
- * counts it.
+ * Looks at the oldest page, which is young, and whose frame is known for the entry; its pte is at `ptep`. Returns the page that is the oldest then; 0: nothing was done. Who calls counts it.
  */
-export function lookKnown(pfn: Pfn, page: usize, entry: usize): bool {
-  const ptep = <usize>load<u32>(entry, KNOWN_HPTEP);
+export function lookYoung(pfn: Pfn, page: usize, entry: usize, ptep: usize): Pfn {
   const pte = load<u32>(ptep);
   const sptep = <usize>load<u32>(entry, KNOWN_SPTEP);
   const mapped = <usize>load<u32>(<usize>load<u32>(entry, KNOWN_HEAD));
   const other = select<usize>(mapped ^ sptep, 0, mapped != 0);
-  const old = (pte & HPTE_YOUNG) ^ HPTE_YOUNG;
-  if ((strangeness(pfn, page, pte) | old | (<u32>other)) != 0) return false;
+  if ((strangeness(pfn, page, pte) | (<u32>other)) != 0) return 0;
   store<u32>(ptep, pte & ~HPTE_YOUNG);
   if (mapped != 0) dropKnown(entry, page, sptep);
   else countKnown(COUNT_UNMAPPED);
   if (lockstepWords != 0) {
     lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), load<u32>(entry, KNOWN_HVN)), 1);
   }
-  lruTurn(pfn, page, LRU_POLICY_FIRST);
-  return true;
+  return lruTurn(pfn, page, LRU_POLICY_FIRST);
 }
 
-/** The same for one page among others, counted. */
+/** The same for one page among others, if it is known and young; counted. */
 export function lookAtFrame(pfn: Pfn, page: usize): bool {
-  const entry = knownFrame(pfn);
-  if (entry == 0 || !lookKnown(pfn, page, entry)) return false;
+  const entry = entryOfFrame(pfn);
+  const ptep = ptepOfFrame(pfn);
+  if (!isKnownFrame(entry, pfn) || (load<u32>(ptep) & HPTE_YOUNG) == 0) return false;
+  if (lookYoung(pfn, page, entry, ptep) == 0) return false;
   countKnown(COUNT_LOOKED);
   return true;
 }

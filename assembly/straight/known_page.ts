@@ -68,29 +68,35 @@ export const KNOWN_AREA: usize = 112;
 export const KNOWN_GUEST: usize = 116;
 const KNOWN_STAMP: usize = 120;
 
-/** For each frame number, modulo their count, the index of the entry that a page was last mapped by (u16). */
-const FRAMES: usize = memory.data(4096, 64);
+/** For each frame number, modulo their count: where the entry that a page was last mapped by lies, and its hptep. */
+const FRAMES: usize = memory.data(16384, 64);
+const FRAME_SHIFT: u32 = 3;
+const FRAME_ENTRY: usize = 0;
+const FRAME_HPTEP: usize = 4;
 const FRAMES_MASK: u32 = 2047;
-if ((FRAMES_MASK + 1) * 2 != 4096) ERROR('known_page: 2048 frames');
+if ((FRAMES_MASK + 1) << FRAME_SHIFT != 16384) ERROR('known_page: 2048 frames');
 
 /** What changes when an entry may be wrong: the sum of numbers that only grow. */
 function stampNow(): u64 {
   return <u64>linkEpoch + <u64>ptepEpoch + <u64>rulesEpoch;
 }
 
-function entryOf(gva: u64): usize {
+/** Where the entry of a page is, if there is one. */
+export function entryOf(gva: u64): usize {
   const page = <u32>(gva >> 12);
   return ENTRIES + <usize>(((page ^ (page >> 11)) & INDEX_MASK) << ENTRY_SHIFT);
 }
 
-/** The entry of a page (bits 63:12 of `gva`, the others 0) for an access with ACCESS_* flags, if it is good now; or 0. */
-export function knownPage(gva: u64, flags: u32): usize {
-  const entry = entryOf(gva);
+/**
+ * Whether the entry of a page (bits 63:12 of `gva`, the others 0) is good now, for an access with ACCESS_* flags. Who
+ * needs the entry takes it from entryOf(), so that it is not waited for what is looked at here.
+ */
+export function isKnownFor(entry: usize, gva: u64, flags: u32): bool {
   const other =
     (load<u64>(entry, KNOWN_PAGE) ^ gva) |
     (load<u64>(entry, KNOWN_QUIET) ^ quiet) |
     (<u64>(((<u32>load<u16>(entry, KNOWN_DENIES)) >> flags) & 1));
-  return other == 0 ? entry : 0;
+  return other == 0;
 }
 
 /** The entry of a page at a leaf spte, whose addresses are right, or 0. */
@@ -135,16 +141,29 @@ export function makeKnown(entry: usize): void {
 /** The page of an entry is mapped to a frame, and reclaim may look at it by way of the entry. */
 export function noteFrame(entry: usize, pfn: Pfn): void {
   store<u32>(entry, pfn, KNOWN_PFN);
-  store<u16>(FRAMES + ((<usize>(pfn & FRAMES_MASK)) << 1), <u16>((entry - ENTRIES) >> ENTRY_SHIFT));
+  store<u32>(placeOf(pfn), <u32>(entry - ENTRIES), FRAME_ENTRY);
+  store<u32>(placeOf(pfn), load<u32>(entry, KNOWN_HPTEP), FRAME_HPTEP);
 }
 
-/** The entry that a frame was noted for in this quiet, or 0. */
-export function knownFrame(pfn: Pfn): usize {
-  const index = load<u16>(FRAMES + ((<usize>(pfn & FRAMES_MASK)) << 1));
-  const entry = ENTRIES + ((<usize>index) << ENTRY_SHIFT);
+function placeOf(pfn: Pfn): usize {
+  return FRAMES + ((<usize>(pfn & FRAMES_MASK)) << FRAME_SHIFT);
+}
+
+/** The entry that a frame was noted for last, if it was. */
+export function entryOfFrame(pfn: Pfn): usize {
+  return ENTRIES + <usize>load<u32>(placeOf(pfn), FRAME_ENTRY);
+}
+
+/** Whether a frame was noted for that entry in this quiet. */
+export function isKnownFrame(entry: usize, pfn: Pfn): bool {
   const other =
     (load<u64>(entry, KNOWN_QUIET) ^ quiet) | (<u64>(load<u32>(entry, KNOWN_PFN) ^ pfn));
-  return other == 0 ? entry : 0;
+  return other == 0;
+}
+
+/** KNOWN_HPTEP of the entry of a known frame: two loads sooner. */
+export function ptepOfFrame(pfn: Pfn): usize {
+  return <usize>load<u32>(placeOf(pfn), FRAME_HPTEP);
 }
 
 /** gva of the page of an entry. */

@@ -46,7 +46,7 @@ import {
   countKnown,
   countKnownBy,
 } from './known_counts';
-import { lookKnown, strangeness } from './known_look';
+import { lookYoung, strangeness } from './known_look';
 import {
   KNOWN_AREA,
   KNOWN_CACHE,
@@ -56,7 +56,9 @@ import {
   KNOWN_HPTEP,
   KNOWN_HVN,
   KNOWN_PMDP,
-  knownFrame,
+  entryOfFrame,
+  isKnownFrame,
+  ptepOfFrame,
 } from './known_page';
 import { freshFlags, freshPair, freshPte } from './known_touch';
 import { replacing } from './plain_rules';
@@ -86,18 +88,23 @@ function isReplaceable(pfn: Pfn, page: usize, entry: usize, area: u32): bool {
   );
 }
 
-/** The entry of the page of an area that is to go; the young ones before it go round. 0: it is not one for here. */
-function victim(area: u32): usize {
+/** The young pages at the end of the list go round; the entry of the oldest one then, or 0 where it is not for here. */
+function oldestKnown(): usize {
   let young: u32 = 0;
-  let pfn = lruTail(LRU_POLICY_FIRST);
-  let entry = knownFrame(pfn);
-  while (entry != 0 && lookKnown(pfn, framePtr(pfn), entry)) {
-    young++;
-    pfn = lruTail(LRU_POLICY_FIRST);
-    entry = knownFrame(pfn);
+  for (let pfn = lruTail(LRU_POLICY_FIRST); ; young++) {
+    const entry = entryOfFrame(pfn);
+    if (!isKnownFrame(entry, pfn)) break;
+    // Which pages are young nobody can foresee, so that is asked as soon as can be, and by itself.
+    const ptep = ptepOfFrame(pfn);
+    if ((load<u32>(ptep) & HPTE_YOUNG) == 0) {
+      countKnownBy(COUNT_DIRECT, young);
+      return entry;
+    }
+    pfn = lookYoung(pfn, framePtr(pfn), entry, ptep);
+    if (pfn == 0) break;
   }
   countKnownBy(COUNT_DIRECT, young);
-  return entry != 0 && isReplaceable(pfn, framePtr(pfn), entry, area) ? entry : 0;
+  return 0;
 }
 
 /** Unmaps the page of an entry, and writes it to its file when it is dirty. */
@@ -163,11 +170,12 @@ export function replaceKnown(
   if (!replacing || pair == 0 || framesCharged() != straightLimit()) return 0;
   const cached = load<u32>(<usize>load<u32>(entry, KNOWN_CACHEP));
   if ((cached | load<u32>(<usize>load<u32>(entry, KNOWN_HPTEP))) != 0) return 0;
-  const area = load<u32>(entry, KNOWN_AREA);
-  const old = victim(area);
+  const old = oldestKnown();
   if (old == 0) return 0;
   const pfn = lruTail(LRU_POLICY_FIRST);
   const page = framePtr(pfn);
+  const area = load<u32>(entry, KNOWN_AREA);
+  if (!isReplaceable(pfn, page, old, area)) return 0;
   // No time passes in a fault but that for which a device is waited.
   if (load<u32>(STRAIGHT, STRAIGHT_CLOCK) != 0) clockAdvance(accesses, l2Hits, steps);
   const blank = fileIsBlank(load<u32>(<usize>area, STRAIGHT_AREA_FILE));
