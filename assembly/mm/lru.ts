@@ -228,13 +228,11 @@ export function lruRotateOldest(pfn: Pfn, page: usize): bool {
   return true;
 }
 
-/** The same of a page that stays on that list, `list`. Returns the page that is the oldest now. */
-export function lruTurn(pfn: Pfn, page: usize, list: u32): Pfn {
+/** The same of a page that stays on that list, `list`. */
+export function lruTurn(pfn: Pfn, page: usize, list: u32): void {
   const head = headOf(list);
-  const newer = load<u32>(page, FRAME_LRU_PREV);
-  store<u32>(head, newer, HEAD_LAST);
+  store<u32>(head, load<u32>(page, FRAME_LRU_PREV), HEAD_LAST);
   store<u32>(head, pfn, HEAD_FIRST);
-  return newer;
 }
 
 /** Counts pages that lruRotateOldest() moved. */

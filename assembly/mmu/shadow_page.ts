@@ -133,7 +133,8 @@ export function bitmapToSp(word: usize): usize {
 /** spNotePresent() (`by` is 1) or spNoteAbsent() (-1) of an spte whose state was the other one. */
 export function spFlipPresent(sptep: Sptep, word: usize, by: i32): void {
   const sp = bitmapToSp(word);
-  store<u32>(word, load<u32>(word) ^ ((<u32>1) << (spteIndex(sptep) & 31)));
+  // The bit of an spte in its word is the number of the spte, of which a shift sees the low five bits.
+  store<u32>(word, load<u32>(word) ^ ((<u32>1) << ((<u32>sptep) >> 3)));
   store<u32>(sp, load<u32>(sp, SP_PRESENT) + by, SP_PRESENT);
 }
 

@@ -106,21 +106,23 @@ export function strangeness(pfn: Pfn, page: usize, pte: Hpte): u32 {
 }
 
 /**
- * Looks at the oldest page, which is young, and whose frame is known for the entry; its pte is at `ptep`. Returns the page that is the oldest then; 0: nothing was done. Who calls counts it.
+ * Looks at the oldest page, which is young, and whose frame is known for the entry; its pte is at `ptep`. False: nothing was
+ * done. Who calls counts it.
  */
-export function lookYoung(pfn: Pfn, page: usize, entry: usize, ptep: usize): Pfn {
+export function lookYoung(pfn: Pfn, page: usize, entry: usize, ptep: usize): bool {
   const pte = load<u32>(ptep);
   const sptep = <usize>load<u32>(entry, KNOWN_SPTEP);
   const mapped = <usize>load<u32>(<usize>load<u32>(entry, KNOWN_HEAD));
   const other = select<usize>(mapped ^ sptep, 0, mapped != 0);
-  if ((strangeness(pfn, page, pte) | (<u32>other)) != 0) return 0;
+  if ((strangeness(pfn, page, pte) | (<u32>other)) != 0) return false;
   store<u32>(ptep, pte & ~HPTE_YOUNG);
   if (mapped != 0) dropKnown(entry, page, sptep);
   else countKnown(COUNT_UNMAPPED);
   if (lockstepWords != 0) {
     lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), load<u32>(entry, KNOWN_HVN)), 1);
   }
-  return lruTurn(pfn, page, LRU_POLICY_FIRST);
+  lruTurn(pfn, page, LRU_POLICY_FIRST);
+  return true;
 }
 
 /** The same for one page among others, if it is known and young; counted. */
@@ -128,7 +130,7 @@ export function lookAtFrame(pfn: Pfn, page: usize): bool {
   const entry = entryOfFrame(pfn);
   const ptep = ptepOfFrame(pfn);
   if (!isKnownFrame(entry, pfn) || (load<u32>(ptep) & HPTE_YOUNG) == 0) return false;
-  if (lookYoung(pfn, page, entry, ptep) == 0) return false;
+  if (!lookYoung(pfn, page, entry, ptep)) return false;
   countKnown(COUNT_LOOKED);
   return true;
 }

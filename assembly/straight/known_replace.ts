@@ -7,6 +7,7 @@ import {
   DEVICE_DISK,
   FRAME_CONTENT,
   FRAME_FLAGS,
+  FRAME_LRU_PREV,
   FRAME_PRIVATE,
   FRAME_REFCOUNT,
   FRAME_RMAP,
@@ -88,22 +89,33 @@ function isReplaceable(pfn: Pfn, page: usize, entry: usize, area: u32): bool {
   );
 }
 
-/** The young pages at the end of the list go round; the entry of the oldest one then, or 0 where it is not for here. */
+/**
+ * The young pages at the end of the list go round; the entry of the oldest one then, or 0 where it is not for here. Which
+ * pages are young nobody can foresee: of each that is loaded while the one before it is looked at, and asked by itself.
+ */
 function oldestKnown(): usize {
-  let young: u32 = 0;
-  for (let pfn = lruTail(LRU_POLICY_FIRST); ; young++) {
+  let looks: u32 = 0;
+  let pfn = lruTail(LRU_POLICY_FIRST);
+  let ptep = ptepOfFrame(pfn);
+  let pte = load<u32>(ptep);
+  for (; ; looks++) {
     const entry = entryOfFrame(pfn);
     if (!isKnownFrame(entry, pfn)) break;
-    // Which pages are young nobody can foresee, so that is asked as soon as can be, and by itself.
-    const ptep = ptepOfFrame(pfn);
-    if ((load<u32>(ptep) & HPTE_YOUNG) == 0) {
-      countKnownBy(COUNT_DIRECT, young);
+    if ((pte & HPTE_YOUNG) == 0) {
+      countKnownBy(COUNT_DIRECT, looks);
       return entry;
     }
-    pfn = lookYoung(pfn, framePtr(pfn), entry, ptep);
-    if (pfn == 0) break;
+    const page = framePtr(pfn);
+    const next = load<u32>(page, FRAME_LRU_PREV);
+    const ptepThen = ptepOfFrame(next);
+    const pteThen = load<u32>(ptepThen);
+    // A page that is alone comes again at once, and is not young then.
+    if (next == pfn || !lookYoung(pfn, page, entry, ptep)) break;
+    pfn = next;
+    ptep = ptepThen;
+    pte = pteThen;
   }
-  countKnownBy(COUNT_DIRECT, young);
+  countKnownBy(COUNT_DIRECT, looks);
   return 0;
 }
 
