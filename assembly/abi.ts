@@ -261,8 +261,6 @@ export const VCPU_REQUESTS: u32 = 72;
 export const VCPU_TLB: u32 = 76;
 /** Level of the root table that the hardware walks: 4 or 5. */
 export const VCPU_ROOT_LEVEL: u32 = 80;
-/** Address of the record that is being executed, or of the end of the batch (EXIT_DONE). */
-export const VCPU_RECORD: u32 = 84;
 /** Not 0: the hardware sees the guest's CR0.WP (two-dimensional paging); 0: WP = 1. */
 export const VCPU_GUEST_WP: u32 = 88;
 /** How far run() came with the fault: 1 the guest's tables are walked (VCPU_WALK_*), 2 faultTranslate()

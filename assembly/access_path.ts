@@ -19,7 +19,6 @@ import {
   VCPU_FAULT_GVA,
   VCPU_FAULTS_LEFT,
   VCPU_FAULTS_SERVED,
-  VCPU_RECORD,
   VCPU_ROOT_LEVEL,
   VCPU_TDP,
   VCPU_TLB_TAG,
@@ -201,7 +200,6 @@ function missUnknown(vcpu: usize, tlb: usize, at: usize, want: u64, mask: u64): 
   const record = load<u64>(at);
   const l2 = hitL2(tlb, want, mask);
   if (l2 == L2_HIT) return ACCESS_MADE;
-  store<u32>(vcpu, <u32>at, VCPU_RECORD);
   const kind = (<u32>record) & ACCESS_KIND_MASK;
   return l2 == L2_NONE && kind != ACCESS_CONTROL
     ? missAll(vcpu, at, record, want)
@@ -224,7 +222,6 @@ function accessKnown(vcpu: usize, at: usize, want: u64, steps: u32): u32 {
   if (result == KNOWN_NOT) return NOT_KNOWN;
   if (result != KNOWN_SERVED) {
     isUncoded = true;
-    store<u32>(vcpu, <u32>at, VCPU_RECORD);
     return faultAndFill(vcpu, at, record, EXIT_PAGE_FAULT, result);
   }
   misses++;

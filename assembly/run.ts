@@ -1,6 +1,6 @@
 // The access path: runs a batch of access records on a vCPU. Hits in the L1 TLB are made here, the
 // rest in access_path.ts. The batch stops at a vmexit, with the exit in VCPU_EXIT_REASON and
-// VCPU_FAULT_* and the record in VCPU_RECORD; the host handles it and runs the rest.
+// VCPU_FAULT_*; the host handles it and runs the rest.
 //
 // Three loops do the same. On sets of four ways, runFirstWay() expects hits in way 0, which cost one
 // load and one masked compare, and is best where three in four are there (unfiltered traces);
@@ -11,14 +11,7 @@
 // Each loop is compiled twice: with the yardstick (lockstep.ts), which sees each reference, and
 // without.
 
-import {
-  EXIT_DONE,
-  VCPU_EXIT_REASON,
-  VCPU_RECORD,
-  VCPU_REQUESTS,
-  VCPU_ROOT,
-  VCPU_TLB_TAG,
-} from './abi';
+import { EXIT_DONE, VCPU_EXIT_REASON, VCPU_REQUESTS, VCPU_ROOT, VCPU_TLB_TAG } from './abi';
 import { AHEAD_GROUP, lookAhead, worthAhead } from './ahead';
 import {
   ACCESS_LEFT,
@@ -310,7 +303,6 @@ export function runBatch(vcpu: usize, records: usize, count: u32): u32 {
     lockstepBegin(count);
     at = runChunks<u32>(vcpu, tlb, records, end);
   }
-  store<u32>(vcpu, <u32>at, VCPU_RECORD);
   store<u32>(vcpu, at < end ? accessExit : EXIT_DONE, VCPU_EXIT_REASON);
   const done = <u32>((at - records) >> 3);
   account(done, batchKinds);

@@ -16,7 +16,6 @@ import {
   STAMP_LAZY_FREE,
   VCPU_EXIT_REASON,
   VCPU_FAULT_GVA,
-  VCPU_RECORD,
   VERIFY_CHECKS,
   VERIFY_EXPECTED,
   VERIFY_FOUND,
@@ -115,7 +114,6 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
   beginBatch(records);
   for (; at < end; at += 8) {
     const record = load<u64>(at);
-    store<u32>(vcpu, <u32>at, VCPU_RECORD);
     if (slowAccess(vcpu, tlb, at, record, L2_UNSURE) == ACCESS_LEFT) {
       exit = accessExit;
       break;
@@ -132,7 +130,6 @@ export function runBatchVerified(vcpu: usize, records: usize, count: u32, space:
     }
     kinds += kindOf(record);
   }
-  store<u32>(vcpu, <u32>at, VCPU_RECORD);
   store<u32>(vcpu, exit, VCPU_EXIT_REASON);
   const done = <u32>((at - records) >> 3);
   account(done, kinds);
