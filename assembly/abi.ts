@@ -1202,8 +1202,6 @@ export const REQ_TLB_FLUSH_GUEST: u32 = 32;
 export const TOUCH_PTE_YOUNG: u32 = 1;
 /** folio_set_referenced() (get_user_pages_fast, 6.1). */
 export const TOUCH_FOLIO_REFERENCED: u32 = 2;
-/** mark_page_accessed() (follow_page with FOLL_TOUCH before v3). */
-export const TOUCH_MARK_ACCESSED: u32 = 3;
 
 // ---- two-dimensional paging (assembly/mmu/tdp.ts, nested_walk.ts) ------------------------------
 /** u64 in struct vcpu: gpa of the last nested page fault. */
@@ -1235,13 +1233,11 @@ export const TLB_LIST_TAG: u32 = 16;
 export const TLB_LIST_DENIES: u32 = 20;
 export const TLB_LIST_NOT_WRITABLE: u32 = 0x200;
 export const TLB_LIST_NOT_DIRTY: u32 = 0x400;
-// ---- follow_page / get_user_pages flags (include/linux/mm.h; FOLL_YOUNG and FOLL_FAST are ours) --
+// ---- follow_page / get_user_pages flags (include/linux/mm.h; FOLL_YOUNG is ours) ---------------
 export const FOLL_WRITE: u32 = 1;
 export const FOLL_TOUCH: u32 = 2;
 /** v3: FOLL_TOUCH makes the pte young instead of mark_page_accessed(). */
 export const FOLL_YOUNG: u32 = 4;
-/** get_user_page_fast_only(): only PG_REFERENCED is set. */
-export const FOLL_FAST: u32 = 8;
 /** followPage(): no page can be returned without a fault. */
 export const FOLLOW_NONE: u32 = 0xffffffff;
 

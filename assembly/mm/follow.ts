@@ -1,22 +1,19 @@
 // The page of a pte for who wants it without a fault (cf. mm/gup.c: follow_page_pte()).
 
 import {
-  FOLL_FAST,
   FOLL_TOUCH,
   FOLL_WRITE,
   FOLL_YOUNG,
   FOLLOW_NONE,
-  FRAME_FLAGS,
   HPAGE_PMD_NR,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
   HPTE_WRITE,
   HPTE_YOUNG,
-  PG_REFERENCED,
 } from '../abi';
 import { Hvn } from '../types';
-import { folioOf, framePtr, getPage } from './frame';
+import { getPage } from './frame';
 import { markPageAccessed } from './lru';
 import { setPageDirty } from './memory';
 import { hpmdp } from './pmd';
@@ -44,11 +41,6 @@ export function followPte(ptep: usize, flags: u32, below: u32, huge: bool): u32 
   if (flags & FOLL_WRITE && (pte & HPTE_WRITE) == 0) return FOLLOW_NONE;
   const pfn = (pte >> HPTE_PFN_SHIFT) + below;
   getPage(pfn);
-  if (flags & FOLL_FAST) {
-    const page = framePtr(folioOf(pfn));
-    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
-    return pfn;
-  }
   if ((flags & FOLL_TOUCH) == 0) return pfn;
   if (huge) {
     // touch_pmd(): x86's pmdp_set_access_flags() changes nothing for a read.

@@ -51,7 +51,6 @@ function mapsForWrite(hpte: Hpte): bool {
 /** The lookup's reference, and what it tells the frame. */
 function takePfn(pfn: Pfn, touch: u32): Pfn {
   if (touch == TOUCH_FOLIO_REFERENCED) folioSetReferenced(pfn);
-  else if (touch != TOUCH_PTE_YOUNG) folioMarkAccessed(pfn);
   getPage(pfn);
   return pfn;
 }

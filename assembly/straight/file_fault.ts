@@ -5,7 +5,6 @@
 import {
   DEVICE_DISK,
   FOLLOW_NONE,
-  FOLL_FAST,
   FOLL_TOUCH,
   FOLL_WRITE,
   FOLL_YOUNG,
@@ -32,7 +31,6 @@ import {
   PG_CHARGED,
   PG_DIRTY,
   PG_MM_SHIFT,
-  PG_REFERENCED,
   PG_UNEVICTABLE,
   STRAIGHT_AREA_FILE,
   STRAIGHT_AREA_OFFSET,
@@ -172,10 +170,6 @@ function touchNew(pfn: Pfn, page: usize, pte: Hpte, foll: u32): Hpte {
     (foll & FOLL_WRITE) == 0 || (pte & HPTE_WRITE) != 0,
     'a page faulted in for writing is writable',
   );
-  if ((foll & FOLL_FAST) != 0) {
-    store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_REFERENCED, FRAME_FLAGS);
-    return pte;
-  }
   if ((foll & FOLL_TOUCH) == 0) return pte;
   if ((foll & FOLL_WRITE) != 0 && (pte & HPTE_DIRTY) == 0) {
     store<u32>(page, load<u32>(page, FRAME_FLAGS) | PG_DIRTY, FRAME_FLAGS);

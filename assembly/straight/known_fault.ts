@@ -76,28 +76,19 @@ import {
   noteFrame,
 } from './known_page';
 import { replaceKnown } from './known_replace';
-import {
-  fastFlagged,
-  fastTouched,
-  isFast,
-  isTouchable,
-  markLast,
-  slowFlagged,
-  slowTouched,
-  storeMarked,
-} from './known_touch';
+import { isFast, isTouchable, markLast, slowFlagged, storeMarked } from './known_touch';
 import { release, wantOfKind } from './plain_rules';
 
 /** Tables that a walk reads. */
 export const WALK_LEVELS: u32 = 4;
 
-/** Makes a pte writable for a write that needs no copy, as wpReuse() does; 0: it does. */
+/** Makes a pte writable for a write that needs no copy, as wpReuse() does but for making it young; 0: it does. */
 function reused(entry: usize, pte: Hpte): Hpte {
   const args = load<u32>(<usize>load<u32>(entry, KNOWN_AREA), STRAIGHT_AREA_WRITE);
   if (!wpSurelyReuses(pte, args)) return 0;
   faultBegin();
   bump(MINOR_FAULTS);
-  return (pte & ~HPTE_AUX) | HPTE_WRITE | HPTE_DIRTY | HPTE_YOUNG;
+  return (pte & ~HPTE_AUX) | HPTE_WRITE | HPTE_DIRTY;
 }
 
 /**
@@ -109,17 +100,14 @@ function touchKnown(entry: usize, pte: Hpte, hptep: usize, want: u32): Hpte {
   const page = framePtr(pfn);
   let flags = load<u32>(page, FRAME_FLAGS);
   if ((pte & HPTE_SWAP) != 0 || !isTouchable(pfn, flags)) return 0;
-  if (isFast(pte)) {
-    pte = fastTouched(pte);
-    flags = fastFlagged(flags);
-  } else {
+  if (!isFast(pte)) {
     if (want != 0 && (pte & HPTE_WRITE) == 0) {
       pte = reused(entry, pte);
       if (pte == 0) return 0;
     }
     flags = slowFlagged(flags, pte, want);
-    pte = slowTouched(pte);
   }
+  pte |= HPTE_YOUNG;
   store<u32>(hptep, pte);
   storeMarked(pfn, page, flags);
   return pte;

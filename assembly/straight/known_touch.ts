@@ -2,7 +2,6 @@
 // applies nobody can foresee, so there is no branch about it.
 
 import {
-  FOLL_FAST,
   FOLL_TOUCH,
   FOLL_WRITE,
   FOLL_YOUNG,
@@ -24,9 +23,6 @@ import {
   PG_LRU_PENDING,
   PG_REFERENCED,
   PG_UNEVICTABLE,
-  STRAIGHT_NOT,
-  TOUCH_FOLIO_REFERENCED,
-  TOUCH_PTE_YOUNG,
   ZERO_PFN,
 } from '../abi';
 import { PAGES_ACTIVATED } from '../counters';
@@ -36,22 +32,14 @@ import { isOneList } from '../mm/lru';
 import { lruBatchSize } from '../mm/lru_add';
 import { markPlain } from '../mm/mark_accessed';
 import { memcgEnabled } from '../mm/memcg';
-import { gupFlags, looksAgain, marksAccessed, touch } from '../mmu/fault_policy';
+import { gupFlags, marksAccessed, touch } from '../mmu/fault_policy';
 import { hasFeature } from '../mmu/kvm';
-import { bump, bumpBy } from '../stats';
+import { bumpBy } from '../stats';
 import { Hpte, Pfn } from '../types';
 import { argsOf } from './gup';
 
-// How the host's lookup touches a page that it finds, in six words: what it sets in the pte and in the page's flags; the
-// bits of a pte with which the fast lookup gives the page (without them it is left to the slow one); and what the slow one
-// sets in the flags of a page that was not dirty when it is looked up for writing.
-const TOUCHES: usize = memory.data(24, 8);
-const FAST_PTE: usize = 0;
-const FAST_FLAGS: usize = 4;
-const FAST_ASKS: usize = 8;
-const SLOW_PTE: usize = 12;
-const SLOW_FLAGS: usize = 16;
-const SLOW_DIRTY: usize = 20;
+/** Bits of a pte with which the fast lookup of the host's gives the page; without them it is left to the slow one. */
+let fastAsks: Hpte = 0;
 /** Pages are on one list, where marking one accessed changes no more than its flags. */
 let onOneList: bool = false;
 /**
@@ -63,23 +51,13 @@ let marksLast: bool = false;
 /** Flags that matter of a page on that list. */
 const LIST_FLAGS: u32 = PG_LRU | PG_LRU_PENDING | PG_UNEVICTABLE | PG_HUGE;
 
-/** Learns how the host's lookup touches pages; false: it does more than is for here. */
+/** Learns how the host's lookups touch pages; false: not just so that the pte becomes young. */
 export function learnTouch(): bool {
-  const fastPte: Hpte = touch == TOUCH_PTE_YOUNG ? HPTE_YOUNG : 0;
-  const fastFlags: u32 = touch == TOUCH_FOLIO_REFERENCED ? PG_REFERENCED : 0;
-  const fast = (gupFlags & FOLL_FAST) != 0;
-  const touches = !fast && (gupFlags & FOLL_TOUCH) != 0;
-  store<u32>(TOUCHES, fastPte, FAST_PTE);
-  store<u32>(TOUCHES, fastFlags, FAST_FLAGS);
-  store<u32>(TOUCHES, touch != 0 ? HPTE_WRITE : 0, FAST_ASKS);
-  store<u32>(TOUCHES, touches ? HPTE_YOUNG : 0, SLOW_PTE);
-  store<u32>(TOUCHES, fast ? PG_REFERENCED : 0, SLOW_FLAGS);
-  store<u32>(TOUCHES, touches ? PG_DIRTY : 0, SLOW_DIRTY);
+  fastAsks = touch != 0 ? HPTE_WRITE : 0;
   marksLast = marksAccessed != 0 && hasFeature(KVM_FEATURE_PREFETCH);
   marks = marksAccessed != 0 && !marksLast;
   onOneList = isOneList(LRU_POLICY_FIRST) && lruBatchSize() == 0 && !memcgEnabled();
-  if (touches && (gupFlags & FOLL_YOUNG) == 0) return false;
-  return touch == 0 || (fastPte | fastFlags) != 0;
+  return (gupFlags & (FOLL_TOUCH | FOLL_YOUNG)) == (FOLL_TOUCH | FOLL_YOUNG);
 }
 
 /** Whether a page with these flags is one for here. */
@@ -87,31 +65,15 @@ export function isTouchable(pfn: Pfn, flags: u32): bool {
   return onOneList ? (flags & LIST_FLAGS) == PG_LRU : (flags & PG_HUGE) == 0 && pfn != ZERO_PFN;
 }
 
-/** Whether the fast lookup gives the page of a pte. */
+/** Whether the fast lookup gives the page of a pte, which changes none of its flags. */
 export function isFast(pte: Hpte): bool {
-  return (pte & load<u32>(TOUCHES, FAST_ASKS)) != 0;
+  return (pte & fastAsks) != 0;
 }
 
-/** The pte after the fast lookup. */
-export function fastTouched(pte: Hpte): Hpte {
-  return pte | load<u32>(TOUCHES, FAST_PTE);
-}
-
-/** The flags of its page. */
-export function fastFlagged(flags: u32): u32 {
-  return flags | load<u32>(TOUCHES, FAST_FLAGS);
-}
-
-/** The pte after the slow lookup. */
-export function slowTouched(pte: Hpte): Hpte {
-  return pte | load<u32>(TOUCHES, SLOW_PTE);
-}
-
-/** The flags of its page; `want` is FOLL_WRITE or 0. */
+/** The flags of a page after the slow lookup of its pte; `want` is FOLL_WRITE or 0. */
 export function slowFlagged(flags: u32, pte: Hpte, want: u32): u32 {
   const clean = (pte & HPTE_DIRTY) == 0 ? FOLL_WRITE : 0;
-  const dirty = select<u32>(load<u32>(TOUCHES, SLOW_DIRTY), 0, (clean & want) != 0);
-  return flags | load<u32>(TOUCHES, SLOW_FLAGS) | dirty;
+  return flags | select<u32>(PG_DIRTY, 0, (clean & want) != 0);
 }
 
 /** Writes the flags of a page, and marks it accessed where the fault does so when it gives it back, but for markLast(). */
@@ -136,26 +98,22 @@ const FRESH_FLAGS: u32 = 8;
 /** Where the byte pair for a write is. */
 const FRESH_WRITE: u32 = 16;
 const FRESH_MASK: u32 = 0xff;
-if (HPTE_PFN_SHIFT > 8 || (PG_REFERENCED | PG_DIRTY | PG_LRU | PG_ACTIVE) > FRESH_MASK)
-  ERROR('known_touch: a byte each');
+if (HPTE_PFN_SHIFT > 8 || (PG_REFERENCED | PG_LRU) > FRESH_MASK) ERROR('known_touch: a byte each');
 
-/** The pair for a fault with MAP_* `args` that wants the page for `want`; 0: it is not read in another's place. */
-function freshFor(args: u32, want: u32): u32 {
+/** The pair for a fault with MAP_* `args`; 0: its page is not read in another's place. */
+function freshFor(args: u32): u32 {
   // A write to a private page of a file copies it.
-  if (args == STRAIGHT_NOT || (args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return 0;
-  if (!onOneList || (args & (MAP_CHARGED | MAP_UNEVICTABLE)) != MAP_CHARGED) return 0;
-  const read = filemapPte(0, args);
-  const pte = slowTouched(read);
-  let flags = slowFlagged(PG_LRU, read, want);
-  if (looksAgain(pte, want)) flags |= PG_REFERENCED;
-  if (marks) flags = markedOnce(flags);
-  return pte | (flags << FRESH_FLAGS);
+  if ((args & (MAP_WRITE_FAULT | MAP_SHARED)) == MAP_WRITE_FAULT) return 0;
+  if ((args & (MAP_CHARGED | MAP_UNEVICTABLE)) != MAP_CHARGED) return 0;
+  // A write's pte is dirty, so that the lookup need not make the page so.
+  const flags = marks ? PG_LRU | PG_REFERENCED : PG_LRU;
+  return filemapPte(0, args) | HPTE_YOUNG | (flags << FRESH_FLAGS);
 }
 
 /** Both pairs for the pages of an area, as its faults are served now. */
 export function freshOf(area: usize): u32 {
-  const read = freshFor(argsOf(area, gupFlags), 0);
-  return read | (freshFor(argsOf(area, gupFlags | FOLL_WRITE), FOLL_WRITE) << FRESH_WRITE);
+  const read = freshFor(argsOf(area, gupFlags));
+  return read | (freshFor(argsOf(area, gupFlags | FOLL_WRITE)) << FRESH_WRITE);
 }
 
 /** The pair for an access that wants the page for `want` (FOLL_WRITE or 0). */
@@ -168,11 +126,9 @@ export function freshPte(pair: u32): Hpte {
   return pair & FRESH_MASK;
 }
 
-/** The flags in a pair; counts the page as activated if it is. */
+/** The flags in a pair. */
 export function freshFlags(pair: u32): u32 {
-  const flags = pair >> FRESH_FLAGS;
-  if ((flags & PG_ACTIVE) != 0) bump(PAGES_ACTIVATED);
-  return flags;
+  return pair >> FRESH_FLAGS;
 }
 
 /** Whether marking a page on the one list activates it (folioMarkAccessed()). */
@@ -181,13 +137,8 @@ function isActivated(flags: u32): bool {
 }
 
 /** The flags of a page on the one list that is marked accessed; which they become nobody can foresee. */
-function markedOnce(flags: u32): u32 {
-  const active = flags ^ (PG_REFERENCED | PG_ACTIVE);
-  return select<u32>(active, flags | PG_REFERENCED, isActivated(flags));
-}
-
-/** The same, counted. */
 function marked(flags: u32): u32 {
+  const active = flags ^ (PG_REFERENCED | PG_ACTIVE);
   bumpBy(PAGES_ACTIVATED, select<u32>(1, 0, isActivated(flags)));
-  return markedOnce(flags);
+  return select<u32>(active, flags | PG_REFERENCED, isActivated(flags));
 }
