@@ -13,7 +13,6 @@ import {
   HPTE_YOUNG,
   MAP_DIRTY_ALWAYS,
   MAP_SHARED,
-  MAP_UNEVICTABLE,
   MAP_VM_WRITE,
   PG_ANON,
   PG_ANON_EXCLUSIVE,
@@ -28,7 +27,6 @@ import {
 import { COW_FAULTS, MINOR_FAULTS } from '../counters';
 import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
-import { munlockPage } from './folio_batch';
 import {
   anonExclusive,
   contentCopy,
@@ -38,8 +36,7 @@ import {
   frameSetContent,
   putPage,
 } from './frame';
-import { hasMlockBatch, lruAddDrain, lruCacheAdd } from './lru_add';
-import { munlockVmaPage } from './mlock';
+import { lruAddDrain, lruCacheAdd } from './lru_add';
 import {
   allocFor,
   becomesDirty,
@@ -143,11 +140,6 @@ export function wpCopyInstall(mm: u32, hvn: Hvn, pfn: Pfn, old: Hpte, args: u32)
   const from = old >> HPTE_PFN_SHIFT;
   if (old & HPTE_DIRTY) setPageDirty(from);
   rmapRemove(from, mm, hvn);
-  // page_remove_rmap: the locked area does not hold it any more (munlock_vma_page).
-  if (args & MAP_UNEVICTABLE) {
-    if (hasMlockBatch()) munlockPage(from);
-    else munlockVmaPage(from);
-  }
   tryToFreeSwapUnmapped(from);
   putPage(from);
 }

@@ -40,6 +40,9 @@ const SLOTS: usize = 32;
 
 /** Mark of a page that was new and mlocked when it got into the batch. */
 const NEW_MLOCKED: u32 = 0x80000000;
+/** Mark of a page that another locked area maps. */
+const STILL_MLOCKED: u32 = 0x40000000;
+const MLOCK_MARKS: u32 = NEW_MLOCKED | STILL_MLOCKED;
 
 /** KINDS × (count, pfn[31]). */
 const BATCHES: usize = memory.data(512, 4);
@@ -85,7 +88,8 @@ function relist(pfn: Pfn, list: u32, clear: u32, set: u32): void {
 
 /** What mlock_pagevec() does to a page: the new one gets to its list, the other may be evicted again. */
 function applyMlock(entry: u32): void {
-  const pfn = entry & ~NEW_MLOCKED;
+  if ((entry & STILL_MLOCKED) != 0) return;
+  const pfn = entry & ~MLOCK_MARKS;
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   if ((entry & NEW_MLOCKED) == 0) {
@@ -98,16 +102,31 @@ function applyMlock(entry: u32): void {
 }
 
 function drain(kind: usize): void {
+  drainFirst(kind, load<u32>(BATCHES + kind * SLOTS * 4));
+}
+
+/** Empties a batch of its first n pages; the rest waits on. */
+function drainFirst(kind: usize, n: u32): void {
   const batch = BATCHES + kind * SLOTS * 4;
-  const n = load<u32>(batch);
-  store<u32>(batch, 0);
+  const rest = load<u32>(batch) - n;
+  store<u32>(batch, rest);
   for (let i: u32 = 1; i <= n; i++) {
     const entry = load<u32>(batch + ((<usize>i) << 2));
     if (kind == MLOCK) applyMlock(entry);
     else apply(kind, entry);
     // The last reference may be the batch's: the page was unmapped meanwhile.
-    putPage(entry & ~NEW_MLOCKED);
+    putPage(entry & ~MLOCK_MARKS);
   }
+  memory.copy(batch + 4, batch + 4 + ((<usize>n) << 2), (<usize>rest) << 2);
+}
+
+/** The batch of mlocked pages was full once `pfn` waited in it, by pages that are not known here. */
+export function mlockDrainThrough(pfn: Pfn): void {
+  const batch = BATCHES + MLOCK * SLOTS * 4;
+  const n = load<u32>(batch);
+  let at: u32 = 1;
+  while (at <= n && (load<u32>(batch + ((<usize>at) << 2)) & ~MLOCK_MARKS) != pfn) at++;
+  if (at <= n) drainFirst(MLOCK, at);
 }
 
 function add(kind: usize, pfn: Pfn, tag: u32 = 0): void {
@@ -138,9 +157,9 @@ export function mlockNewPage(pfn: Pfn): void {
   add(MLOCK, pfn, NEW_MLOCKED);
 }
 
-/** munlock_page: a locked area does not map the page any more. */
-export function munlockPage(pfn: Pfn): void {
-  add(MLOCK, pfn);
+/** munlock_page: a locked area does not map the page any more; `last`: nor does another one. */
+export function munlockPage(pfn: Pfn, last: u32): void {
+  add(MLOCK, pfn, last != 0 ? 0 : STILL_MLOCKED);
 }
 
 /** folio_activate. */

@@ -14,7 +14,7 @@ import {
 } from '../abi';
 import { trace } from '../events';
 import { Pfn } from '../types';
-import { folioBatchDrain, mlockNewPage } from './folio_batch';
+import { folioBatchDrain, mlockDrainThrough, mlockNewPage } from './folio_batch';
 import { framePtr, putPage } from './frame';
 import { anonStartsActive, lruAdd, lruTarget } from './lru';
 import { lruGenEnabled } from './lru_gen';
@@ -96,8 +96,12 @@ export function lruAddDrain(): u32 {
   return n;
 }
 
-/** The batch of new pages was full once `pfn` waited in it, by pages that are not known here. */
+/** The batch of mlocked pages was full once `pfn` waited in it, by pages that are not known here. */
 export function lruDrainThrough(pfn: Pfn): void {
+  if (mlockBatch) {
+    mlockDrainThrough(pfn);
+    return;
+  }
   let n: u32 = 0;
   while (n < batchFill && load<u32>(BATCH + ((<usize>n) << 2)) != pfn) n++;
   if (n == batchFill) return;

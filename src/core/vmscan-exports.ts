@@ -161,9 +161,9 @@ export interface FolioBatchExports {
   folioActivate(pfn: number): void;
   /** Deactivates an active page (MADV_COLD), likewise. */
   deactivatePage(pfn: number): void;
-  /** munlock_page: a locked area does not map the page any more. */
-  munlockPage(pfn: number): void;
-  /** Empties the batch of new pages up to a page that is in it. */
+  /** munlock_page: a locked area does not map the page any more; `last`: nor does another one. */
+  munlockPage(pfn: number, last: number): void;
+  /** Empties the batch in which new mlocked pages wait up to a page that is in it. */
   lruDrainThrough(pfn: number): void;
   /** Whether mlocked pages have a batch of their own. Default 1. */
   lruSetMlockBatch(on: number): void;

@@ -96,7 +96,7 @@ function splitPmd(mm: Mm, hvn: number, keep: number): boolean {
   x.splitHugePmd(mm.id, hvn, keep !== 0 || mm.host.generation.splitKeepsDirty ? 1 : 0);
   const locked = ((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) !== 0;
   const mapped = (pmd & abi.HPTE_SWAP) === 0 && head !== x.hugeZeroPage() >>> 0;
-  if (locked && mapped && keep === 0) x.munlockPage(head);
+  if (locked && mapped && keep === 0) x.munlockPage(head, 1);
   return (pmd & abi.HPTE_PRESENT) !== 0;
 }
 

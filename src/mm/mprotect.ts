@@ -4,6 +4,8 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO } from '../core/errors.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
+import { handleMmFault } from './fault.ts';
+import { followPage } from './gup.ts';
 import { cutAreas, splitHugePmd, isAllHuge } from './huge-memory.ts';
 import { unmerge } from './ksm.ts';
 import type { Mm } from './mm.ts';
@@ -14,7 +16,6 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
-import { faultIn } from './populate.ts';
 import { notifyRange, unmapAreas } from './unmap.ts';
 import {
   VM_ACCESS,
@@ -42,10 +43,14 @@ const CURSOR = 4;
 /** mprotectRange(): the ptes that TLBs must forget are [s[at + FLUSH], s[at + FLUSH_END]). */
 const FLUSH = 5;
 const FLUSH_END = 6;
-const CALLEE = 7;
+/** mprotectRange(): the next page of the area in hand that is to be faulted in, up to s[at + CURSOR]. */
+const POPULATED = 7;
+const CALLEE = 8;
 
-/** Program counter of mprotectRange(): the flush at the end. */
-const FLUSHING = 3;
+/** Program counters of mprotectRange(): a locked area's pages are copied; the flush at the end. */
+const POPULATING = 3;
+const FAULTING = 4;
+const FLUSHING = 5;
 /** Program counter of movePageTables(): a huge pte is being split. */
 const SPLIT = 5;
 /** VM_LOCKED alone of these: private locked memory that can't be written. */
@@ -234,11 +239,15 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         s[at + CURSOR] = part.end;
         const flags = (part.flags & ~VM_ACCESS) | rights;
         if (flags === part.flags) continue;
+        s[at + POPULATED] = becomesWritable(part, rights) ? part.start : part.end;
         cutAreas(mm, mm.vmas, part.start, part.end);
         const rest = vmasWithout(mm.vmas, part.start, part.end);
         mm.vmas = vmaMerged(rest, { ...part, flags });
         const first = firstWithTable(mm, part);
-        if (first === part.end) continue;
+        if (first === part.end) {
+          s[at] = POPULATING;
+          continue;
+        }
         s[at + CALLEE] = 0;
         s[at + CALLEE + START] = first;
         s[at + CALLEE + END] = part.end;
@@ -248,7 +257,15 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
       }
       case 2:
         if (!changeProtection(t, at + CALLEE, mm, at)) return false;
-        s[at] = 1;
+        s[at] = POPULATING;
+      case POPULATING:
+        populateNext(s, at, mm);
+        if (s[at] !== FAULTING) continue;
+      case FAULTING:
+        if (!handleMmFault(t, at + CALLEE, mm)) return false;
+        s[at] = POPULATING;
+        // What can't be had is left to the access.
+        if (t.result < 0) endPopulate(s, at, mm);
         continue;
       case FLUSHING:
         if (gathers(mm, s, at) && !mm.notifiers.call(t, at + CALLEE)) return false;
@@ -256,6 +273,37 @@ export function mprotectRange(t: Task, at: number, mm: Mm): boolean {
         return t.done(at, s[at + CURSOR] === end ? 0 : -ERRNO.ENOMEM);
     }
   }
+}
+
+/** Locked private memory that becomes writable is copied at once, so that no access faults for it (mprotect_fixup). */
+function becomesWritable({ flags }: Vma, rights: number): boolean {
+  return (flags & LOCKED_READONLY) === VM_LOCKED && (rights & VM_WRITE) !== 0;
+}
+
+/** The next fault of populate_vma_page_range(), or, after the last one, the next area. */
+function populateNext(s: Int32Array, at: number, mm: Mm): void {
+  const { x } = mm.host.core;
+  const end = s[at + CURSOR] as number;
+  const populates = (s[at + POPULATED] as number) < end;
+  for (; (s[at + POPULATED] as number) < end; (s[at + POPULATED] as number)++) {
+    const hvn = s[at + POPULATED] as number;
+    const pfn = followPage(mm, hvn, abi.FOLL_TOUCH | abi.FOLL_WRITE);
+    if (pfn < 0) {
+      s[at + CALLEE] = 0;
+      s[at + CALLEE + 1] = hvn;
+      s[at + CALLEE + 2] = abi.FAULT_FLAG_WRITE;
+      s[at] = FAULTING;
+      return;
+    }
+    x.putPage(pfn);
+  }
+  if (populates) endPopulate(s, at, mm);
+  else s[at] = 1;
+}
+
+function endPopulate(s: Int32Array, at: number, mm: Mm): void {
+  mm.host.core.x.lruAddDrain();
+  s[at] = 1;
 }
 
 /** Whether the flush at the end tells the notifiers. */
@@ -317,13 +365,6 @@ export function mremapRange(t: Task, at: number, mm: Mm): boolean {
   return t.done(at, 0);
 }
 
-/** The areas of [start, end) up to the first hole. */
-function untilHole(mm: Mm, start: number, end: number): Vma[] {
-  const parts = vmasWithin(mm.vmas, start, end);
-  const hole = parts.findIndex((part, i) => part.start !== (parts[i - 1]?.end ?? start));
-  return hole < 0 ? parts : parts.slice(0, hole);
-}
-
 /** PROT_READ, PROT_WRITE and PROT_EXEC (default: not). */
 export interface Protection {
   readonly read: boolean;
@@ -335,13 +376,7 @@ export interface Protection {
 export function mprotect(mm: Mm, start: number, end: number, prot: Protection): number {
   const exec = prot.exec === true ? VM_EXEC : 0;
   const rights = (prot.read ? VM_READ : 0) | (prot.write ? VM_WRITE : 0) | exec;
-  const locked = prot.write
-    ? untilHole(mm, start, end).filter((vma) => (vma.flags & LOCKED_READONLY) === VM_LOCKED)
-    : [];
-  const result = mm.run((t, at) => mprotectRange(t, at, mm), start, end, rights);
-  // Locked private memory that becomes writable is copied now, so that no access faults for it.
-  for (const part of locked) faultIn(mm, part, true, 0);
-  return result;
+  return mm.run((t, at) => mprotectRange(t, at, mm), start, end, rights);
 }
 
 /** From the first present page of [start, end) to the end of the last. */

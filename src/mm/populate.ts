@@ -7,6 +7,7 @@ import { handleMmFault } from './fault.ts';
 import { followPage } from './gup.ts';
 import { cutAreas } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
+import { isLocked } from './munlock.ts';
 import {
   VM_LOCKED,
   VM_READ,
@@ -36,19 +37,18 @@ function dirtiesShared(mm: Mm, area: Vma, hvn: number): boolean {
 }
 
 /**
- * __get_user_pages(FOLL_TOUCH) over an area, by faults with `flags`; `found` is done with each page (FOLL_MLOCK), and
+ * __get_user_pages(FOLL_TOUCH) over an area; `found` is done with each page (FOLL_MLOCK), and
  * then the batches are not emptied at the end. Result: 0 or a negative errno.
  */
 export function faultIn(
   mm: Mm,
   area: Vma,
   write: boolean,
-  faultFlags = POPULATE_FAULT,
   found: ((pfn: number) => void) | null = null,
 ): number {
   const { x } = mm.host.core;
   const foll = abi.FOLL_TOUCH | (write ? abi.FOLL_WRITE : 0);
-  const flags = faultFlags | (write ? abi.FAULT_FLAG_WRITE : 0);
+  const flags = POPULATE_FAULT | (write ? abi.FAULT_FLAG_WRITE : 0);
   for (let hvn = area.start; hvn < area.end;) {
     const pfn = followPage(mm, hvn, foll);
     if (pfn >= 0) {
@@ -73,17 +73,7 @@ const NOTHING = (): void => {};
 export function populate(mm: Mm, area: Vma, write: boolean): number {
   if (!mm.permits(area, write)) return -ERRNO.EINVAL;
   const later = mm.host.generation.populatesWhole ? NOTHING : null;
-  return faultIn(mm, area, write, POPULATE_FAULT, later);
-}
-
-/** Whether a locked area maps a page, as others than the one in hand may where pages were merged (mlock_count). */
-function isLocked({ host }: Mm, pfn: number): boolean {
-  const { x } = host.core;
-  for (let i = 0; i < x.pageMapcount(pfn); i++) {
-    const vma = host.mm(x.rmapMm(pfn, i)).findVma(x.rmapHvn(pfn, i));
-    if (((vma?.flags ?? 0) & VM_LOCKED) !== 0) return true;
-  }
-  return false;
+  return faultIn(mm, area, write, later);
 }
 
 /** mlock_pte_range over a part whose flags just changed. */
@@ -161,7 +151,7 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
   for (const part of vmasWithin(mm.vmas, start, end)) {
     if ((part.flags & VM_READ) === 0) return -ERRNO.ENOMEM;
     const write = (part.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE;
-    const result = faultIn(mm, part, write, POPULATE_FAULT, lockerOf(mm));
+    const result = faultIn(mm, part, write, lockerOf(mm));
     if (result < 0) return -ERRNO.ENOMEM;
   }
   return 0;

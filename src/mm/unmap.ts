@@ -16,6 +16,7 @@ import {
   MN_INVALIDATE_RANGE_END,
   MN_INVALIDATE_RANGE_START,
 } from './mmu-notifier.ts';
+import { lockedPages, munlockMapped } from './munlock.ts';
 import { FLUSH_HUGE } from './notifier-ops.ts';
 import { VM_HUGETLB, vmasWithin, vmasWithout } from './vma.ts';
 
@@ -175,7 +176,10 @@ function zapArea(t: Task, at: number, mm: Mm, end: number): void {
   const huge =
     mm.notifiers.withFlushes && isAllHuge(mm, s[at + CURSOR] as number, s[at + END] as number);
   if (s[at + LAST] === 0) s[at + SMALL] = 0;
+  const locked = eager ? lockedPages(mm, s[at + CURSOR] as number, end) : [];
   s[at + CURSOR] = host.core.x.zapRange(mm.id, s[at + CURSOR] as number, end, t.id, eager);
+  // The gather holds what nobody maps any more.
+  for (const [hvn, pfn] of locked) if (hvn < (s[at + CURSOR] as number)) munlockMapped(mm, pfn);
   s[at + WHY] = host.out(2);
   if (host.out(1) === 0) return;
   if (!huge) s[at + SMALL] = 1;

@@ -31,6 +31,7 @@ import {
   oldPfn,
 } from './fault-frame.ts';
 import type { Mm } from './mm.ts';
+import { munlockMapped } from './munlock.ts';
 import {
   MN_CHANGE_PTE,
   MN_INVALIDATE_PAGE,
@@ -154,13 +155,12 @@ function copyPage(s: Int32Array, at: number, mm: Mm): boolean {
 
 /** Maps the copy where `old` was (0: nothing). */
 export function installCopy(s: Int32Array, at: number, mm: Mm, old: number): void {
-  mm.host.core.x.wpCopyInstall(
-    mm.id,
-    s[at + HVN] as number,
-    s[at + PFN] as number,
-    old,
-    s[at + ARGS] as number,
-  );
+  const args = s[at + ARGS] as number;
+  mm.host.core.x.wpCopyInstall(mm.id, s[at + HVN] as number, s[at + PFN] as number, old, args);
+  const present = (old & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+  const from = old >>> abi.HPTE_PFN_SHIFT;
+  if (present && from !== abi.ZERO_PFN && (args & abi.MAP_UNEVICTABLE) !== 0)
+    munlockMapped(mm, from);
 }
 
 /** Writes the arguments of a notifier call for the faulting page. */
