@@ -105,6 +105,8 @@ export class Host {
   slabWaiting = 0;
   /** khugepaged was told of no address space since the boot: the first one wakes it (khugepaged_wait_event). */
   khugepagedWaits = false;
+  /** A process ended while khugepaged was at its address space, which it gives up when it scans again (__khugepaged_exit). */
+  khugepagedHolds = false;
   /** The reclaim that runs is not for the limit's sake but for the whole host's (sc->target_mem_cgroup
    *  is not set): MADV_PAGEOUT. */
   reclaimsForAll = false;
@@ -131,6 +133,7 @@ export class Host {
     'slabPages',
     'slabWaiting',
     'khugepagedWaits',
+    'khugepagedHolds',
   ] as const;
 
   constructor(core: Core, options: HostOptions) {

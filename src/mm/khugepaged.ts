@@ -292,10 +292,11 @@ export function khugepagedEnter(mm: Mm, vma: Vma): void {
   drainAll(mm.host);
 }
 
-/** One pass of khugepaged over the address spaces that it was told of; without any it sleeps on. */
+/** One pass of khugepaged over the address spaces that it was told of; without any, ended ones included, it sleeps on. */
 export function khugepagedPass(host: Host): void {
   const told = host.mms.filter((mm): mm is Mm => mm !== null && mm.khugepaged);
-  if (told.length === 0) return;
+  if (told.length === 0 && !host.khugepagedHolds) return;
+  host.khugepagedHolds = false;
   drainAll(host);
   for (const mm of told) {
     for (const vma of mm.vmas) {

@@ -26,3 +26,23 @@ test.each([true, false])(
     expect(flags.map((text) => text.includes('"lru"'))).toEqual([false, false, first]);
   },
 );
+
+test.each([true, false])(
+  'khugepaged looks at an address space that ended, if it was at it: %s',
+  (khugepagedHolds) => {
+    const script = parseScript(['pages 512', 'h write 0 4 1', 'h khugepaged 100'], 'x');
+    const history = { ...USUAL, khugepagedHolds };
+    const machine = new RecordedMachine(script, { npt: false, build: 'debug', history });
+    const flags = [0, 1, 2].map(() => JSON.stringify(machine.next()?.pages[0]?.host));
+    expect(flags.map((text) => text.includes('"lru"'))).toEqual([false, false, khugepagedHolds]);
+  },
+);
+
+test('khugepaged may come to scan at the end of the step that wakes it: what KVM zaps then counts in the next one', () => {
+  const script = parseScript(['pages 512', 'thp on', 'g lock 0', 'h drain'], 'x');
+  const history = { ...USUAL, khugepagedScans: true };
+  const machine = new RecordedMachine(script, { npt: false, build: 'debug', history });
+  const [, woken, next] = [machine.next(), machine.next(), machine.next()];
+  expect(woken?.pages[0]?.host.huge).toBe(true);
+  expect([woken?.counters.pages_4k, next?.counters.pages_4k]).toEqual([1, -1]);
+});

@@ -18,6 +18,8 @@ export interface Seen {
   readonly swap: { readonly current: number; readonly written: number } | null;
   /** Data pages that are on a list after the step. */
   readonly listed: readonly number[];
+  /** Those among them that may be evicted. */
+  readonly evictable: readonly number[];
 }
 
 /** No recording. */
@@ -27,7 +29,15 @@ export const NOTHING: Seen = {
   scans: undefined,
   swap: null,
   listed: [],
+  evictable: [],
 };
+
+/** Data pages whose state changed in a step, to one with such flags. */
+function changedPages(step: Step, are: (flags: readonly unknown[]) => boolean): number[] {
+  return Object.entries(step.pages_changed ?? {})
+    .filter(([, { host }]) => Array.isArray(host.flags) && are(host.flags))
+    .map(([page]) => Number(page));
+}
 
 /** What a recorded step tells. */
 export function seenIn(step: Step): Seen {
@@ -38,9 +48,11 @@ export function seenIn(step: Step): Seen {
     reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
     scans: step.seq === undefined ? undefined : scansOf(step.seq),
     swap: swapIn(step),
-    listed: Object.entries(step.pages_changed ?? {})
-      .filter(([, { host }]) => Array.isArray(host.flags) && host.flags.includes('lru'))
-      .map(([page]) => Number(page)),
+    listed: changedPages(step, (flags) => flags.includes('lru')),
+    evictable: changedPages(
+      step,
+      (flags) => flags.includes('lru') && !flags.includes('unevictable'),
+    ),
   };
 }
 
@@ -100,6 +112,10 @@ export interface History {
   readonly flushes: readonly Flush[];
   /** No huge page was asked for since the boot: the first one wakes khugepaged. */
   readonly khugepagedWaits: boolean;
+  /** That it is woken, and scans, only at the end of the step. */
+  readonly khugepagedScans: boolean;
+  /** An earlier script ended while khugepaged was at its address space. */
+  readonly khugepagedHolds: boolean;
   /** An earlier script had mergeable areas: ksmd forgets its address space when it scans again (__ksm_exit). */
   readonly othersMerged: boolean;
 }
@@ -123,6 +139,8 @@ export const USUAL: History = {
   slots: 0,
   flushes: [],
   khugepagedWaits: false,
+  khugepagedScans: false,
+  khugepagedHolds: false,
   othersMerged: false,
 };
 
@@ -181,7 +199,13 @@ function hasStep(recording: Recording, op: string): boolean {
 function threadHistories(recording: Recording, usual: History): History[] {
   const huge = recording.script.includes('thp on') || hasStep(recording, 'h hugepage');
   return [
-    ...(huge ? [{ ...usual, khugepagedWaits: true }] : []),
+    ...(huge
+      ? [
+          { ...usual, khugepagedWaits: true },
+          { ...usual, khugepagedScans: true },
+        ]
+      : []),
+    ...(hasStep(recording, 'h khugepaged') ? [{ ...usual, khugepagedHolds: true }] : []),
     ...(hasStep(recording, 'h ksm') ? [{ ...usual, othersMerged: true }] : []),
   ];
 }

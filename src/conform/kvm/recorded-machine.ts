@@ -9,6 +9,7 @@ import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
 import { MM_GENERATIONS } from '../../mm/generation.ts';
 import { Host } from '../../mm/host.ts';
+import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import type { StepRunner } from './check.ts';
@@ -100,6 +101,10 @@ export class RecordedMachine implements StepRunner {
   readonly #room: GroupRoom;
   #raw: RawEvent[] = [];
   #step = -1;
+  /** khugepaged has scanned at the end of a step. */
+  #scanned = false;
+  /** Events after the counters of the last step were read. */
+  #untold: readonly KvmEvent[] = [];
 
   constructor(script: Script, options: MachineOptions) {
     const { history = USUAL, facilities = FACILITIES } = options;
@@ -130,6 +135,7 @@ export class RecordedMachine implements StepRunner {
     this.host.slabPages = history.slabPages;
     this.host.slabByRcu = history.slabFreed !== 'within';
     this.host.khugepagedWaits = history.khugepagedWaits;
+    this.host.khugepagedHolds = history.khugepagedHolds;
     this.host.ksm.othersGone = history.othersMerged;
     this.core.x.lruSetBatch(this.host.generation.folioBatch);
     this.#room = new GroupRoom(this.host, history.stepPages);
@@ -236,14 +242,16 @@ export class RecordedMachine implements StepRunner {
       this.core.x.memcgUpdated(pages ? 1 : OBJECT_BYTES);
       this.core.x.memcgUpdated(this.#history.objectsRest);
     }
-    this.#readStatistics(seen);
-    this.#drainAsSeen(seen);
     const last = step === steps.length;
     const events = this.#seen(this.#writer.write(this.#raw));
+    const counters = last ? {} : this.#statistics.delta([...this.#untold, ...events]);
+    this.#untold = this.#scanAtEnd();
+    this.#readStatistics(seen);
+    this.#drainAsSeen(seen);
     return {
       result,
       events,
-      counters: last ? {} : this.#statistics.delta(events),
+      counters,
       pages: last ? [] : this.#pages(),
       shadowPages: last ? [] : this.#shadow.shadowPages(),
       ...extra,
@@ -255,6 +263,20 @@ export class RecordedMachine implements StepRunner {
     this.#room.opened(() => this.#ops.chargeObject());
     this.#ops.hidden(() => this.#memory.readNames());
     this.#room.closed();
+  }
+
+  /**
+   * khugepaged was woken for the first time since the boot, and comes to scan once the step's events are recorded and KVM's
+   * counters read. Result: the events.
+   */
+  #scanAtEnd(): KvmEvent[] {
+    if (!this.#history.khugepagedScans || this.#scanned || !this.mm.khugepaged) return [];
+    this.#scanned = true;
+    const raw: RawEvent[] = [];
+    this.core.trace((...event) => raw.push(event));
+    khugepagedPass(this.host);
+    this.core.trace(null);
+    return this.#writer.write(raw);
   }
 
   /** The timer flushes the statistics after so many of a step's faults, if it did so then. */
@@ -278,17 +300,24 @@ export class RecordedMachine implements StepRunner {
   }
 
   /**
-   * After a fork() the driver's own pages are copied as it writes to them. Where mlocked pages have no batch of their own,
-   * the copies fill that of the data pages; in which step it is full is seen in the recording.
+   * After a fork() the driver's own pages, which are locked, are copied as it writes to them. The copies wait in the same
+   * batch as the locked data pages, and as all of them where mlocked pages have no batch of their own; in which step it is
+   * full is seen in the recording.
    */
-  #drainAsSeen({ listed }: Seen): void {
-    if (this.host.generation.mlockBatch || !this.#ops.forked) return;
+  #drainAsSeen({ listed, evictable }: Seen): void {
+    if (!this.#ops.forked) return;
+    this.#drainThrough(listed, abi.PG_LRU_PENDING);
+    if (this.host.generation.mlockBatch) this.#drainThrough(evictable, abi.PG_UNEVICTABLE);
+  }
+
+  /** Empties the batch up to the last of the data pages that still have a flag. */
+  #drainThrough(pages: readonly number[], flag: number): void {
     const { x } = this.core;
-    for (const page of listed) {
+    for (const page of pages) {
       const pte = x.hpteGet(this.mm.id, DATA_HVN + page) >>> 0;
       if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) continue;
       const pfn = pte >>> abi.HPTE_PFN_SHIFT;
-      if ((x.pageFlags(pfn) & abi.PG_LRU_PENDING) !== 0) x.lruDrainThrough(pfn);
+      if ((x.pageFlags(pfn) & flag) !== 0) x.lruDrainThrough(pfn);
     }
   }
 
