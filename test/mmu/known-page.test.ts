@@ -7,6 +7,7 @@ import {
   ACCESS_READ,
   ACCESS_WRITE,
   FRAME_FLAGS,
+  HPTE_AUX,
   HPTE_DIRTY,
   HPTE_WRITE,
   HPTE_YOUNG,
@@ -270,6 +271,32 @@ const SCENES: Readonly<Record<string, Scene>> = {
     const ends = [fault(guest, ACCESS_WRITE).kind];
     expect(guest.spte(DATA) & 2).not.toBe(0);
     return ends;
+  },
+
+  'the host’s pte is read-only since its soft-dirty bit was cleared': (guest) => {
+    const { core, mm, hvn } = guest;
+    core.x.hpteSet(mm.id, hvn + DATA, (guest.hpte(DATA) & ~HPTE_WRITE) | HPTE_AUX);
+    drop(guest);
+    const ends = [fault(guest).kind, fault(guest, ACCESS_WRITE).kind];
+    expect(guest.hpte(DATA) & (HPTE_AUX | HPTE_WRITE)).toBe(HPTE_WRITE);
+    return ends;
+  },
+
+  'the page is read at two addresses, and then written, while the host’s pte is read-only': (
+    guest,
+  ) => {
+    const { core, mm, hvn } = guest;
+    guest.map(PT, ELSEWHERE, DATA);
+    const ends: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      core.x.hpteSet(mm.id, hvn + DATA, guest.hpte(DATA) & ~(HPTE_WRITE | HPTE_DIRTY));
+      drop(guest, WARM);
+      drop(guest);
+      const read = [WARM, DATA, ELSEWHERE];
+      const kinds = [...read.map(() => ACCESS_READ), ACCESS_WRITE, ACCESS_WRITE];
+      ends.push(guest.accesses([...read, DATA, ELSEWHERE], kinds).kind);
+    }
+    return [...ends, guest.spte(ELSEWHERE)];
   },
 
   'the page is shared with a child, and written at once': (guest) => {

@@ -18,7 +18,7 @@ import { VM_SHARED, type Vma } from '../../src/mm/vma.ts';
 import { makePolicy } from '../../src/policies.ts';
 import { GENERATIONS } from '../../src/simulate.ts';
 import { testRandom } from '../machine/helpers.ts';
-import { type GuestOptions, PT, TableGuest } from './guest.ts';
+import { ENTRY, type GuestOptions, PT, TableGuest } from './guest.ts';
 
 const PAGES = 1024;
 /** Frames for some of the pages that the guest uses in turn, and for its four tables. */
@@ -28,6 +28,9 @@ const TURN = Array.from({ length: 14 }, (_, i) => FIRST + i);
 /** A page of other 2 MiB, in the host's tables and in the file's, and where the guest maps it. */
 const FAR = 600;
 const ELSEWHERE = 70;
+
+/** A page that can be locked in memory. */
+const LOCKED = 10;
 
 type Memory = NonNullable<GuestOptions['memory']>;
 
@@ -82,6 +85,7 @@ function left(guest: TableGuest, ends: readonly unknown[], pins: number) {
     ends,
     list,
     tables: core.x.hpteTables() >>> 0,
+    bytes: core.x.tablePages() >>> 0,
     hptes: pages.map((page) => guest.hpte(page)),
     sptes: [...TURN, ELSEWHERE].map((page) => guest.spte(page)),
     time: [host.now, host.disk.waitNs, host.disk.busyNs, host.swap.writes],
@@ -94,9 +98,14 @@ interface Played {
   readonly pins?: number;
 }
 
+/** Whether the host maps a page. */
+function isMapped(guest: TableGuest, page: number): boolean {
+  return (guest.hpte(page) & HPTE_PRESENT) !== 0;
+}
+
 /** A page of the guest's turn that the host maps, the `n`-th. */
 function mapped(guest: TableGuest, n: number): number {
-  const all = TURN.filter((page) => (guest.hpte(page) & HPTE_PRESENT) !== 0);
+  const all = TURN.filter((page) => isMapped(guest, page));
   return all[n % all.length] as number;
 }
 
@@ -153,6 +162,29 @@ const SCENES: Readonly<Record<string, (guest: TableGuest) => Played>> = {
     return { ends };
   },
 
+  'pages of which some were written are read, and the others then written': (guest) => {
+    // In private memory a write copies.
+    const [first = FIRST, ...rest] = TURN;
+    const ends = [mixed(guest, [-first]), turn(guest, 6)];
+    for (let i = 0; i < 3; i++) {
+      const written = rest.slice(4 * i, 4 * i + 4).map((page) => -page);
+      ends.push(mixed(guest, [...repeated(rest, 3), ...written, ...repeated(rest, 1)]));
+    }
+    return { ends };
+  },
+
+  'pages that the guest may only read are written by the VMM': (guest) => {
+    const random = testRandom(9);
+    const pages = Array.from({ length: 300 }, () => FIRST + Math.floor(random() * TURN.length));
+    for (const page of TURN) guest.map(PT, page, page, ENTRY & ~2);
+    const ends: string[] = [];
+    for (let i = 0; i < 4; i++) {
+      ends.push(turn(guest, 1, ACCESS_READ, pages));
+      for (const page of TURN) if (isMapped(guest, page)) guest.mm.access(guest.hvn + page, true);
+    }
+    return { ends };
+  },
+
   'a page has bytes': (guest) => {
     const ends = [turn(guest, 6)];
     guest.map(mapped(guest, 2), 7, FIRST);
@@ -177,6 +209,9 @@ const SCENES: Readonly<Record<string, (guest: TableGuest) => Played>> = {
 
   'there is room again': (guest) => {
     const ends = [turn(guest, 6)];
+    // The first page of a batch is not known: one that is on no list.
+    guest.mm.mlock(guest.hvn + LOCKED, 1, true);
+    guest.map(PT, LOCKED, LOCKED);
     guest.host.reclaim(4);
     ends.push(turn(guest, 4));
     guest.host.reclaim(4);
@@ -184,9 +219,9 @@ const SCENES: Readonly<Record<string, (guest: TableGuest) => Played>> = {
       guest.core.x.unmapAndFlush(guest.mm.id, guest.hvn + page, guest.hvn + page + 1);
     }
     // All that the host maps is known when the first page comes for which there is room.
-    const isMapped = (page: number): boolean => (guest.hpte(page) & HPTE_PRESENT) !== 0;
-    const rest = TURN.filter((page) => !isMapped(page));
-    ends.push(turn(guest, 1, ACCESS_READ, [...TURN.filter(isMapped), ...rest]));
+    const here = TURN.filter((page) => isMapped(guest, page));
+    const rest = TURN.filter((page) => !here.includes(page));
+    ends.push(turn(guest, 1, ACCESS_READ, [LOCKED, ...here, ...rest]));
     guest.host.limit = FRAMES - 2;
     ends.push(turn(guest, 4));
     return { ends };

@@ -64,6 +64,7 @@ export function hostState(vm: Vm) {
     ),
     charged: x.framesCharged() >>> 0,
     tables: x.hpteTables() >>> 0,
+    bytes: x.tablePages() >>> 0,
     used: maps.map((id) => x.mmUsed(id) >>> 0),
   };
 }
