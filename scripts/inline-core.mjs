@@ -29,6 +29,7 @@ const INLINE = [
   'mm/frame/frameAlloc',
   'mm/lru/lruRotateOldest',
   'mm/pte/ptepClearAt',
+  'mmu/age/isRowOfEight',
   'mmu/fault_policy/lookUp',
   'mmu/flush/flushOne',
   'mmu/leaf_table/leafTable',

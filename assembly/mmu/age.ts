@@ -173,6 +173,15 @@ function ageRmap(head: usize, action: u32): bool {
   return young;
 }
 
+/** Whether the heads from `head` on name eight sptes in a row, of which `first`, what the first head says, is the first. */
+export function isRowOfEight(head: usize, first: Sptep): bool {
+  // The first head of an empty page is 0, that of a chain is odd: neither is a row.
+  const row = i32x4.splat(<i32>first);
+  const heads0 = i32x4.eq(v128.load(head), i32x4.add(row, i32x4(0, 8, 16, 24)));
+  const heads1 = i32x4.eq(v128.load(head, 16), i32x4.add(row, i32x4(32, 40, 48, 56)));
+  return i32x4.all_true(v128.and(heads0, heads1)) && (first & 7) == 0;
+}
+
 /** How many sptes ageEights() found young. */
 let agedInEights: u32 = 0;
 
@@ -186,11 +195,7 @@ function ageEights(head: usize, to: usize): usize {
   let young = i64x2.splat(0);
   for (; head + 28 <= to; head += 32) {
     const sptep = <usize>load<u32>(head);
-    // The first head of an empty page is 0, that of a chain is odd: neither is a row.
-    const row = i32x4.splat(<i32>sptep);
-    const heads0 = i32x4.eq(v128.load(head), i32x4.add(row, i32x4(0, 8, 16, 24)));
-    const heads1 = i32x4.eq(v128.load(head, 16), i32x4.add(row, i32x4(32, 40, 48, 56)));
-    if (!i32x4.all_true(v128.and(heads0, heads1)) || (sptep & 7) != 0) break;
+    if (!isRowOfEight(head, sptep)) break;
     const a = v128.load(sptep);
     const b = v128.load(sptep, 16);
     const c = v128.load(sptep, 32);
