@@ -61,8 +61,10 @@ const LIMIT_MIN: u32 = 8192;
 /** Pages of the list that are looked at for each fault that is expected, and at most for a group. */
 const PAGES_EACH: u32 = 3;
 const PAGES_MAX: u32 = 96;
-/** Takes what is loaded, so that no compiler leaves it out; also what stands for "no address". */
+/** Takes what is loaded, so that no compiler leaves it out. */
 const SINK: usize = memory.data(8, 8);
+/** Stands for the pte where there is none: 0. */
+const NO_PTE: usize = memory.data(8, 8);
 
 /** Addresses of what will be loaded, and their end. What stands behind that was loaded before. */
 const QUEUE: usize = memory.data(1536, 64);
@@ -157,7 +159,7 @@ function seeHosts(): void {
   for (let leaf = LEAVES, end = leavesEnd; leaf < end; leaf += 4) {
     const gfn = <u32>(load<u64>(<usize>load<u32>(leaf)) >> 12);
     const slot = gfnToMemslot(gfn);
-    store<u32>(leaf, <u32>SINK);
+    store<u32>(leaf, <u32>NO_PTE);
     if (slot == 0) continue;
     const index = gfn - load<u32>(slot, SLOT_BASE_GFN);
     const hvn: Hvn = load<u32>(slot, SLOT_HVN) + index;

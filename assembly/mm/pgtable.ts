@@ -35,6 +35,8 @@ export const MM_USED: usize = 0;
 const MM_LINK: usize = 4;
 /** Entries of the pgd in use. */
 const MM_PMDS: usize = 8;
+/** 0: what a page without a leaf table has for a pte. */
+export const MM_NO_PTE: usize = 12;
 
 const TABLE: usize = memory.data(1024, 8);
 if (MM_MAX * 4 != 1024) ERROR('abi: MM_MAX');

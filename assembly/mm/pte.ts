@@ -3,6 +3,7 @@
 import { HPTE_DIRTY, HPTE_PFN_SHIFT, HPTE_PRESENT, HPTE_YOUNG, HVN_LIMIT } from '../abi';
 import { Hpte, Hvn } from '../types';
 import {
+  MM_NO_PTE,
   MM_USED,
   PGD_SHIFT,
   PMD_SHIFT,
@@ -55,14 +56,14 @@ export function ptepAt(pmdp: usize, hvn: Hvn): usize {
   return <usize>load<u32>(pmdp) + ((<usize>(hvn & PTE_MASK)) << 2);
 }
 
-/** Address of the pte of a page for who only wants it in the cache; any other where there is none. */
+/** Address of the pte of a page, or of a word that is 0 where there is none. */
 export function ptepNear(id: u32, hvn: Hvn): usize {
   const mm = mmPtr(id);
   const pmds: usize = load<u32>(pgdpOf(mm, hvn));
-  if (pmds == 0) return mm;
-  const leaf = load<u32>(pmds + ((<usize>((hvn >> PMD_SHIFT) & PTE_MASK)) << 3));
-  // No table is as good as one at address 0.
-  return (leaf & HPTE_PRESENT) != 0 ? mm : <usize>leaf + ((<usize>(hvn & PTE_MASK)) << 2);
+  const leaf = pmds == 0 ? 0 : load<u32>(pmds + ((<usize>((hvn >> PMD_SHIFT) & PTE_MASK)) << 3));
+  // A huge page has no table.
+  const none = leaf == 0 || (leaf & HPTE_PRESENT) != 0;
+  return none ? mm + MM_NO_PTE : <usize>leaf + ((<usize>(hvn & PTE_MASK)) << 2);
 }
 
 /** Address of the pte of a page, or 0 when it has no leaf table (or is mapped huge). */
