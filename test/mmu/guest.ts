@@ -3,9 +3,10 @@
 import { ACCESS_READ, HPTE_PFN_SHIFT, PT_PRESENT_BIT, VCPU_ROOT } from '../../assembly/abi.ts';
 import { loadCore } from '../../src/core/load.ts';
 import { Kvm } from '../../src/kvm/kvm.ts';
-import { AGING_PRESETS, type AgingName } from '../../src/mm/aging.ts';
+import { AGING_PRESETS, type AgingName, type AgingPreset } from '../../src/mm/aging.ts';
 import { Host, type HostOptions } from '../../src/mm/host.ts';
 import { Stats } from '../../src/stats/stats.ts';
+import type { TlbGeometry } from '../../src/units.ts';
 
 /** Present, writable, user, accessed, dirty. */
 export const ENTRY = 0x67;
@@ -22,7 +23,7 @@ const RECORDS = 1024;
 export interface GuestOptions {
   readonly pages: number;
   readonly frames?: number;
-  readonly protocol?: AgingName;
+  readonly protocol?: AgingName | AgingPreset;
   readonly generation?: string;
   /** What lies behind the guest's data: anonymous memory, a shared file, a private one. */
   readonly memory?: 'anon' | 'file' | 'private';
@@ -33,6 +34,8 @@ export interface GuestOptions {
   readonly quickFaults?: boolean;
   readonly flushScope?: 'all' | 'pages';
   readonly prefetch?: boolean;
+  readonly tlb?: TlbGeometry;
+  readonly maxShadowPages?: number;
 }
 
 /** The guest: pages 0 to 3 are its tables, and gva page `v` is gfn `v` once map() said so. */
@@ -55,7 +58,7 @@ export class TableGuest {
       flushScope = 'all',
       prefetch = false,
     } = options;
-    const aging = AGING_PRESETS[protocol];
+    const aging = typeof protocol === 'string' ? AGING_PRESETS[protocol] : protocol;
     this.host = new Host(this.core, {
       frames,
       aging,
@@ -80,6 +83,8 @@ export class TableGuest {
       quickFaults,
       flushScope,
       prefetch,
+      ...(options.tlb === undefined ? {} : { tlb: options.tlb }),
+      maxShadowPages: options.maxShadowPages ?? 0,
     });
     this.kvm.setUserMemoryRegion({ slot: 0, gfn: 0, npages: pages, hvn: this.hvn });
     this.vcpu.setRegisters({ cr0: 0x80050033, cr4: 0x20, efer: 0xd00 });

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import {
   ACCESS_READ,
   ACCESS_WRITE,
+  FRAME_CONTENT,
   FRAME_FLAGS,
   FRAME_REFCOUNT,
   FRAME_RMAP,
@@ -69,6 +70,8 @@ function mixed(guest: TableGuest, pages: readonly number[]): string {
   return guest.accesses(pages.map(Math.abs), kinds).kind;
 }
 
+const WORDS = [FRAME_FLAGS, FRAME_REFCOUNT, FRAME_RMAP, FRAME_CONTENT];
+
 /** What a scene leaves behind, while `pins` references are held. */
 function left(guest: TableGuest, ends: readonly unknown[], pins: number) {
   const { core, kvm, host } = guest;
@@ -78,7 +81,7 @@ function left(guest: TableGuest, ends: readonly unknown[], pins: number) {
     core.mem.load32((core.x.framePtr(pfn) >>> 0) + at);
   const list: number[][] = [];
   for (let pfn = core.x.lruTail(LRU_POLICY_FIRST); pfn !== 0; pfn = core.x.lruNewer(pfn)) {
-    list.push([pfn, ...[FRAME_FLAGS, FRAME_REFCOUNT, FRAME_RMAP].map((at) => word(pfn, at))]);
+    list.push([pfn, ...WORDS.map((at) => word(pfn, at))]);
   }
   const pages = [...TURN, FAR];
   return {
@@ -182,6 +185,40 @@ const SCENES: Readonly<Record<string, (guest: TableGuest) => Played>> = {
       ends.push(turn(guest, 1, ACCESS_READ, pages));
       for (const page of TURN) if (isMapped(guest, page)) guest.mm.access(guest.hvn + page, true);
     }
+    return { ends };
+  },
+
+  'the host forbids writes, and permits them again': (guest) => {
+    // In shared memory its ptes are writable then, and clean: what the guest writes the sptes alone say.
+    const rights = { read: true, write: true, exec: true };
+    const random = testRandom(11);
+    const ends = [turn(guest, 6)];
+    for (let i = 0; i < 3; i++) {
+      guest.mm.mprotect(guest.hvn + FIRST, TURN.length, { ...rights, write: false });
+      guest.mm.mprotect(guest.hvn + FIRST, TURN.length, rights);
+      const pages = Array.from({ length: 250 }, () => FIRST + Math.floor(random() * TURN.length));
+      ends.push(
+        mixed(
+          guest,
+          pages.map((page) => (random() < 0.2 ? -page : page)),
+        ),
+      );
+    }
+    return { ends };
+  },
+
+  'a page holds the first that its file has not': (guest) => {
+    const ends = [turn(guest, 6)];
+    guest.mm.mlock(guest.hvn + LOCKED, 1, true);
+    guest.map(PT, LOCKED, LOCKED);
+    const here = TURN.filter((page) => isMapped(guest, page));
+    for (const page of here) {
+      guest.mm.access(guest.hvn + page, page === here[2]);
+      guest.core.x.unmapAndFlush(guest.mm.id, guest.hvn + page, guest.hvn + page + 1);
+    }
+    guest.core.x.frameSetContent(guest.pfn(here[2] as number), 77);
+    const rest = TURN.filter((page) => !here.includes(page));
+    ends.push(turn(guest, 1, ACCESS_READ, [LOCKED, ...here, ...rest, ...repeated(TURN, 2)]));
     return { ends };
   },
 
