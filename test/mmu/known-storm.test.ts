@@ -45,6 +45,9 @@ const OWN: Readonly<Record<string, AgingPreset>> = {
   'v3, unflushed': { ...AGING_PRESETS.v3, kvm: { ...AGING_PRESETS.v3.kvm, flush: false } },
   'v3, clears': { ...AGING_PRESETS.v3, kvm: { ...AGING_PRESETS.v3.kvm, mkold: 'clear' } },
   'v3, never asks': { ...AGING_PRESETS.v3, op: 'none' },
+  'v3, hooks of 2.6.27': { ...AGING_PRESETS.v3, hooks: '2.6.27' },
+  'v3, hooks of 6.x': { ...AGING_PRESETS.v3, hooks: '6.x' },
+  'v3, hooks of none': { ...AGING_PRESETS.v3, hooks: 'none' },
   'v3, pins nothing': { ...AGING_PRESETS.v3, kvm: { ...AGING_PRESETS.v3.kvm, pinsPages: false } },
   'v3, marks': { ...AGING_PRESETS.v3, touch: 'mark_page_accessed' },
 };

@@ -81,7 +81,7 @@ function spteOf(vcpu: Vcpu, vpn: number): string {
 }
 
 /** The live entries of a vCPU's TLB, in no order: in which way of the L2 one lies means nothing. */
-function tlbOf(vcpu: Vcpu): string[] {
+export function tlbOf(vcpu: Vcpu): string[] {
   const { core } = vcpu.kvm;
   const out = scratch.get(core) ?? core.x.arenaAlloc(TLB_MOST * TLB_LIST_ENTRY) >>> 0;
   scratch.set(core, out);
