@@ -59,11 +59,16 @@ export function faultIn(
     }
     const dirties = write && dirtiesShared(mm, area, hvn);
     const result = mm.run((t, at) => handleMmFault(t, at, mm), hvn, flags);
-    if (result < 0) return result;
+    if (result < 0) return populated(mm, result, found);
     if (dirties && found === null) x.lruAddDrain();
   }
-  if (found === null) x.lruAddDrain();
-  return 0;
+  return populated(mm, 0, found);
+}
+
+/** The end of a populate, with an error or without. */
+function populated(mm: Mm, result: number, found: ((pfn: number) => void) | null): number {
+  if (found === null) mm.host.core.x.lruAddDrain();
+  return result;
 }
 
 /** Of each page; the batches are the caller's to empty. */
@@ -149,9 +154,12 @@ export function mlock(mm: Mm, start: number, end: number, locked: boolean): numb
   if (!locked) return 0;
   // __mm_populate: private memory that may be written is broken out of copy-on-write at once.
   for (const part of vmasWithin(mm.vmas, start, end)) {
-    if ((part.flags & VM_READ) === 0) return -ERRNO.ENOMEM;
+    const locker = lockerOf(mm);
     const write = (part.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE;
-    const result = faultIn(mm, part, write, lockerOf(mm));
+    const result =
+      (part.flags & VM_READ) === 0
+        ? populated(mm, -ERRNO.EFAULT, locker)
+        : faultIn(mm, part, write, locker);
     if (result < 0) return -ERRNO.ENOMEM;
   }
   return 0;
