@@ -38,9 +38,9 @@ test.each([true, false])(
   },
 );
 
-test('khugepaged may come to scan at the end of the step that wakes it: what KVM zaps then counts in the next one', () => {
+test('khugepaged may come to scan at the end of a step: what KVM zaps then counts in the next one', () => {
   const script = parseScript(['pages 512', 'thp on', 'g lock 0', 'h drain'], 'x');
-  const history = { ...USUAL, khugepagedScans: true };
+  const history = { ...USUAL, khugepagedScans: 0 };
   const machine = new RecordedMachine(script, { npt: false, build: 'debug', history });
   const [, woken, next] = [machine.next(), machine.next(), machine.next()];
   expect(woken?.pages[0]?.host.huge).toBe(true);

@@ -134,7 +134,7 @@ export function checkRecording(recording: Recording, start: StartMachine): Recor
   };
   let best = run(usualHistory(recording));
   const { pressure } = best.result;
-  for (const history of historiesOf(recording, pressure)) {
+  for (const history of historiesOf(recording, pressure, firstDifference(best.result))) {
     if (firstDifference(best.result) === null) break;
     best = better(best, run(history));
   }

@@ -4,7 +4,7 @@
 import { SWAP_SLOTS_CACHE_SIZE } from '../../../assembly/abi.ts';
 import { scansOf, type Scans } from './group-room.ts';
 import { isSince, type KernelVersion, versionOf } from './kernel.ts';
-import type { Recording, Step } from './recording.ts';
+import type { JsonObject, Recording, Step } from './recording.ts';
 
 /** What happened around the VM in one step. */
 export interface Seen {
@@ -20,6 +20,8 @@ export interface Seen {
   readonly listed: readonly number[];
   /** Those among them that may be evicted. */
   readonly evictable: readonly number[];
+  /** Data pages whose host pte is young after the step, of those that changed; null: it was not looked at. */
+  readonly young: ReadonlySet<number> | null;
 }
 
 /** No recording. */
@@ -30,13 +32,26 @@ export const NOTHING: Seen = {
   swap: null,
   listed: [],
   evictable: [],
+  young: null,
 };
 
-/** Data pages whose state changed in a step, to one with such flags. */
-function changedPages(step: Step, are: (flags: readonly unknown[]) => boolean): number[] {
+/** Data pages whose state changed in a step, to such a one. */
+function changedPages(step: Step, is: (host: JsonObject) => boolean): number[] {
   return Object.entries(step.pages_changed ?? {})
-    .filter(([, { host }]) => Array.isArray(host.flags) && are(host.flags))
+    .filter(([, { host }]) => is(host))
     .map(([page]) => Number(page));
+}
+
+function hasFlag({ flags }: JsonObject, flag: string): boolean {
+  return Array.isArray(flags) && flags.includes(flag);
+}
+
+function isListed(host: JsonObject): boolean {
+  return hasFlag(host, 'lru');
+}
+
+function isYoung({ pte }: JsonObject): boolean {
+  return typeof pte === 'string' && pte.startsWith('a', 3);
 }
 
 /** What a recorded step tells. */
@@ -48,11 +63,9 @@ export function seenIn(step: Step): Seen {
     reclaims: step.op.startsWith('h reclaim') && step.result?.[0]?.rc === '0',
     scans: step.seq === undefined ? undefined : scansOf(step.seq),
     swap: swapIn(step),
-    listed: changedPages(step, (flags) => flags.includes('lru')),
-    evictable: changedPages(
-      step,
-      (flags) => flags.includes('lru') && !flags.includes('unevictable'),
-    ),
+    listed: changedPages(step, isListed),
+    evictable: changedPages(step, (host) => isListed(host) && !hasFlag(host, 'unevictable')),
+    young: step.pages_changed === undefined ? null : new Set(changedPages(step, isYoung)),
   };
 }
 
@@ -112,8 +125,8 @@ export interface History {
   readonly flushes: readonly Flush[];
   /** No huge page was asked for since the boot: the first one wakes khugepaged. */
   readonly khugepagedWaits: boolean;
-  /** That it is woken, and scans, only at the end of the step. */
-  readonly khugepagedScans: boolean;
+  /** The step at whose end khugepaged comes to scan what woke it then or before; null: it is not seen to. */
+  readonly khugepagedScans: number | null;
   /** An earlier script ended while khugepaged was at its address space. */
   readonly khugepagedHolds: boolean;
   /** An earlier script had mergeable areas: ksmd forgets its address space when it scans again (__ksm_exit). */
@@ -139,7 +152,7 @@ export const USUAL: History = {
   slots: 0,
   flushes: [],
   khugepagedWaits: false,
-  khugepagedScans: false,
+  khugepagedScans: null,
   khugepagedHolds: false,
   othersMerged: false,
 };
@@ -195,14 +208,14 @@ function hasStep(recording: Recording, op: string): boolean {
   return recording.steps.some((step) => step.op.startsWith(op));
 }
 
-/** What kernel threads that work on all address spaces may have met before. */
-function threadHistories(recording: Recording, usual: History): History[] {
+/** What kernel threads that work on all address spaces may have met before, or may do in the step that differs. */
+function threadHistories(recording: Recording, usual: History, step: number | null): History[] {
   const huge = recording.script.includes('thp on') || hasStep(recording, 'h hugepage');
   return [
     ...(huge
       ? [
           { ...usual, khugepagedWaits: true },
-          { ...usual, khugepagedScans: true },
+          { ...usual, khugepagedScans: step },
         ]
       : []),
     ...(hasStep(recording, 'h khugepaged') ? [{ ...usual, khugepagedHolds: true }] : []),
@@ -221,8 +234,15 @@ function objectHistories(usual: History): History[] {
   ];
 }
 
-/** Others that a recording may have; `pressure`: it runs under a memory limit. */
-export function historiesOf(recording: Recording, pressure: boolean): readonly History[] {
+/**
+ * Others that a recording may have; `pressure`: it runs under a memory limit; `step`: the first one that differs by the
+ * usual history.
+ */
+export function historiesOf(
+  recording: Recording,
+  pressure: boolean,
+  step: number | null,
+): readonly History[] {
   const usual = usualHistory(recording);
   return [
     ...(pressure
@@ -240,7 +260,7 @@ export function historiesOf(recording: Recording, pressure: boolean): readonly H
             : []),
         ]
       : []),
-    ...threadHistories(recording, usual),
+    ...threadHistories(recording, usual, step),
     ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
     ...(hasStep(recording, 'h reclaim') ? objectHistories(usual) : []),
   ];

@@ -19,6 +19,7 @@ import { type Facilities, refusalOf } from './facilities.ts';
 import type { History } from './history.ts';
 import type { OurStep } from './our-step.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN } from './layout.ts';
+import { HostTlb } from './host-tlb.ts';
 import { LruSwitch } from './lru-switch.ts';
 import { errnoName } from './recorded-vcpu.ts';
 import type { JsonObject } from './recording.ts';
@@ -84,6 +85,7 @@ export class RecordedHost {
   readonly #facilities: Facilities;
   /** Whether the recording's reclaim on request succeeds in this step. */
   reclaims = false;
+  readonly tlb: HostTlb;
 
   constructor(
     host: Host,
@@ -99,6 +101,7 @@ export class RecordedHost {
     this.#mm = mm;
     this.#kvm = kvm;
     this.#script = script;
+    this.tlb = new HostTlb(mm);
   }
 
   /** Whether every data page lies in a mapping. */
@@ -324,9 +327,12 @@ export class RecordedHost {
   #touch(hvn: number, n: number, value: number | null, bytes: number): number {
     const { core } = this.#host;
     for (let page = hvn; page < hvn + n; page++) {
-      const result = this.#mm.touch(page, value !== null);
-      if (result < 0)
-        throw new DataError(`the VMM's access to page ${page - DATA_HVN} would kill it`);
+      if (!this.tlb.holds(page, value !== null)) {
+        const result = this.#mm.touch(page, value !== null);
+        if (result < 0)
+          throw new DataError(`the VMM's access to page ${page - DATA_HVN} would kill it`);
+        this.tlb.fill(page);
+      }
       if (value === null) continue;
       const pfn = core.x.hpteGet(this.#mm.id, page) >>> HPTE_PFN_SHIFT;
       const at = core.x.frameContentForWrite(pfn) >>> 0;

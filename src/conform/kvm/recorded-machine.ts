@@ -101,8 +101,6 @@ export class RecordedMachine implements StepRunner {
   readonly #room: GroupRoom;
   #raw: RawEvent[] = [];
   #step = -1;
-  /** khugepaged has scanned at the end of a step. */
-  #scanned = false;
   /** Events after the counters of the last step were read. */
   #untold: readonly KvmEvent[] = [];
 
@@ -191,6 +189,7 @@ export class RecordedMachine implements StepRunner {
   next(seen: Seen = NOTHING): OurStep | null {
     const step = this.#step++;
     this.#ops.reclaims = seen.reclaims;
+    this.#ops.tlb.young = seen.young;
     this.#timer(step, 0);
     const { steps } = this.#script;
     if (step > steps.length) return null;
@@ -216,6 +215,7 @@ export class RecordedMachine implements StepRunner {
         const words = (steps[step] as { words: readonly string[] }).words;
         const text = (steps[step] as { text: string }).text;
         if (text.startsWith('g ')) {
+          this.#ops.tlb.flush();
           if (this.#history.opensCounters) this.#room.begin(seen.scans);
           result = this.#guest.run(words);
           this.#room.stopped();
@@ -245,7 +245,7 @@ export class RecordedMachine implements StepRunner {
     const last = step === steps.length;
     const events = this.#seen(this.#writer.write(this.#raw));
     const counters = last ? {} : this.#statistics.delta([...this.#untold, ...events]);
-    this.#untold = this.#scanAtEnd();
+    this.#untold = step === this.#history.khugepagedScans ? this.#khugepaged() : [];
     this.#readStatistics(seen);
     this.#drainAsSeen(seen);
     return {
@@ -265,13 +265,8 @@ export class RecordedMachine implements StepRunner {
     this.#room.closed();
   }
 
-  /**
-   * khugepaged was woken for the first time since the boot, and comes to scan once the step's events are recorded and KVM's
-   * counters read. Result: the events.
-   */
-  #scanAtEnd(): KvmEvent[] {
-    if (!this.#history.khugepagedScans || this.#scanned || !this.mm.khugepaged) return [];
-    this.#scanned = true;
+  /** khugepaged comes to scan once a step's events are recorded and KVM's counters read. Result: the events. */
+  #khugepaged(): KvmEvent[] {
     const raw: RawEvent[] = [];
     this.core.trace((...event) => raw.push(event));
     khugepagedPass(this.host);
