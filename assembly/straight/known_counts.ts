@@ -26,21 +26,19 @@ import { countRotated } from '../mm/lru';
 import { bumpBy } from '../stats';
 
 /** The words, u32 each. */
-const WORDS: usize = memory.data(32, 8);
+const WORDS: usize = memory.data(24, 8);
 /** Faults that were served: each with a walk of the guest's tables, and an spte that is made or changed. */
 export const COUNT_SERVED: usize = 0;
 /** How many of those changed one. */
 export const COUNT_UPGRADED: usize = 4;
-/** Young pages that were looked at and went round, but for COUNT_DIRECT. */
+/** Young pages that were looked at, lost their sptes, each with a flush, and went round, but for COUNT_DIRECT. */
 export const COUNT_LOOKED: usize = 8;
-/** How many of both had no spte: the others lost theirs, each with a flush. */
-export const COUNT_UNMAPPED: usize = 12;
 /** Pages that took the place of an old one (known_replace.ts). */
-export const COUNT_REPLACED: usize = 16;
+export const COUNT_REPLACED: usize = 12;
 /** How many of those were dirty. */
-export const COUNT_WRITTEN: usize = 20;
+export const COUNT_WRITTEN: usize = 16;
 /** Young pages that were looked at for one that took a place. */
-export const COUNT_DIRECT: usize = 24;
+export const COUNT_DIRECT: usize = 20;
 
 /** Counts one more. */
 export function countKnown(what: usize): void {
@@ -53,8 +51,7 @@ export function countKnownBy(what: usize, n: u32): void {
 }
 
 function isAnyCounted(): bool {
-  const first = load<u64>(WORDS) | load<u64>(WORDS, 8);
-  return (first | load<u64>(WORDS, 16) | load<u64>(WORDS, 24)) != 0;
+  return (load<u64>(WORDS) | load<u64>(WORDS, 8) | load<u64>(WORDS, 16)) != 0;
 }
 
 /** Brings the counters up to date. */
@@ -67,20 +64,20 @@ export function accountKnown(): void {
   bumpBy(SHADOW_PAGE_FAULTS, served);
   bumpBy(GUEST_WALKS, served);
   bumpBy(SPTES_INSTALLED, served - load<u32>(WORDS, COUNT_UPGRADED));
-  accountLooks(looked, looked - load<u32>(WORDS, COUNT_UNMAPPED));
+  accountLooks(looked);
   accountReplaced(load<u32>(WORDS, COUNT_REPLACED), load<u32>(WORDS, COUNT_WRITTEN));
   bumpBy(PGSCAN_DIRECT, direct);
-  memory.fill(WORDS, 0, 32);
+  memory.fill(WORDS, 0, 24);
 }
 
-function accountLooks(looked: u32, dropped: u32): void {
+function accountLooks(looked: u32): void {
   bumpBy(RMAP_NODES_VISITED, looked);
   bumpBy(YOUNG_TESTS, looked);
   bumpBy(AGE_PAGE_CALLS, looked);
   countRotated(looked);
-  bumpBy(SPTES_DROPPED, dropped);
-  bumpBy(REMOTE_TLB_FLUSHES, dropped);
-  bumpBy(TLB_FLUSHES, dropped);
+  bumpBy(SPTES_DROPPED, looked);
+  bumpBy(REMOTE_TLB_FLUSHES, looked);
+  bumpBy(TLB_FLUSHES, looked);
 }
 
 function accountReplaced(replaced: u32, written: u32): void {

@@ -37,7 +37,7 @@ import { removePlaced } from '../tlb/known';
 import { Hpte, Pfn, Sptep } from '../types';
 import { vcpuCount, vcpuPtr } from '../vcpu';
 import { STRAIGHT, yardstickGfn } from './config';
-import { COUNT_LOOKED, COUNT_UNMAPPED, countKnown } from './known_counts';
+import { COUNT_LOOKED, countKnown } from './known_counts';
 import {
   KNOWN_BITMAP,
   KNOWN_HEAD,
@@ -113,11 +113,9 @@ export function lookYoung(pfn: Pfn, page: usize, entry: usize, ptep: usize): boo
   const pte = load<u32>(ptep);
   const sptep = <usize>load<u32>(entry, KNOWN_SPTEP);
   const mapped = <usize>load<u32>(<usize>load<u32>(entry, KNOWN_HEAD));
-  const other = select<usize>(mapped ^ sptep, 0, mapped != 0);
-  if ((strangeness(pfn, page, pte) | (<u32>other)) != 0) return false;
+  if ((strangeness(pfn, page, pte) | (<u32>(mapped ^ sptep))) != 0) return false;
   store<u32>(ptep, pte & ~HPTE_YOUNG);
-  if (mapped != 0) dropKnown(entry, page, sptep);
-  else countKnown(COUNT_UNMAPPED);
+  dropKnown(entry, page, sptep);
   if (lockstepWords != 0) {
     lockstepTested(yardstickGfn(load<u32>(STRAIGHT, STRAIGHT_MM), load<u32>(entry, KNOWN_HVN)), 1);
   }

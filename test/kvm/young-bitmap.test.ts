@@ -76,7 +76,7 @@ test.each(['clear_young', 'access-track'])(
       const seen = Array.from({ length: pages - from }, (_, i) => i + from).filter(
         (page) => ((bitmap[(page - from) >> 3] as number) >> ((page - from) & 7)) & 1,
       );
-      expect(seen).toEqual([...used].filter((page) => page >= from).sort((a, b) => a - b));
+      expect(seen).toEqual([...used].filter((page) => page >= from).toSorted((a, b) => a - b));
       expect(count).toBe(seen.length);
     }
   },
