@@ -10,7 +10,7 @@
 // - The way from the root to each unsync page is marked.
 // - What a TLB translates in the current space is what the shadow tables say, with no more rights,
 //   and it is marked dirty only if its spte is; what it translates in any space is still mapped by
-//   some spte, and by a writable one if it may be written.
+//   some spte, and by a writable one if it may be written, or by one that was aged since.
 //
 // Tables of two-dimensional paging have neither rmaps nor lists of parents, and a TLB entry there joins them with
 // the guest's own: what is said of those is not asked.
@@ -22,6 +22,7 @@ import {
   KVM_N_USED_MMU_PAGES,
   PT_DIRTY_BIT,
   PT_PAGE_SIZE_BIT,
+  PT_PRESENT_BIT,
   PT_WRITABLE_BIT,
   ROLE_DIRECT,
   ROLE_INVALID,
@@ -34,6 +35,7 @@ import {
   SLOT_RMAP,
   SPTE_AD_DISABLED_BIT,
   SPTE_MMU_PRESENT_BIT,
+  SPTE_MMU_WRITABLE_BIT,
   SP_GFN,
   SP_LINK_NEXT,
   SP_PARENT_PTES,
@@ -63,7 +65,20 @@ const W = 1 << PT_WRITABLE_BIT;
 const D = 1 << PT_DIRTY_BIT;
 const PS = 1 << PT_PAGE_SIZE_BIT;
 const MMU_PRESENT = 1 << SPTE_MMU_PRESENT_BIT;
+const P = 1 << PT_PRESENT_BIT;
+const MMU_WRITABLE = 1 << SPTE_MMU_WRITABLE_BIT;
 const AD_DISABLED = 1n << BigInt(SPTE_AD_DISABLED_BIT);
+
+/**
+ * Whether a TLB may hold a right to write that it has by an spte: the spte grants it, or granted it before it was made
+ * non-present to see the next access. Ageing without a flush (clear_young) leaves that to the TLB; whoever write-protects
+ * or zaps the spte flushes (mmu_spte_update(), arch/x86/kvm/mmu/mmu.c, 6.1).
+ */
+function mayStayWritable(spte: bigint): boolean {
+  const lo = Number(spte & 0xfffn);
+  const tracked = (spte & AD_DISABLED) !== 0n && (lo & P) === 0;
+  return (lo & W) !== 0 || (tracked && (lo & MMU_WRITABLE) !== 0);
+}
 
 interface Leaf {
   readonly sptep: number;
@@ -93,7 +108,7 @@ export function auditKvmPins(kvm: Kvm): KvmAuditResult {
   return { problems, pins: kvm.pinsPages ? audit.mappings : 0 };
 }
 
-/** What a walk of the shadow tables gives. */
+/** What a walk of the shadow tables gives; `writable`: what mayStayWritable() says of all its levels. */
 interface Walked {
   readonly pfn: number;
   readonly writable: boolean;
@@ -104,7 +119,7 @@ class KvmAudit {
   readonly #kvm: Kvm;
   readonly #violations: string[] = [];
   readonly #leaves: Leaf[] = [];
-  /** Frames that leaf sptes map; true if one of them is writable. */
+  /** Frames that leaf sptes map; true if a TLB may hold a right to write by one of them. */
   readonly #mappedFrames = new Map<number, boolean>();
 
   constructor(kvm: Kvm) {
@@ -203,8 +218,9 @@ class KvmAudit {
       : this.#load(translations + i * 4) >>> 3;
     const writable = (lo & W) !== 0;
     this.#leaves.push({ sptep, gfn, level, pfn, writable });
+    const stays = mayStayWritable(this.#kvm.core.mem.loadBig(sptep));
     for (let page = pfn; page < pfn + 512 ** (level - 1); page++) {
-      this.#mappedFrames.set(page, writable || this.#mappedFrames.get(page) === true);
+      this.#mappedFrames.set(page, stays || this.#mappedFrames.get(page) === true);
     }
   }
 
@@ -347,7 +363,7 @@ class KvmAudit {
       if ((spte & BigInt(MMU_PRESENT)) === 0n) return null;
       const lo = Number(spte & 0xfffn);
       const frame = Number((spte >> 12n) & 0x7fffffffffn);
-      writable &&= (lo & W) !== 0;
+      writable &&= mayStayWritable(spte);
       const dirty = (lo & D) !== 0 || (spte & AD_DISABLED) !== 0n;
       if (level === 1) return { pfn: frame, writable, dirty };
       if ((lo & PS) !== 0) {

@@ -51,6 +51,30 @@ function run(protocol: string, generation: string, { policy, options }: Machine,
   writes += vm.verified?.writes ?? 0;
 }
 
+test('sptes that were aged without a flush: a TLB may write by them until they are protected or gone', () => {
+  const options = {
+    memoryPages: 40,
+    backing: 'anon',
+    vcpus: 1,
+    pcid: false,
+    guestTables: 'resident',
+    flushScope: 'all',
+    prefetch: false,
+    quickFaults: false,
+    seed: 1,
+    deviceErrors: {},
+    swapPages: 4096,
+    reclaim: 'memcg',
+    minFreeKbytes: 8,
+  } as const;
+  // The look around a page that MGLRU finds young asks clear_young.
+  run('access-track', '6.12', { policy: 'mglru', options }, [
+    { kind: 'touch', a: 0, b: 0, n: 14 },
+    { kind: 'slot_gone', a: 0, b: 182, n: 4 },
+    { kind: 'touch', a: 14, b: 202, n: 32 },
+  ]);
+});
+
 describe('storms', () => {
   for (const [i, { protocol, generation }] of STORM_CASES.entries()) {
     const numRuns = Math.max(2, Math.ceil(TOTAL / STORM_CASES.length / (LONGEST / 2)));
