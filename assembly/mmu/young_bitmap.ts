@@ -45,6 +45,9 @@ function headOfRun(mm: u32, first: Hvn, last: Hvn): usize {
   return gfnToRmap(slot, load<u32>(slot, SLOT_BASE_GFN) + (first - load<u32>(slot, SLOT_HVN)), 1);
 }
 
+/** Of ageRow(): nothing was done. */
+const NOT_PLAIN: u32 = 0x100;
+
 /** Ages eight sptes in a row: a bit for each that was young; NOT_PLAIN where one is access tracked. */
 function ageRow(sptep: Sptep): u32 {
   const a = v128.load(sptep);
@@ -60,8 +63,6 @@ function ageRow(sptep: Sptep): u32 {
   v128.store(sptep, v128.andnot(d, accessed), 48);
   return youngBits(a) | (youngBits(b) << 2) | (youngBits(c) << 4) | (youngBits(d) << 6);
 }
-
-const NOT_PLAIN: u32 = 0x100;
 
 /** A bit for each of two sptes with an A bit that is set. */
 function youngBits(sptes: v128): u32 {

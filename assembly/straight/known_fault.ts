@@ -197,9 +197,9 @@ function readKnown(
 }
 
 /**
- * Makes an access of a kind to the page of an entry that is good for it (isKnownFor()), if it faults: KNOWN_*, or RET_PF_* where
- * the fault came to something else. `steps` of the walk that faults were not counted; the counts of the running batch are
- * for the clock.
+ * Makes an access of a kind to the page of an entry that is good for it (isKnownFor()), if it faults: KNOWN_*, or RET_PF_*
+ * where the fault came to something else. `steps` of the walk that faults were not counted; the counts of the running
+ * batch are for the clock.
  */
 export function serveKnown(
   vcpu: usize,

@@ -3,6 +3,7 @@
 
 import * as abi from '../../assembly/abi.ts';
 import type { Host } from './host.ts';
+import { isNormalPte } from './host-pte.ts';
 import type { MergedVisit } from './ksm.ts';
 
 /** Whether KSM merged others into the page. */
@@ -31,7 +32,7 @@ export function mergedInVain(host: Host, pfn: number, mm: number, hvn: number): 
 
 function isMappedAt(host: Host, pfn: number, { mm, hvn }: MergedVisit): boolean {
   const pte = host.core.x.hpteGet(mm.id, hvn) >>> 0;
-  const present = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+  const present = isNormalPte(pte);
   return present && pte >>> abi.HPTE_PFN_SHIFT === pfn;
 }
 

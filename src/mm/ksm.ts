@@ -9,6 +9,7 @@
 import * as abi from '../../assembly/abi.ts';
 import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
+import { isNormalPte } from './host-pte.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_CHANGE_PTE,
@@ -162,7 +163,7 @@ export class Ksm {
     if (vma === undefined || (vma.flags & VM_MERGEABLE) === 0) return 0;
     const { x } = this.#host.core;
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
-    if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) return 0;
+    if (!isNormalPte(pte)) return 0;
     const pfn = pte >>> abi.HPTE_PFN_SHIFT;
     return (x.pageFlags(pfn) & abi.PG_ANON) === 0 ? 0 : pfn;
   }

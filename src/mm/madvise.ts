@@ -4,6 +4,7 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO, KvmError } from '../core/errors.ts';
 import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
+import { isNormalPte } from './host-pte.ts';
 import { cutAreas, isAllHuge } from './huge-memory.ts';
 import { coldHuge, freeHuge, RECLAIM_ACTIVATE, splitForSmall } from './huge-reclaim.ts';
 import { khugepagedEnter, madviseCollapse } from './khugepaged.ts';
@@ -226,7 +227,7 @@ function lazyFreeAt(mm: Mm, hvn: number, end: number): [next: number, changed: b
     }
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
     const pfn = pte >>> abi.HPTE_PFN_SHIFT;
-    const small = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+    const small = isNormalPte(pte);
     const part = small && (x.pageFlags(pfn) & abi.PG_HUGE) !== 0;
     if (part && splitForSmall(mm, pfn).kind === 'skip') return [tableEnd, false];
   }

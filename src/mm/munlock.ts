@@ -2,6 +2,7 @@
 // page waits in the CPU's batch of mlocked pages, and may be evicted from then on, unless another locked area maps it.
 
 import * as abi from '../../assembly/abi.ts';
+import { isNormalPte } from './host-pte.ts';
 import type { Mm } from './mm.ts';
 import { VM_LOCKED, vmasWithin } from './vma.ts';
 
@@ -38,7 +39,7 @@ export function lockedPages(mm: Mm, start: number, end: number): [hvn: number, p
     for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
       const pte = x.hpteGet(mm.id, hvn) >>> 0;
       const pfn = pte >>> abi.HPTE_PFN_SHIFT;
-      const present = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+      const present = isNormalPte(pte);
       if (present && pfn !== abi.ZERO_PFN) pages.push([hvn, pfn]);
     }
   }

@@ -5,6 +5,7 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO } from '../core/errors.ts';
 import { handleMmFault } from './fault.ts';
 import { followPage } from './gup.ts';
+import { isNormalPte } from './host-pte.ts';
 import { cutAreas } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import { isLocked } from './munlock.ts';
@@ -88,7 +89,7 @@ function lockPages(mm: Mm, part: Vma, locked: boolean): void {
   let hvn = x.hpteNextMapped(mm.id, part.start, part.end) >>> 0;
   for (; hvn < part.end; hvn = x.hpteNextMapped(mm.id, hvn + 1, part.end) >>> 0) {
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
-    if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) continue;
+    if (!isNormalPte(pte)) continue;
     // A huge page is locked as one; one that small ptes map is left alone.
     const huge = mm.host.thp !== 'never' && x.hpmdGet(mm.id, hvn) !== 0;
     const pfn = huge ? x.folioOf(pte >>> abi.HPTE_PFN_SHIFT) : pte >>> abi.HPTE_PFN_SHIFT;
@@ -115,7 +116,7 @@ function munlockPages(mm: Mm, part: Vma): void {
   const batch: number[] = [];
   for (let hvn = part.start; hvn < part.end; hvn++) {
     const pte = x.hpteGet(mm.id, hvn) >>> 0;
-    const normal = (pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+    const normal = isNormalPte(pte);
     const pfn = pte >>> abi.HPTE_PFN_SHIFT;
     const small = normal && (x.pageFlags(pfn) & abi.PG_HUGE) === 0;
     if (small) batch.push(pfn);

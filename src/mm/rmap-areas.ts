@@ -4,14 +4,9 @@
 // area take it out and insert it anew. Pages are found by the core's own reverse map; but reclaim tells the
 // notifiers of each area that it visits.
 
-import {
-  HPAGE_PMD_NR,
-  HPTE_PFN_SHIFT,
-  HPTE_PRESENT,
-  HPTE_SWAP,
-  PG_ANON,
-} from '../../assembly/abi.ts';
+import { HPAGE_PMD_NR, HPTE_PFN_SHIFT, PG_ANON } from '../../assembly/abi.ts';
 import type { Host } from './host.ts';
+import { isNormalPte } from './host-pte.ts';
 import type { Mm } from './mm.ts';
 import { VM_SHARED, type Vma } from './vma.ts';
 
@@ -108,7 +103,7 @@ function mapsOf({ mm, hvn, end, page }: Visit, head: number): number {
   let maps = 0;
   for (let at = hvn; at < end; at++) {
     const pte = x.hpteGet(mm.id, at) >>> 0;
-    const present = (pte & (HPTE_PRESENT | HPTE_SWAP)) === HPTE_PRESENT;
+    const present = isNormalPte(pte);
     if (present && pte >>> HPTE_PFN_SHIFT === head + page + at - hvn) maps++;
   }
   return maps;

@@ -30,6 +30,7 @@ import {
   finish,
   oldPfn,
 } from './fault-frame.ts';
+import { isNormalPte } from './host-pte.ts';
 import type { Mm } from './mm.ts';
 import { munlockMapped } from './munlock.ts';
 import {
@@ -157,7 +158,7 @@ function copyPage(s: Int32Array, at: number, mm: Mm): boolean {
 export function installCopy(s: Int32Array, at: number, mm: Mm, old: number): void {
   const args = s[at + ARGS] as number;
   mm.host.core.x.wpCopyInstall(mm.id, s[at + HVN] as number, s[at + PFN] as number, old, args);
-  const present = (old & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) === abi.HPTE_PRESENT;
+  const present = isNormalPte(old);
   const from = old >>> abi.HPTE_PFN_SHIFT;
   if (present && from !== abi.ZERO_PFN && (args & abi.MAP_UNEVICTABLE) !== 0)
     munlockMapped(mm, from);

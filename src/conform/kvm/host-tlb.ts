@@ -3,17 +3,11 @@
 // recorded processor does at VMRUN). Whether it still holds a page depends on what else the VMM did, and is taken from the
 // recording.
 
-import {
-  HPTE_DIRTY,
-  HPTE_PRESENT,
-  HPTE_SWAP,
-  HPTE_WRITE,
-  HPTE_YOUNG,
-} from '../../../assembly/abi.ts';
+import { HPTE_DIRTY, HPTE_WRITE, HPTE_YOUNG } from '../../../assembly/abi.ts';
+import { isNormalPte } from '../../mm/host-pte.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { DATA_HVN } from './layout.ts';
 
-const PRESENT = HPTE_PRESENT | HPTE_SWAP;
 const WRITTEN = HPTE_WRITE | HPTE_DIRTY;
 
 /** What the TLB may hold. */
@@ -32,7 +26,7 @@ export class HostTlb {
   holds(hvn: number, write: boolean): boolean {
     if (this.young === null || this.young.has(hvn - DATA_HVN)) return false;
     const pte = this.#mm.host.core.x.hpteGet(this.#mm.id, hvn) >>> 0;
-    const old = (pte & PRESENT) === HPTE_PRESENT && (pte & HPTE_YOUNG) === 0;
+    const old = isNormalPte(pte) && (pte & HPTE_YOUNG) === 0;
     if (!old || (write && (pte & WRITTEN) !== WRITTEN)) return false;
     return this.#entries.get(hvn) === pte;
   }

@@ -9,6 +9,7 @@ import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
 import { MM_GENERATIONS } from '../../mm/generation.ts';
 import { Host } from '../../mm/host.ts';
+import { isNormalPte } from '../../mm/host-pte.ts';
 import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
@@ -310,7 +311,7 @@ export class RecordedMachine implements StepRunner {
     const { x } = this.core;
     for (const page of pages) {
       const pte = x.hpteGet(this.mm.id, DATA_HVN + page) >>> 0;
-      if ((pte & (abi.HPTE_PRESENT | abi.HPTE_SWAP)) !== abi.HPTE_PRESENT) continue;
+      if (!isNormalPte(pte)) continue;
       const pfn = pte >>> abi.HPTE_PFN_SHIFT;
       if ((x.pageFlags(pfn) & flag) !== 0) x.lruDrainThrough(pfn);
     }
