@@ -46,6 +46,7 @@ import {
 } from './fault-frame.ts';
 import { cowFile, fileRead } from './file-fault.ts';
 import { faultsHuge, splitHugePmd } from './huge-memory.ts';
+import { khugepagedTold } from './khugepaged.ts';
 import type { Mm } from './mm.ts';
 import { lockSwapPage, swapin, swapMap } from './swap-fault.ts';
 import { VM_LOCKED, VM_RESIDENT, VM_SHARED, VM_WRITE, VM_WRITE_NOTIFY, type Vma } from './vma.ts';
@@ -221,7 +222,7 @@ function classifyNone(s: Int32Array, at: number, mm: Mm, hvn: number): void {
   const write = (s[at + ARGS] as number) & abi.MAP_WRITE_FAULT;
   if (file === 0) {
     if (mm.host.thp !== 'never' && faultsHuge(mm, mm.findVma(hvn), hvn)) {
-      mm.khugepaged = true;
+      khugepagedTold(mm);
       s[at] = HUGE;
       return;
     }

@@ -103,7 +103,7 @@ export class Host {
   slabByRcu = false;
   /** Pages of objects that wait for the end of a grace period. */
   slabWaiting = 0;
-  /** khugepaged was told of no address space since the boot: the first one wakes it (khugepaged_wait_event). */
+  /** khugepaged has no address space to look at: the first one that it is told of wakes it (khugepaged_wait_event). */
   khugepagedWaits = false;
   /** A process ended while khugepaged was at its address space, which it gives up when it scans again (__khugepaged_exit). */
   khugepagedHolds = false;

@@ -280,12 +280,17 @@ export function madviseCollapse(mm: Mm, start: number, end: number): number {
   return covered === end - start ? 0 : -ERRNO.ENOMEM;
 }
 
-/**
- * khugepaged_enter_vma(): from now on khugepaged looks at the address space. Of the first one since the boot it is woken, and
- * empties the batches; its pages it finds time for only when it is asked again.
- */
+/** khugepaged_enter_vma(): where an area may have huge pages, khugepaged looks at its address space. */
 export function khugepagedEnter(mm: Mm, vma: Vma): void {
-  if (mm.khugepaged || !hugepageAllowed(mm.host, vma) || !collapsible(vma)) return;
+  if (hugepageAllowed(mm.host, vma) && collapsible(vma)) khugepagedTold(mm);
+}
+
+/**
+ * __khugepaged_enter(): from now on khugepaged looks at the address space. If it waits for one it is woken, and empties the
+ * batches, before a fault that told it has its page; the pages it finds time for only when it is asked again.
+ */
+export function khugepagedTold(mm: Mm): void {
+  if (mm.khugepaged) return;
   mm.khugepaged = true;
   if (!mm.host.khugepagedWaits) return;
   mm.host.khugepagedWaits = false;

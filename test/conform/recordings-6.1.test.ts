@@ -28,6 +28,22 @@ test.each([true, false])(
 );
 
 test.each([true, false])(
+  'a huge fault that wakes khugepaged has its page after the batches were emptied: %s',
+  (waits) => {
+    const lines = ['pages 1024', 'h write 0 1 1', 'h hugepage 512 512', 'h write 512 1 1'];
+    const history = { ...USUAL, khugepagedWaits: waits };
+    const machine = new RecordedMachine(parseScript(lines, 'x'), {
+      npt: false,
+      build: 'debug',
+      history,
+    });
+    const steps = [0, 1, 2, 3].map(() => machine.next()?.events ?? []);
+    const inserted = steps.at(-1)?.filter(({ t }) => t === 'lru_insert');
+    expect(inserted?.length).toBe(waits ? 1 : 2);
+  },
+);
+
+test.each([true, false])(
   'khugepaged looks at an address space that ended, if it was at it: %s',
   (khugepagedHolds) => {
     const script = parseScript(['pages 512', 'h write 0 4 1', 'h khugepaged 100'], 'x');

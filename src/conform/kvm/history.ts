@@ -123,7 +123,7 @@ export interface History {
   readonly slots: number;
   /** Where the timer flushed the groups' statistics within a step. */
   readonly flushes: readonly Flush[];
-  /** No huge page was asked for since the boot: the first one wakes khugepaged. */
+  /** khugepaged waits for an address space, as after the boot, or when all ended that it was told of: the first one wakes it. */
   readonly khugepagedWaits: boolean;
   /** The step at whose end khugepaged comes to scan what woke it then or before; null: it is not seen to. */
   readonly khugepagedScans: number | null;
