@@ -46,8 +46,10 @@ export {
   putPage,
 } from './mm/frame';
 export {
+  hpmdFreeTables,
   hpmdNextPopulated,
   hpmdNone,
+  hpmdTable,
   hpteFreeTables,
   hpteKeepTables,
   hpteTables,

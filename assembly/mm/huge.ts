@@ -10,6 +10,7 @@ import {
   FRAME_FLAGS,
   FRAME_REFCOUNT,
   HPAGE_PMD_NR,
+  HPTE_AUX,
   HPTE_DIRTY,
   HPTE_PFN_SHIFT,
   HPTE_PRESENT,
@@ -48,7 +49,7 @@ import { holdIsolated, lruPutbackBatched } from './isolate';
 import { lruAddNewer, lruListOf, lruShrinkToHead } from './lru';
 import { lruCacheAdd } from './lru_add';
 import { tryToFreeSwapUnmapped } from './memory';
-import { hpmdGet, hpmdp, hpmdSet, hpmdSplit } from './pmd';
+import { hpmdGet, hpmdMove, hpmdp, hpmdSet, hpmdSplit } from './pmd';
 import { hptep, hpteSet } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 
@@ -207,10 +208,11 @@ export function copyHugePmd(from: u32, to: u32, hvn: Hvn): void {
 
 /** move_huge_pmd: the huge mapping goes to another place of the same mm. Both hvns are aligned. */
 export function moveHugePmd(mm: u32, hvn: Hvn, target: Hvn): void {
-  const pmd = hpmdGet(mm, hvn);
-  hpmdSet(mm, hvn, 0);
-  hpmdSet(mm, target, pmd);
+  hpmdMove(mm, hvn, target);
+  const pmd = hpmdGet(mm, target);
   if (pmd & HPTE_SWAP) return;
+  // It counts as written from now on (move_soft_dirty_pmd).
+  store<u32>(hpmdp(mm, target), pmd & ~HPTE_AUX);
   const head = pmd >> HPTE_PFN_SHIFT;
   for (let i: u32 = 0; i < HPAGE_PMD_NR; i++) {
     rmapRemove(head + i, mm, hvn + i);

@@ -9,9 +9,9 @@
 //              word 1 = number of ptes in the leaf that are not 0 (a huge pte: 512).
 //
 // Invariants: a leaf or pmd table without entries is freed at once, so walking what is mapped costs
-// what is mapped. With hpteKeepTables() an empty leaf stays until its area is unmapped, as the kernel's
-// do, since a huge page is only made where there is none. The same tables serve as the page cache of
-// a file, indexed by page offset.
+// what is mapped. With hpteKeepTables() an empty table stays until its area is unmapped, as the kernel's
+// do, since a huge page is only made where there is no leaf, and looked for wherever there is a pmd table. The same
+// tables serve as the page cache of a file, indexed by page offset.
 
 import { HPTE_PRESENT, HVN_LIMIT, MM_MAX, PAGE_SIZE } from '../abi';
 import { arenaAlloc, pageAlloc, pageFree } from '../layout';
@@ -46,7 +46,7 @@ let freeMms: u32 = 0;
 let freeLeaves: usize = 0;
 /** Leaf tables in use. */
 let leavesInUse: u32 = 0;
-/** Empty leaf tables stay until hpteFreeTables(). */
+/** Empty tables stay until hpteFreeTables() and hpmdFreeTables(). */
 let keepTables: bool = false;
 /** Counts what makes the address of a pte wrong: a freed leaf table, a changed memslot. */
 export let ptepEpoch: u32 = 0;
@@ -57,9 +57,14 @@ export function ptepsMoved(): void {
   disturb();
 }
 
-/** Whether empty leaf tables stay (1) until hpteFreeTables(). */
+/** Whether empty tables stay (1) until hpteFreeTables() and hpmdFreeTables(). */
 export function hpteKeepTables(keep: u32): void {
   keepTables = keep != 0;
+}
+
+/** Whether empty tables stay. */
+export function keepsTables(): bool {
+  return keepTables;
 }
 
 /** A new address space (of a process, or the page cache of a file): its id, or 0 when all are used. */
@@ -82,6 +87,7 @@ export function mmDestroy(id: u32): void {
   const mm = mmPtr(id);
   assert(load<u32>(mm, MM_USED) == 0, 'an mm is destroyed after its ptes');
   hpteFreeTables(id, 0, HVN_LIMIT);
+  hpmdFreeTables(id, 0, HVN_LIMIT);
   store<u32>(mm, freeMms, MM_LINK);
   freeMms = id;
 }
@@ -174,12 +180,19 @@ function leafDrop(mm: usize, hvn: Hvn, pmdp: usize): void {
 /** Clears a pmd entry, and frees its table with the last one. */
 export function pmdClear(mm: usize, hvn: Hvn, pmdp: usize): void {
   store<u32>(pmdp, 0);
-  const pmds = pmdp & ~(<usize>PAGE_SIZE - 1);
+  if (!keepTables) pmdsDrop(mm, hvn);
+}
+
+/** Frees the pmd table of a page if there is an empty one. */
+function pmdsDrop(mm: usize, hvn: Hvn): void {
+  const pgdp = pgdpOf(mm, hvn);
+  const pmds: usize = load<u32>(pgdp);
+  if (pmds == 0) return;
   for (let at = pmds; at < pmds + <usize>PAGE_SIZE; at += 8) {
     if (load<u32>(at) != 0) return;
   }
   pageFree(pmds);
-  store<u32>(pgdpOf(mm, hvn), 0);
+  store<u32>(pgdp, 0);
   store<u32>(mm, load<u32>(mm, MM_PMDS) - 1, MM_PMDS);
 }
 
@@ -188,6 +201,12 @@ export function hpmdNone(id: u32, hvn: Hvn): u32 {
   assert(hvn < HVN_LIMIT, 'an hvn is below 2^30');
   const pmdp = pmdpOf(mmPtr(id), hvn);
   return pmdp == 0 || load<u32>(pmdp) == 0 ? 1 : 0;
+}
+
+/** 1 when there is a pmd table for a page's place (pud_present). */
+export function hpmdTable(id: u32, hvn: Hvn): u32 {
+  assert(hvn < HVN_LIMIT, 'an hvn is below 2^30');
+  return pmdpOf(mmPtr(id), hvn) != 0 ? 1 : 0;
 }
 
 /** The first page in [hvn, end) at whose place in the pmd there is a table or a huge pte, or `end`. */
@@ -214,4 +233,10 @@ export function hpteFreeTables(id: u32, hvn: Hvn, end: Hvn): void {
     if (empty) leafDrop(mm, hvn, pmdp);
     hvn = ((hvn >> PMD_SHIFT) + 1) << PMD_SHIFT;
   }
+}
+
+/** Frees the empty pmd tables around each page of [hvn, end) (free_pmd_range). */
+export function hpmdFreeTables(id: u32, hvn: Hvn, end: Hvn): void {
+  const mm = mmPtr(id);
+  for (; hvn < end; hvn = ((hvn >> PGD_SHIFT) + 1) << PGD_SHIFT) pmdsDrop(mm, hvn);
 }

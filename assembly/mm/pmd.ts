@@ -12,6 +12,7 @@ import {
   pmdClear,
   pmdpAlloc,
   pmdpOf,
+  ptepsMoved,
   usedAdd,
   usedSub,
 } from './pgtable';
@@ -61,4 +62,22 @@ export function hpmdSplit(id: u32, hvn: Hvn): void {
     pte += (<u32>1) << HPTE_PFN_SHIFT;
   }
   store<u32>(pmdp, <u32>leaf);
+}
+
+/** Moves what a pmd entry holds, a table or a huge pte, to another place without any (move_normal_pmd). */
+export function hpmdMove(id: u32, hvn: Hvn, target: Hvn): void {
+  const mm = mmPtr(id);
+  const from = pmdpOf(mm, hvn);
+  const to = pmdpAlloc(mm, target);
+  assert(from != 0 && load<u32>(to) == 0, 'a pmd entry moves to an empty place');
+  store<u64>(to, load<u64>(from));
+  store<u64>(from, 0);
+  pmdClear(mm, hvn, from);
+  ptepsMoved();
+}
+
+/** Makes a leaf table where there is none, and it may be empty (pte_alloc). */
+export function hpmdMakeTable(id: u32, hvn: Hvn): void {
+  const pmdp = pmdpAlloc(mmPtr(id), hvn);
+  if (load<u32>(pmdp) == 0) store<u32>(pmdp, <u32>leafAlloc());
 }

@@ -43,7 +43,8 @@ import { markPageAccessed } from './lru';
 import { lruAddDrain } from './lru_add';
 import { memcgGather } from './memcg';
 import { mmOut, outWord, setPageDirty, tryToFreeSwap, tryToFreeSwapUnmapped } from './memory';
-import { hpmdGet, hpmdp } from './pmd';
+import { hpmdNextPopulated, hpmdNone, keepsTables } from './pgtable';
+import { hpmdGet, hpmdMakeTable, hpmdMove, hpmdp } from './pmd';
 import { hpteGet, hpteNextMapped, hpteSet, hpteTestAndClearYoung } from './pte';
 import { pageMapcount, rmapAdd, rmapRemove } from './rmap';
 import { isShmemPage } from './shmem';
@@ -267,34 +268,68 @@ export function protectRange(mm: u32, hvn: Hvn, end: Hvn, rights: u32, upgrade: 
 }
 
 /**
- * Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables). MM_OUT word 0 is how
- * many. It stops at a huge pte that can't move whole, which must be split; returns where (`end`: done).
+ * Moves the ptes of [hvn, end) to another place of the same mm (move_page_tables), table by table of either side. MM_OUT
+ * word 0 is how many. It stops at a huge pte that can't move whole, which must be split; returns where (`end`: done).
  */
 export function moveRange(mm: u32, hvn: Hvn, end: Hvn, target: Hvn): Hvn {
   const shift = target - hvn;
   let moved: u32 = 0;
-  hvn = hpteNextMapped(mm, hvn, end);
+  hvn = hpmdNextPopulated(mm, hvn, end);
   while (hvn < end) {
+    const next = min(min(tableEnd(hvn), tableEnd(hvn + shift) - shift), end);
+    const whole = next - hvn == HPAGE_PMD_NR;
     if (hpmdGet(mm, hvn) != 0) {
-      if (((hvn | shift) & (HPAGE_PMD_NR - 1)) != 0 || end - hvn < HPAGE_PMD_NR) break;
+      if (!whole) break;
       moveHugePmd(mm, hvn, hvn + shift);
       moved += HPAGE_PMD_NR;
-      hvn = hpteNextMapped(mm, hvn + HPAGE_PMD_NR, end);
-      continue;
+    } else if (whole && hpmdNone(mm, hvn + shift) != 0) {
+      moved += moveTable(mm, hvn, hvn + shift);
+    } else {
+      moved += movePtes(mm, hvn, next, shift);
     }
-    let pte = hpteSet(mm, hvn, 0);
-    if (pte & HPTE_PRESENT) pte &= ~HPTE_AUX;
-    hpteSet(mm, hvn + shift, pte);
-    if ((pte & (HPTE_PRESENT | HPTE_SWAP)) == HPTE_PRESENT) {
-      const pfn = pte >> HPTE_PFN_SHIFT;
-      rmapRemove(pfn, mm, hvn);
-      rmapAdd(pfn, mm, hvn + shift);
-    }
-    moved++;
-    hvn = hpteNextMapped(mm, hvn + 1, end);
+    hvn = hpmdNextPopulated(mm, next, end);
   }
   outWord(0, moved);
   return hvn;
+}
+
+/** End of the table that maps a page. */
+function tableEnd(hvn: Hvn): Hvn {
+  return (hvn | (HPAGE_PMD_NR - 1)) + 1;
+}
+
+/** move_normal_pmd: the ptes stay in their table as they are. Result: how many. */
+function moveTable(mm: u32, hvn: Hvn, target: Hvn): u32 {
+  hpmdMove(mm, hvn, target);
+  let moved: u32 = 0;
+  const end = target + HPAGE_PMD_NR;
+  for (let to = hpteNextMapped(mm, target, end); to < end; to = hpteNextMapped(mm, to + 1, end)) {
+    rmapMove(mm, hpteGet(mm, to), to - target + hvn, to);
+    moved++;
+  }
+  return moved;
+}
+
+/** move_ptes: one by one, to a table that is made even if none is to move; they count as written from now on. */
+function movePtes(mm: u32, hvn: Hvn, end: Hvn, shift: u32): u32 {
+  let moved: u32 = 0;
+  if (keepsTables()) hpmdMakeTable(mm, hvn + shift);
+  for (hvn = hpteNextMapped(mm, hvn, end); hvn < end; hvn = hpteNextMapped(mm, hvn + 1, end)) {
+    let pte = hpteSet(mm, hvn, 0);
+    if (pte & HPTE_PRESENT) pte &= ~HPTE_AUX;
+    hpteSet(mm, hvn + shift, pte);
+    rmapMove(mm, pte, hvn, hvn + shift);
+    moved++;
+  }
+  return moved;
+}
+
+/** The page that a pte maps is mapped elsewhere. */
+function rmapMove(mm: u32, pte: Hpte, from: Hvn, to: Hvn): void {
+  if ((pte & (HPTE_PRESENT | HPTE_SWAP)) != HPTE_PRESENT) return;
+  const pfn = pte >> HPTE_PFN_SHIFT;
+  rmapRemove(pfn, mm, from);
+  rmapAdd(pfn, mm, to);
 }
 
 /**

@@ -74,10 +74,14 @@ export interface PteExports {
   hpmdNone(mm: number, hvn: number): number;
   /** First page in [hvn, end) at whose place there is one, or `end`. */
   hpmdNextPopulated(mm: number, hvn: number, end: number): number;
-  /** Whether empty leaf tables stay (1) until hpteFreeTables(). */
+  /** 1 when there is a pmd table for the page's place (pud_present). */
+  hpmdTable(mm: number, hvn: number): number;
+  /** Whether empty tables stay (1) until hpteFreeTables() and hpmdFreeTables(). */
   hpteKeepTables(keep: number): void;
   /** Frees the empty leaf tables that serve pages of [hvn, end). */
   hpteFreeTables(mm: number, hvn: number, end: number): void;
+  /** Frees the empty pmd tables that serve pages of [hvn, end). */
+  hpmdFreeTables(mm: number, hvn: number, end: number): void;
 }
 
 /** Exports of mm/huge.ts: transparent huge pages. `hvn` is aligned to 512 where a pte is huge. */

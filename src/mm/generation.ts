@@ -51,6 +51,9 @@ export interface MmGeneration {
   readonly forkHook: boolean;
   /** MADV_PAGEOUT leaves pages that are referenced (until 6.8; reclaim_folio_list() ignores references since). */
   readonly pageoutAsks: boolean;
+  /** MADV_FREE splits a huge page that small ptes map if its first page is mapped once (folio_estimated_sharers(), 6.1
+   *  stable); else if the page at hand is. */
+  readonly freeAsksFirst: boolean;
   /** mprotect() gathers what it flushes, and tells the notifiers of that once more (mmu_gather, 6.0). */
   readonly protectGathers: boolean;
   /** Mlocked pages wait for their list in a batch of their own (5.18, commit 2fbb0c10d1e8). */
@@ -123,6 +126,7 @@ const LINUX_6_1 = {
   folioFlags: false,
   forkHook: true,
   pageoutAsks: true,
+  freeAsksFirst: true,
   protectGathers: true,
   mlockBatch: true,
   collapseTells: true,
@@ -168,6 +172,7 @@ export const MM_GENERATIONS = {
     folioFlags: false,
     forkHook: true,
     pageoutAsks: true,
+    freeAsksFirst: false,
     protectGathers: true,
     mlockBatch: true,
     collapseTells: true,
@@ -194,6 +199,7 @@ export const MM_GENERATIONS = {
     name: '5.10',
     source: 'Linux 5.10.262',
     reuse: 'alone',
+    freeAsksFirst: false,
     protectUpgrade: false,
     protectGathers: false,
     mlockBatch: false,
@@ -217,6 +223,7 @@ export const MM_GENERATIONS = {
     folioBatch: 31,
     folioFlags: true,
     pageoutAsks: false,
+    freeAsksFirst: false,
     secondaryTlbs: true,
     changePte: false,
     groupStats: 'pages',

@@ -45,6 +45,20 @@ export function faultsHuge(mm: Mm, vma: Vma | undefined, hvn: number): boolean {
   return mm.host.core.x.hpmdNone(mm.id, hvn) === 1;
 }
 
+/** total_mapcount(): a huge pte counts once, however many pages it maps. */
+export function totalMapcount(host: Host, head: number): number {
+  const { x } = host.core;
+  let total = 0;
+  for (let pfn = head; pfn < head + abi.HPAGE_PMD_NR; pfn++) {
+    const maps = x.pageMapcount(pfn);
+    for (let i = 0; i < maps; i++) {
+      const whole = x.hpmdGet(x.rmapMm(pfn, i), x.rmapHvn(pfn, i)) !== 0;
+      if (!whole || pfn === head) total++;
+    }
+  }
+  return total;
+}
+
 // Arguments and locals of splitHugePmd().
 const HVN = 1;
 const KEEP = 2;
@@ -139,15 +153,9 @@ export function cutAreas(mm: Mm, vmas: readonly Vma[], start: number, end: numbe
 function cutAt(mm: Mm, vma: Vma, hvn: number): void {
   if (hugeAlign(hvn) === hvn || !hugeFits(vma, hvn)) return;
   // Without a pmd table around the place there is nothing to look at.
-  const { x } = mm.host.core;
-  const end = (hvn & PUD_MASK) + PUD_PAGES;
-  if (x.hpmdNextPopulated(mm.id, hvn & PUD_MASK, end) >>> 0 === end) return;
+  if (mm.host.core.x.hpmdTable(mm.id, hvn) === 0) return;
   mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 0);
 }
-
-/** Pages of a pud entry: 1 GiB. */
-const PUD_PAGES = abi.HPAGE_PMD_NR * abi.HPAGE_PMD_NR;
-const PUD_MASK = ~(PUD_PAGES - 1);
 
 /**
  * split_huge_page() on a page that its caller holds: every mapping becomes small, then the frames

@@ -11,6 +11,7 @@ import {
   splitFolio,
   splitHugePmd,
   splitWithin,
+  totalMapcount,
 } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
@@ -71,7 +72,7 @@ export function freeHuge(mm: Mm, hvn: number, end: number): HugeAdvice {
   const { x } = host.core;
   const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
   const head = pmd >>> abi.HPTE_PFN_SHIFT;
-  const shared = (pmd & abi.HPTE_SWAP) !== 0 || x.pageMapcount(head) !== 1;
+  const shared = (pmd & abi.HPTE_SWAP) !== 0 || totalMapcount(host, head) !== 1;
   if (shared) return SKIP;
   if (!isWhole(hvn, end)) return splitForAdvice(host, head) ? SMALL : SKIP;
   const changed = (pmd & (abi.HPTE_YOUNG | abi.HPTE_DIRTY)) !== 0;
@@ -84,11 +85,11 @@ export function freeHuge(mm: Mm, hvn: number, end: number): HugeAdvice {
   return { kind: 'done', isolated: 0, changed };
 }
 
-/** A small pte that maps a part of a huge page: 'small' when the page could be split. */
-export function splitForSmall(mm: Mm, pfn: number): HugeAdvice {
-  const { x } = mm.host.core;
-  if (x.pageMapcount(pfn) !== 1) return SKIP;
-  return splitForAdvice(mm.host, pfn) ? SMALL : SKIP;
+/** A small pte that maps a part of a huge page: 'small' when the page could be split. `asked`: the page that is to be mapped
+ *  once. */
+export function splitForSmall({ host }: Mm, pfn: number, asked = pfn): HugeAdvice {
+  if (host.core.x.pageMapcount(asked) !== 1) return SKIP;
+  return splitForAdvice(host, pfn) ? SMALL : SKIP;
 }
 
 function isWhole(hvn: number, end: number): boolean {

@@ -6,7 +6,7 @@ import * as abi from '../../assembly/abi.ts';
 import { ERRNO } from '../core/errors.ts';
 import { untraced } from '../core/load.ts';
 import type { Host } from './host.ts';
-import { hugeAlign, hugeFits, hugepageAllowed, notifyHuge } from './huge-memory.ts';
+import { hugeAlign, hugeFits, hugepageAllowed, notifyHuge, totalMapcount } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE_END,
@@ -65,20 +65,6 @@ interface Scan {
   referenced: number;
   none: number;
   swapped: number;
-}
-
-/** total_mapcount(): a huge pte counts once, however many pages it maps. */
-function totalMapcount(host: Host, head: number): number {
-  const { x } = host.core;
-  let total = 0;
-  for (let pfn = head; pfn < head + abi.HPAGE_PMD_NR; pfn++) {
-    const maps = x.pageMapcount(pfn);
-    for (let i = 0; i < maps; i++) {
-      const whole = x.hpmdGet(x.rmapMm(pfn, i), x.rmapHvn(pfn, i)) !== 0;
-      if (!whole || pfn === head) total++;
-    }
-  }
-  return total;
 }
 
 /** Whether the page of a head has no other references than its mappings and the swap cache. */

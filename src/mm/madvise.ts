@@ -229,7 +229,8 @@ function lazyFreeAt(mm: Mm, hvn: number, end: number): [next: number, changed: b
     const pfn = pte >>> abi.HPTE_PFN_SHIFT;
     const small = isNormalPte(pte);
     const part = small && (x.pageFlags(pfn) & abi.PG_HUGE) !== 0;
-    if (part && splitForSmall(mm, pfn).kind === 'skip') return [tableEnd, false];
+    const asked = mm.host.generation.freeAsksFirst ? x.folioOf(pfn) >>> 0 : pfn;
+    if (part && splitForSmall(mm, pfn, asked).kind === 'skip') return [tableEnd, false];
   }
   const done = x.lazyFreeOne(mm.id, hvn);
   if ((done & abi.LAZYFREE_PAGE) !== 0) {

@@ -194,12 +194,16 @@ function tableEnd(hvn: number): number {
   return (hvn | (abi.HPAGE_PMD_NR - 1)) + 1;
 }
 
-/** What move_ptes() moves at once, and flushes then: up to the next table of either side, if a pte is present. */
+/** What move_page_tables() moves at once, and flushes then: a whole table, or the part up to the next one of either side if a
+ *  pte is present. */
 function movedExtents(mm: Mm, start: number, end: number, shift: number): [number, number][] {
+  const { x } = mm.host.core;
   const extents: [number, number][] = [];
   for (let hvn = start; hvn < end;) {
     const next = Math.min(end, tableEnd(hvn), tableEnd(hvn + shift) - shift);
-    if (presentIn(mm, hvn, next)[0] < next) extents.push([hvn, next]);
+    const table = x.hpmdNone(mm.id, hvn) === 0 && x.hpmdGet(mm.id, hvn) === 0;
+    const whole = next - hvn === abi.HPAGE_PMD_NR && table;
+    if (whole || presentIn(mm, hvn, next)[0] < next) extents.push([hvn, next]);
     hvn = next;
   }
   return extents;

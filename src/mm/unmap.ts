@@ -9,7 +9,7 @@
 import * as abi from '../../assembly/abi.ts';
 import { lockMmap, lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
-import { cutAreas, hugeAlign, isAllHuge, splitHugePmd } from './huge-memory.ts';
+import { cutAreas, isAllHuge, splitHugePmd } from './huge-memory.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
@@ -255,14 +255,22 @@ export function unmapAreas(t: Task, at: number, mm: Mm): boolean {
   }
 }
 
+/** Pages of a pud entry: 1 GiB. */
+const PUD_PAGES = abi.HPAGE_PMD_NR * abi.HPAGE_PMD_NR;
+
 /** free_pgtables(): empty tables go that serve no other area. */
 function freeTables(mm: Mm, start: number, end: number): void {
   if (mm.host.thp === 'never') return;
+  const { x } = mm.host.core;
   const before = mm.vmas.findLast((vma) => vma.end <= start)?.end ?? 0;
   const after = mm.vmas.find((vma) => vma.start >= end)?.start ?? abi.HVN_LIMIT;
-  const floor = Math.max(hugeAlign(start), hugeAlign(before + abi.HPAGE_PMD_NR - 1));
-  const ceiling = Math.min(hugeAlign(end + abi.HPAGE_PMD_NR - 1), hugeAlign(after));
-  if (floor < ceiling) mm.host.core.x.hpteFreeTables(mm.id, floor, ceiling);
+  /** Where tables of so many pages serve nobody else. */
+  const alone = (pages: number): [floor: number, ceiling: number] => [
+    Math.max(Math.floor(start / pages), Math.ceil(before / pages)) * pages,
+    Math.min(Math.ceil(end / pages), Math.floor(after / pages)) * pages,
+  ];
+  x.hpteFreeTables(mm.id, ...alone(abi.HPAGE_PMD_NR));
+  x.hpmdFreeTables(mm.id, ...alone(PUD_PAGES));
 }
 
 /** Ends an mm: all of it is unmapped, then the notifiers are released (exit_mmap). */

@@ -195,6 +195,67 @@ describe('splitting', () => {
     expect(host.core.x.rmapHvn(head + 3, 0)).toBe(BASE + 2 * HUGE + 3);
   });
 
+  test('mremap moves a table whole, as it is, and leaves none behind (move_normal_pmd)', () => {
+    start(2 * HUGE, 0);
+    mm.touch(BASE + 3, true);
+    mm.clearRefs(4);
+    calls = [];
+    mm.mremap(BASE, HUGE, BASE + 2 * HUGE);
+    const { x } = host.core;
+    expect([x.hpmdNone(mm.id, BASE), x.rmapHvn(pfn(2 * HUGE + 3), 0)]).toEqual([
+      1,
+      BASE + 2 * HUGE + 3,
+    ]);
+    expect(pte(2 * HUGE + 3) & abi.HPTE_AUX).toBe(abi.HPTE_AUX);
+    // No table is freed where the old area was.
+    expect(calls.at(-1)).toBe(`end 0+${HUGE}`);
+    sound();
+  });
+
+  test('mremap of a part makes a table at the new place, even for nothing (move_ptes)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.mmap({ hvn: BASE + 2 * HUGE, npages: HUGE, flags: VM_HUGEPAGE, file: 0, shared: false });
+    mm.madvise(BASE, 8, 'nohugepage');
+    mm.touch(BASE + 3, true);
+    mm.madvise(BASE + 3, 1, 'dontneed');
+    mm.mremap(BASE, 4, BASE + 2 * HUGE);
+    expect(host.core.x.hpmdNone(mm.id, BASE + 2 * HUGE)).toBe(0);
+    sound();
+  });
+
+  test('an area is cut with a notice where no page is left, as long as the pmd table is there (mm_find_pmd)', () => {
+    start(2 * HUGE, VM_HUGEPAGE);
+    mm.mlock(BASE + 8, 8, true);
+    expect(calls).toEqual([]);
+    mm.mlock(BASE + 8, 8, false);
+    mm.munmap(BASE, 2 * HUGE);
+    start(2 * HUGE, VM_HUGEPAGE);
+    mm.touch(BASE + HUGE, true);
+    mm.madvise(BASE + HUGE, HUGE, 'dontneed');
+    calls = [];
+    mm.mprotect(BASE + 8, 8, { read: true, write: false });
+    expect(calls).toEqual([`start 0+${HUGE}`, `end 0+${HUGE}`]);
+  });
+
+  test('MADV_FREE leaves a page whole whose first part is not mapped (folio_estimated_sharers)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    mm.munmap(BASE, 2);
+    mm.madvise(BASE + 100, 1, 'free');
+    expect(host.core.x.pageFlags(pfn(100)) & abi.PG_HUGE).toBe(abi.PG_HUGE);
+    sound();
+  });
+
+  test('MADV_FREE leaves a huge page of which a child maps parts (total_mapcount)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    const child = mm.fork();
+    child.madvise(BASE, 8, 'dontneed');
+    mm.madvise(BASE, HUGE, 'free');
+    expect(pte(0) & abi.HPTE_DIRTY).toBe(abi.HPTE_DIRTY);
+    sound();
+  });
+
   test('MADV_PAGEOUT of a part splits the page, and only the part is judged', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);
