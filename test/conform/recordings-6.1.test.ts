@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { conformRecording } from '../../src/cli/conform-kvm.ts';
-import { USUAL } from '../../src/conform/kvm/history.ts';
+import { NOTHING, USUAL, type Drain } from '../../src/conform/kvm/history.ts';
 import { RecordedMachine } from '../../src/conform/kvm/recorded-machine.ts';
 import { readRecording } from '../../src/conform/kvm/recording.ts';
 import { parseScript } from '../../src/conform/kvm/script.ts';
@@ -42,6 +42,34 @@ test.each([true, false])(
     expect(inserted?.length).toBe(waits ? 1 : 2);
   },
 );
+
+test('the batch of mlocked pages may be full within a step: from then on marking changes nothing', () => {
+  const lines = ['pages 8', 'h fill 0 4 1', 'h mlock 0 4', 'h fork', 'g write 0'];
+  const flags = [[], [{ step: 3, faults: 1, batch: 'locked' } satisfies Drain]].map((drains) => {
+    const machine = new RecordedMachine(parseScript(lines, 'x'), {
+      npt: false,
+      build: 'debug',
+      history: { ...USUAL, drains },
+    });
+    for (let step = -1; step < 3; step++) machine.next();
+    const host = machine.next({ ...NOTHING, listed: [0] })?.pages[0]?.host;
+    return JSON.stringify(host).includes('referenced');
+  });
+  expect(flags).toEqual([false, true]);
+});
+
+test('a thread may empty the batches within a step: a page that is marked again is activated there', () => {
+  const told = [[], [{ step: 0, faults: 2, batch: 'all' } satisfies Drain]].map((drains) => {
+    const machine = new RecordedMachine(parseScript(['pages 8', 'g lock 0'], 'x'), {
+      npt: false,
+      build: 'debug',
+      history: { ...USUAL, drains },
+    });
+    const events = [machine.next(), machine.next()].at(-1)?.events;
+    return events?.some(({ t }) => t === 'folio_activate');
+  });
+  expect(told).toEqual([false, true]);
+});
 
 test.each([true, false])(
   'khugepaged looks at an address space that ended, if it was at it: %s',

@@ -7,6 +7,7 @@ import { StepComparer } from './compare.ts';
 import type { Difference } from './compare.ts';
 import { countEvents } from './event-counts.ts';
 import {
+  drainedIn,
   flushedIn,
   historiesOf,
   readsStatistics,
@@ -138,12 +139,9 @@ export function checkRecording(recording: Recording, start: StartMachine): Recor
     if (firstDifference(best.result) === null) break;
     best = better(best, run(history));
   }
-  if (!readsStatistics(recording, pressure)) return best.result;
-  for (let flushes = 0; flushes < MAX_FLUSHES; flushes++) {
-    const flushed = withFlush(recording, best, run);
-    if (flushed === best) break;
-    best = flushed;
-  }
+  best = goingOn(MAX_DRAINS, best, (last) => nextOf(drainedIn, recording, last, run));
+  if (readsStatistics(recording, pressure))
+    best = goingOn(MAX_FLUSHES, best, (last) => nextOf(flushedIn, recording, last, run));
   return best.result;
 }
 
@@ -155,6 +153,8 @@ interface Run {
 
 /** More flushes by the timer than a script is long (two seconds each). */
 const MAX_FLUSHES = 3;
+/** Steps in which batches were emptied otherwise than is usual. */
+const MAX_DRAINS = 4;
 /** So many steps more that agree are no chance. */
 const CLEARLY = 4;
 
@@ -168,12 +168,27 @@ function firstDifference({ levels }: RecordingResult): number | null {
   return steps.length === 0 ? null : Math.min(...steps);
 }
 
-/** The same with a flush where it begins to differ, if a level fails and that helps. */
-function withFlush(recording: Recording, run: Run, again: (history: History) => Run): Run {
+/** Runs that each explain one step more, as long as there is one. */
+function goingOn(most: number, run: Run, next: (run: Run) => Run): Run {
+  for (let n = 0; n < most; n++) {
+    const more = next(run);
+    if (more === run) break;
+    run = more;
+  }
+  return run;
+}
+
+/** The run whose history has one thing more (`more`) in the step that begins to differ, if a level fails and that helps. */
+function nextOf(
+  more: (recording: Recording, history: History, step: number) => History[],
+  recording: Recording,
+  run: Run,
+  again: (history: History) => Run,
+): Run {
   const step = firstDifference(run.result);
   if (step === null || run.result.levels.every(({ passed }) => passed)) return run;
   let best = run;
-  for (const history of flushedIn(recording, run.history, step)) {
+  for (const history of more(recording, run.history, step)) {
     best = better(best, again(history));
     const now = firstDifference(best.result);
     if (now === null || now >= step + CLEARLY) break;

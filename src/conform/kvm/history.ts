@@ -80,10 +80,19 @@ function swapIn(step: Step): Seen['swap'] {
   return current === undefined ? null : { current, written: writtenIn(step) };
 }
 
-/** A flush after so many of a step's faults. */
-export interface Flush {
+/** A point in a script: after so many of a step's faults. */
+export interface Moment {
   readonly step: number;
   readonly faults: number;
+}
+
+/** A batch of the CPU is emptied within a step, after so many of the host's faults in it. */
+export interface Drain extends Moment {
+  /**
+   * `locked`: that of mlocked pages, which the driver's own filled up to what the step itself adds; `all`: all of them, by a
+   * thread (lru_add_drain_all()).
+   */
+  readonly batch: 'locked' | 'all';
 }
 
 /** The state of the machine when a script begins. */
@@ -122,11 +131,13 @@ export interface History {
   /** Swap slots of others that wait on the CPU to be given back (swap_slots_cache). */
   readonly slots: number;
   /** Where the timer flushed the groups' statistics within a step. */
-  readonly flushes: readonly Flush[];
+  readonly flushes: readonly Moment[];
   /** khugepaged waits for an address space, as after the boot, or when all ended that it was told of: the first one wakes it. */
   readonly khugepagedWaits: boolean;
   /** The step at whose end khugepaged comes to scan what woke it then or before; null: it is not seen to. */
   readonly khugepagedScans: number | null;
+  /** Where batches are emptied within a step. */
+  readonly drains: readonly Drain[];
   /** An earlier script ended while khugepaged was at its address space. */
   readonly khugepagedHolds: boolean;
   /** An earlier script had mergeable areas: ksmd forgets its address space when it scans again (__ksm_exit). */
@@ -153,6 +164,7 @@ export const USUAL: History = {
   flushes: [],
   khugepagedWaits: false,
   khugepagedScans: null,
+  drains: [],
   khugepagedHolds: false,
   othersMerged: false,
 };
@@ -208,11 +220,15 @@ function hasStep(recording: Recording, op: string): boolean {
   return recording.steps.some((step) => step.op.startsWith(op));
 }
 
+/** Whether khugepaged may be told of the address space. */
+function mayHaveHuge(recording: Recording): boolean {
+  return recording.script.includes('thp on') || hasStep(recording, 'h hugepage');
+}
+
 /** What kernel threads that work on all address spaces may have met before, or may do in the step that differs. */
 function threadHistories(recording: Recording, usual: History, step: number | null): History[] {
-  const huge = recording.script.includes('thp on') || hasStep(recording, 'h hugepage');
   return [
-    ...(huge
+    ...(mayHaveHuge(recording)
       ? [
           { ...usual, khugepagedWaits: true },
           { ...usual, khugepagedScans: step },
@@ -283,12 +299,33 @@ function faultsOf(step: Step | undefined): number {
  * after a step tells only of what comes later.
  */
 export function flushedIn(recording: Recording, history: History, step: number): History[] {
-  const at = (i: number): Flush[] => {
+  const at = (i: number): Moment[] => {
     const faults = faultsOf(recording.steps.find((one) => one.i === i));
     return [...someFaults(Math.max(faults, 1))].map((n) => ({ step: i, faults: n }));
   };
   const more = [...at(step), ...at(step - 1)];
   return more.map((flush) => ({ ...history, flushes: [...history.flushes, flush] }));
+}
+
+/** Host faults that a recorded step tells. */
+function hostFaultsOf(step: Step | undefined): number {
+  return (step?.events ?? []).filter(({ t }) => t === 'host_fault_ret').length;
+}
+
+/** Faults of a step after which a batch may be emptied. */
+const MOST_DRAINS = 16;
+
+/** Histories in which a batch of the CPU is empty from some point of a step on. */
+export function drainedIn(recording: Recording, history: History, step: number): History[] {
+  const batches: readonly Drain['batch'][] = [
+    ...(hasStep(recording, 'h fork') ? (['locked'] as const) : []),
+    ...(mayHaveHuge(recording) ? (['all'] as const) : []),
+  ];
+  const faults = hostFaultsOf(recording.steps.find(({ i }) => i === step));
+  const moments = Array.from({ length: Math.min(faults, MOST_DRAINS) }, (_, i) => i + 1);
+  return batches.flatMap((batch) =>
+    moments.map((n) => ({ ...history, drains: [...history.drains, { step, faults: n, batch }] })),
+  );
 }
 
 /** Whether the statistics of the group have a say. */

@@ -3,7 +3,7 @@
 
 import * as abi from '../../../assembly/abi.ts';
 import { CoreBugError } from '../../core/errors.ts';
-import { loadCore } from '../../core/load.ts';
+import { loadCore, untraced } from '../../core/load.ts';
 import type { Core, CoreBuild } from '../../core/load.ts';
 import { Kvm } from '../../kvm/kvm.ts';
 import { AGING_PRESETS, type AgingPreset } from '../../mm/aging.ts';
@@ -196,11 +196,13 @@ export class RecordedMachine implements StepRunner {
     if (step > steps.length) return null;
     this.#raw = [];
     let faults = 0;
+    let hostFaults = 0;
     this.core.trace((id, a, b, c, d) => {
       if (id === abi.EVENT_KVM_PAGE_FAULT) {
         this.#room.fault();
         this.#timer(step, ++faults);
       }
+      if (id === abi.EVENT_HOST_FAULT_RET) this.#drainWithin(step, ++hostFaults, seen);
       // The emulator's accesses are whole pages; the recording's have an offset.
       const offset = b === 0 && PAGE_EVENTS.has(id) ? this.#cpu.offset : b;
       // The recordings show what the VMM's process does, not its child.
@@ -293,6 +295,15 @@ export class RecordedMachine implements StepRunner {
     const is = (read: (list: number) => number): boolean =>
       read(abi.LRU_INACTIVE_ANON) >>> 0 === inactive && read(abi.LRU_ACTIVE_ANON) >>> 0 === active;
     if (!is((list) => x.memcgStat(list)) && is((list) => x.lruSize(list))) x.memcgFlush(1);
+  }
+
+  /** The CPU's batches that are emptied after so many host faults of a step. */
+  #drainWithin(step: number, faults: number, seen: Seen): void {
+    for (const drain of this.#history.drains) {
+      if (drain.step !== step || drain.faults !== faults) continue;
+      if (drain.batch === 'locked') this.#drainAsSeen(seen);
+      else untraced(this.core, () => this.core.x.lruAddDrain());
+    }
   }
 
   /**
