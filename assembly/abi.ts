@@ -710,6 +710,7 @@ export const VMEXIT_WRITE_CR0: u32 = 5;
 export const VMEXIT_CR0_SEL_WRITE: u32 = 6;
 export const VMEXIT_WRITE_CR3: u32 = 7;
 export const VMEXIT_WRITE_CR4: u32 = 8;
+export const VMEXIT_UD_EXCP: u32 = 9;
 
 // Who zapped or updated an spte.
 export const SPTE_BY_DROP_SPTE: u32 = 1;

@@ -124,10 +124,10 @@ export class Emulator {
   }
 
   /** x86_decode_emulated_instruction: the instruction is fetched through the guest's tables. */
-  fetchInstruction(): void {
+  fetchInstruction(vpn = CODE_GFN, offset = this.rip): void {
     const cpl = this.user ? 0 : ACCESS_SUPERVISOR;
     if (!this.#vcpu.kvm.generation.retriesUnprotected) this.#lastRetry = '';
-    this.walk(CODE_GFN, this.rip, ACCESS_FETCH | cpl);
+    this.walk(vpn, offset, ACCESS_FETCH | cpl);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }
 

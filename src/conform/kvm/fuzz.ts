@@ -29,6 +29,7 @@ const UNSETTLED: readonly FamilyName[] = ['tables'];
 
 /** What the guest sees of a script, step by step. */
 interface View {
+  /** Up to the first step that meets a lazily freed page: reclaim may take it in one mode and not in the other. */
   readonly steps: readonly string[];
   /** Loads that were compared with what memory must hold. */
   readonly checks: number;
@@ -40,14 +41,16 @@ function guestView(script: readonly string[], npt: boolean): View {
   const machine = new RecordedMachine(parsed, { npt, build: 'debug', stamps: true });
   const guestSteps = script.filter((line) => /^[gh] /.test(line));
   const seen: string[] = [];
+  let certain = 0;
   for (let step = machine.next(); step !== null; step = machine.next()) {
     const at = seen.length - 1;
     // The VM is gone after the last step.
     if (at < guestSteps.length && (at + 2) % AUDIT_EVERY === 0) audit(machine, at, npt);
     const isGuest = guestSteps[at]?.startsWith('g ') === true;
     seen.push(isGuest ? JSON.stringify(step.result) : '');
+    if (!machine.uncertain) certain = seen.length;
   }
-  return { steps: seen, checks: machine.checks };
+  return { steps: seen.slice(0, certain), checks: machine.checks };
 }
 
 function audit(machine: RecordedMachine, step: number, npt: boolean): void {
@@ -72,7 +75,8 @@ export function runOnEmulator(script: readonly string[], settled = true): FuzzRu
     const shadow = guestView(script, false);
     const nested = guestView(script, true);
     const checks = shadow.checks + nested.checks;
-    const at = shadow.steps.findIndex((line, i) => line !== nested.steps[i]);
+    const both = Math.min(shadow.steps.length, nested.steps.length);
+    const at = shadow.steps.findIndex((line, i) => i < both && line !== nested.steps[i]);
     if (at < 0 || !settled) return { reason: null, checks };
     const [a, b] = [shadow.steps[at], nested.steps[at]];
     return { reason: `step ${at - 1}: shadow paging ${a}, two-dimensional paging ${b}`, checks };

@@ -165,6 +165,7 @@ class Mixed {
     return [
       [12, () => `g ${r.pick(['read', 'read', 'uread', 'read8'])} ${this.#where()}`],
       [12, () => `g ${r.pick(['write', 'uwrite', 'write8', 'rw', 'lock'])} ${this.#where()}`],
+      [1, () => `g ${r.pick(['exec', 'uexec'])} ${this.#where()}`],
       [1, () => this.#loop(page())],
       [5, () => this.#setpte(page())],
       [1, () => `g setpte ${r.pick(['B', '~'])} ${page()} ${r.pick(FLAGS)} ${page()}`],

@@ -1,8 +1,6 @@
 // What stands between the guest of a recording (guest.ts) and the machine that runs it
 // (recorded-vcpu.ts): the accesses that instructions make, and how they end.
 
-import type { Pte } from './script.ts';
-
 /** How one access ended. */
 export type AccessOutcome =
   | { readonly kind: 'done'; readonly emulated?: true }
@@ -24,6 +22,8 @@ export interface Exception {
   readonly vector: number;
   /** Null: this one has no error code. */
   readonly code: number | null;
+  /** Whether KVM injects it, or the processor delivers it by itself; absent: as the last access ended. */
+  readonly byKvm?: boolean;
 }
 
 /** Value that a store writes: up to 8 bytes in two words. */
@@ -48,7 +48,11 @@ export interface GuestPort {
   /** The vCPU runs again after an exit for an MMIO read. */
   completeRead(): void;
   /** Bytes at the place that the last access translated to. */
-  loaded(bytes: number): Pte;
+  loaded(bytes: number): bigint;
+  /** The page that the last access translated to, until the next one. */
+  page(): Uint8Array;
+  /** KVM looks at an instruction that the processor does not know. */
+  undefinedOpcode(vpn: number, offset: number): void;
   /** Starts and ends the delivery of an exception; a fault meanwhile is injected anew. */
   delivering(exception: Exception | null): void;
   cr3(gfn: number): AccessOutcome;

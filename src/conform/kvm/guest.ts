@@ -9,19 +9,25 @@ import {
   ACCESS_WRITE,
 } from '../../../assembly/abi.ts';
 import { DataError } from '../../core/errors.ts';
+import { BadInstruction } from './called-code.ts';
 import type { AccessOutcome, Exception, GuestPort } from './guest-port.ts';
 import { CODE_GFN, gvaName, pfecText, STUB, TABLES } from './layout.ts';
 import type { JsonObject } from './recording.ts';
-import { directory, leafTable, parseGva, parseNumber, parsePte } from './script.ts';
+import { directory, leafTable, parseGva, parseNumber, parsePte, parseWord } from './script.ts';
 import type { Gva, Pte } from './script.ts';
 import { Abandoned, Ended, StubRun, SUPERVISOR_STACK } from './stub-run.ts';
-import { PF_VECTOR, UD_VECTOR } from './tracepoint-words.ts';
+import { GP_VECTOR, PF_VECTOR, UD_VECTOR } from './tracepoint-words.ts';
 
 const CR0_WP1 = 0x80050033;
 const CR0_WP0 = 0x80040033;
 const EXCEPTION_STACK = { vpn: 4, offset: 0xfe8 };
-/** Stack pointer behind an exception's five words. */
-const FRAME_WITHOUT_CODE = EXCEPTION_STACK.vpn * 4096 + EXCEPTION_STACK.offset - 4 * 8;
+/** Stack pointer of the TSS, for exceptions of CPL 3. */
+const EXCEPTION_RSP = 0x4ff0;
+/** Words of an exception's frame, without an error code. */
+const FRAME_WORDS = 5;
+const UNDEFINED_OPCODE: Exception = { vector: UD_VECTOR, code: null, byKvm: true };
+/** An instruction of more bytes than there are in one: #GP(0), which KVM does not intercept. */
+const TOO_LONG: Exception = { vector: GP_VECTOR, code: 0, byKvm: false };
 /** Port of the handler of all exceptions but #PF, as the driver prints it. */
 const BAD_PORT = '0xf2';
 const IDT_VPN = 2;
@@ -40,10 +46,6 @@ function byte(value: number): Pte {
   return { lo: value & 0xff, hi: 0 };
 }
 
-function word(value: number): Pte {
-  return { lo: value >>> 0, hi: Math.floor(value / 4294967296) };
-}
-
 /** The body of each stub; `words` are the operation's. */
 function runStub(run: StubRun, op: string, words: readonly string[], port: GuestPort): void {
   const arg = (i: number, fallback: number): number =>
@@ -60,7 +62,7 @@ function runStub(run: StubRun, op: string, words: readonly string[], port: Guest
       return run.store(
         gva(),
         op === 'write' ? 1 : 8,
-        op === 'write' ? byte(arg(2, 0x77)) : word(arg(2, 0x77)),
+        op === 'write' ? byte(arg(2, 0x77)) : parseWord(words[2] ?? '0x77'),
       );
     case 'rw':
       run.fetch(STUB.rw);
@@ -134,7 +136,7 @@ function runLoop(
 /** The processor delivers an exception: gate, segment, from CPL 3 the stack's address in the TSS (in the page
  *  of the segment), stack, then the handler runs to its I/O exit; that of #PF takes the error code first. */
 function deliver(port: GuestPort, exception: Exception, user: boolean): AccessOutcome {
-  const { vector, code } = exception;
+  const { vector } = exception;
   const implicit = ACCESS_SUPERVISOR | ACCESS_IMPLICIT;
   const stack = user ? EXCEPTION_STACK : SUPERVISOR_STACK;
   const steps: [number, number, number][] = [
@@ -143,7 +145,7 @@ function deliver(port: GuestPort, exception: Exception, user: boolean): AccessOu
     [stack.vpn, stack.offset, ACCESS_WRITE | implicit],
     [CODE_GFN, vector === PF_VECTOR ? STUB.pf : STUB.bad, ACCESS_FETCH | ACCESS_SUPERVISOR],
   ];
-  if (code !== null) steps.push([stack.vpn, stack.offset, ACCESS_READ | ACCESS_SUPERVISOR]);
+  if (vector === PF_VECTOR) steps.push([stack.vpn, stack.offset, ACCESS_READ | ACCESS_SUPERVISOR]);
   port.delivering(exception);
   for (const [i, [vpn, offset, flags]] of steps.entries()) {
     if (i === 3) port.delivering(null);
@@ -211,6 +213,7 @@ export class RecordedGuest {
         this.#reading = ended.reading;
         run.results.push({ 'too-many-exits': true });
       } else if (ended instanceof Ended) run.results.push(this.#end(ended, user));
+      else if (ended instanceof BadInstruction) run.results.push(this.#notExecuted(ended, user));
       else throw ended;
     }
     return run.results;
@@ -220,7 +223,7 @@ export class RecordedGuest {
     const { outcome, gva } = ended;
     if (outcome.kind === 'error') return { err: outcome.errno };
     if (outcome.kind === 'unfetched') {
-      if (user) return this.#undefinedOpcode();
+      if (user) return this.#badInstruction(UNDEFINED_OPCODE, EXCEPTION_RSP, true);
       return { exit: EXIT_INTERNAL_ERROR, suberr: INTERNAL_ERROR_EMULATION };
     }
     if (outcome.kind !== 'fault') throw new Error('an access ended without a reason');
@@ -232,11 +235,21 @@ export class RecordedGuest {
     return { guest_fault: fault, code, bits: pfecText(code) };
   }
 
-  /** #UD at CPL 3: the handler of whatever is no #PF leaves through a port of its own. */
-  #undefinedOpcode(): JsonObject {
-    const delivered = deliver(this.#port, { vector: UD_VECTOR, code: null }, true);
+  /** The processor does not know an instruction: KVM looks at it; one that is too long it does not show to KVM. */
+  #notExecuted(bad: BadInstruction, user: boolean): JsonObject {
+    const { at, tooLong } = bad;
+    if (!tooLong) this.#port.undefinedOpcode(Math.floor(at / 4096), at % 4096);
+    const exception = tooLong ? TOO_LONG : UNDEFINED_OPCODE;
+    return this.#badInstruction(exception, user ? EXCEPTION_RSP : bad.rsp, user);
+  }
+
+  /** The handler of whatever is no #PF leaves through a port of its own. */
+  #badInstruction(exception: Exception, rsp: number, user: boolean): JsonObject {
+    const delivered = deliver(this.#port, exception, user);
     if (delivered.kind === 'error') return { err: delivered.errno };
     this.#port.ioExit();
-    return { exception: true, port: BAD_PORT, rsp: `0x${FRAME_WITHOUT_CODE.toString(16)}` };
+    const words = FRAME_WORDS + (exception.code === null ? 0 : 1);
+    const frame = rsp - (rsp % 16) - words * 8;
+    return { exception: true, port: BAD_PORT, rsp: `0x${frame.toString(16)}` };
   }
 }

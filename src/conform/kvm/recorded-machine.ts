@@ -187,6 +187,11 @@ export class RecordedMachine implements StepRunner {
     return this.#stamps?.checks ?? 0;
   }
 
+  /** Whether the guest has met a page that may have been emptied or not. */
+  get uncertain(): boolean {
+    return this.#stamps?.uncertain ?? false;
+  }
+
   next(seen: Seen = NOTHING): OurStep | null {
     const step = this.#step++;
     this.#ops.reclaims = seen.reclaims;
@@ -228,7 +233,8 @@ export class RecordedMachine implements StepRunner {
           const { limit } = this.host;
           const done = this.#ops.run(words);
           this.#room.limitSet(limit);
-          if (done.result.errno === undefined) this.#stamps?.ran(words);
+          const { errno } = done.result;
+          this.#stamps?.ran(words, typeof errno === 'string' ? errno : undefined);
           result = [done.result];
           extra = done.extra;
         }

@@ -9,6 +9,15 @@ import { CHILD_HVNS, HEAP_HVN } from './host-ops.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN, INFRA_PAGES, TABLES } from './layout.ts';
 import type { Script } from './script.ts';
 
+const GDT_GFN = 1;
+/** Code and data, flat, in the words of a descriptor (SDM volume 3, 3.4.5). */
+const SEGMENTS: readonly (readonly [lo: number, hi: number])[] = [
+  [0xffff, 0x00af9b00],
+  [0xffff, 0x00cf9300],
+  [0xffff, 0x00affb00],
+  [0xffff, 0x00cff300],
+];
+
 /** Areas and tables. */
 export class RecordedMemory {
   readonly #core: Core;
@@ -47,6 +56,8 @@ export class RecordedMemory {
     link(t.B_PDPT, 0, t.I_PD);
     link(t.B_PDPT, 1, t.B_PD);
     link(t.B_PD, 0, t.B_PT);
+    // The segments of CPL 0 and 3, as code that a script calls may come to them.
+    for (const [i, [lo, hi]] of SEGMENTS.entries()) put(GDT_GFN, 1 + i, lo, hi);
     const { pages, edits } = this.#script;
     for (let k = 0; k * 512 < pages && k < 15; k++) link(t.A_PD, k, t.A_PT + k);
     link(t.A_PD, 64, t.ALIAS_PT);

@@ -29,6 +29,7 @@ import {
   VMEXIT_IO,
   VMEXIT_NPF,
   VMEXIT_PF_EXCP,
+  VMEXIT_UD_EXCP,
   VMEXIT_WRITE_CR0,
   VMEXIT_WRITE_CR3,
   VMEXIT_WRITE_CR4,
@@ -42,8 +43,8 @@ import { runStraight } from '../../sched/task.ts';
 import type { AccessOutcome, Exception, GuestPort, Store } from './guest-port.ts';
 import { Emulator, type Operand, writeBytes } from './emulator.ts';
 import { CODE_GFN, STUB } from './layout.ts';
-import type { Pte } from './script.ts';
 import type { MemoryStamps } from './stamps.ts';
+import { PF_VECTOR } from './tracepoint-words.ts';
 
 /** Faults in a row without progress that can only be a bug. */
 const RETRY_LIMIT = 100;
@@ -215,17 +216,24 @@ export class RecordedVcpu implements GuestPort {
     this.#emulator.completeRead();
   }
 
-  loaded(bytes: number): Pte {
+  loaded(bytes: number): bigint {
     const place = this.#place;
     if (place === null) throw new CoreBugError('what was read is not in memory');
     this.#emulator.stamps?.loaded(place.pfn, place.offset, bytes);
     const { x, mem } = this.#core;
     const at = (x.frameContentPtr(place.pfn) >>> 0) + place.offset;
-    const byte = (i: number): number => mem.u8[at + i] as number;
-    if (bytes === 1) return { lo: byte(0), hi: 0 };
-    const word = (i: number): number =>
-      (byte(i) | (byte(i + 1) << 8) | (byte(i + 2) << 16) | (byte(i + 3) << 24)) >>> 0;
-    return { lo: word(0), hi: word(4) };
+    let value = 0n;
+    for (let i = 0; i < bytes; i++) value |= BigInt(mem.u8[at + i] as number) << BigInt(8 * i);
+    return value;
+  }
+
+  page(): Uint8Array {
+    const place = this.#place;
+    if (place === null) throw new CoreBugError('what was fetched is not in memory');
+    this.#emulator.stamps?.fetched(place.pfn);
+    const { x, mem } = this.#core;
+    const at = x.frameContentPtr(place.pfn) >>> 0;
+    return mem.u8.subarray(at, at + 4096);
   }
 
   #write(place: { pfn: number; offset: number }, store: Store): void {
@@ -234,7 +242,14 @@ export class RecordedVcpu implements GuestPort {
     this.#emulator.stamps?.stored(place.pfn, place.offset, store.bytes);
   }
 
+  /** ud_interception(): KVM fetches it too, and knows it no better. */
+  undefinedOpcode(vpn: number, offset: number): void {
+    this.#emit(EVENT_VMEXIT, VMEXIT_UD_EXCP, 0, 0, 0);
+    this.#emulator.fetchInstruction(vpn, offset);
+  }
+
   delivering(exception: Exception | null): void {
+    if (exception?.byKvm !== undefined) this.#byKvm = exception.byKvm;
     this.#pending = exception;
     this.#reinject = false;
   }
@@ -243,7 +258,8 @@ export class RecordedVcpu implements GuestPort {
   #enter(): void {
     const { roots } = this.#vcpu;
     roots.honour();
-    if (this.#pending !== null && (this.#reinject || !this.#npt || this.#byKvm)) {
+    const intercepted = !this.#npt && this.#pending?.vector === PF_VECTOR;
+    if (this.#pending !== null && (this.#reinject || intercepted || this.#byKvm)) {
       const first = !this.#reinject && !this.#injected;
       if (first || this.#reinject) {
         const { vector, code } = this.#pending;

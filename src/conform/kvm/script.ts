@@ -104,6 +104,16 @@ export function parseNumber(text: string): number {
   return value;
 }
 
+/** A number of 64 bits. */
+export function parseWord(text: string): Pte {
+  const octal = /^0[0-7]+$/.test(text);
+  if (!octal && !/^(0x[0-9a-f]+|[0-9]+)$/i.test(text)) {
+    throw new DataError(`'${text}' is not a number`);
+  }
+  const value = BigInt(octal ? `0o${text}` : text);
+  return { lo: Number(value & 0xffffffffn), hi: Number((value >> 32n) & 0xffffffffn) };
+}
+
 /** `3`, `~3`, `3+0x10`, `0x40200000`. */
 export function parseGva(text: string): Gva {
   if (text.startsWith('0x')) {

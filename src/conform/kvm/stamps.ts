@@ -12,6 +12,8 @@ import { parseNumber, type Script } from './script.ts';
 /** Bits of an entry's first byte that walks set: a page may be a guest table. */
 const WALK_BITS = 0x60;
 const PAGE = 4096;
+/** Calls of madvise() that change what pages hold. */
+const MADVISE = new Set(['dontneed', 'free', 'remove']);
 
 /** What one page holds; absent bytes are 0. */
 interface Page {
@@ -28,6 +30,8 @@ export class MemoryStamps {
   #pages = new Map<number, Page>();
   /** Loads that were compared. */
   checks = 0;
+  /** A load or a fetch has met a page that may hold zeros as well, so that what the guest sees is not certain. */
+  uncertain = false;
 
   constructor(core: Core, mm: Mm, script: Script) {
     this.#core = core;
@@ -39,8 +43,8 @@ export class MemoryStamps {
   stored(pfn: number, offset: number, bytes: number): void {
     const page = this.#pageOf(pfn);
     if (page === null) return;
+    this.#settle(page, pfn, offset, bytes);
     const at = (this.#core.x.frameContentPtr(pfn) >>> 0) + offset;
-    page.lazy = false;
     for (let i = 0; i < bytes; i++) page.bytes.set(offset + i, this.#core.mem.u8[at + i] as number);
   }
 
@@ -49,6 +53,7 @@ export class MemoryStamps {
     const page = this.#pageOf(pfn);
     if (page === null) return;
     this.checks++;
+    if (page.lazy) this.uncertain = true;
     const at = (this.#core.x.frameContentPtr(pfn) >>> 0) + offset;
     for (let i = 0; i < bytes; i++) {
       const found = this.#core.mem.u8[at + i] as number;
@@ -59,11 +64,18 @@ export class MemoryStamps {
     }
   }
 
-  /** A host operation has run: its words without the leading `h`. */
-  ran(words: readonly string[]): void {
+  /**
+   * A host operation has run: its words without the leading `h`, and the errno that it answered. madvise()
+   * skips what is not mapped and says ENOMEM at the end; other errors stop it somewhere.
+   */
+  ran(words: readonly string[], errno?: string): void {
     const [op, first, count, value] = words as [string, string?, string?, string?];
     const i = Number(first) || 0;
     const n = Number(count) || 1;
+    if (errno !== undefined && (errno !== 'ENOMEM' || !MADVISE.has(op))) {
+      if (MADVISE.has(op)) this.#unsure(i, n);
+      return;
+    }
     const anon = this.#script.backing !== 'shmem';
     switch (op) {
       case 'write':
@@ -78,8 +90,7 @@ export class MemoryStamps {
       case 'remove':
         return this.#drop(i, n);
       case 'free':
-        for (let p = i; p < i + n; p++) this.#at(p).lazy = true;
-        return;
+        return this.#unsure(i, n);
       case 'mremap':
         return this.#move(i, n, parseNumber(value ?? '0'));
     }
@@ -92,6 +103,11 @@ export class MemoryStamps {
       this.#pages.set(page, found);
     }
     return found;
+  }
+
+  /** The guest fetches from a frame. */
+  fetched(pfn: number): void {
+    if (this.#pageOf(pfn)?.lazy === true) this.uncertain = true;
   }
 
   /**
@@ -115,8 +131,25 @@ export class MemoryStamps {
   #fill(first: number, count: number, bytes: number, value: number): void {
     for (let page = first; page < first + count; page++) {
       const at = this.#at(page);
-      at.lazy = false;
+      const pte = this.#core.x.hpteGet(this.#mm.id, DATA_HVN + page) >>> 0;
+      this.#settle(at, pte >>> HPTE_PFN_SHIFT, 0, bytes);
       for (let i = 0; i < bytes; i++) at.bytes.set(i, value & 0xff);
+    }
+  }
+
+  /** All zero or as before, until they are written. */
+  #unsure(first: number, count: number): void {
+    for (let page = first; page < first + count; page++) this.#at(page).lazy = true;
+  }
+
+  /** `bytes` at an offset were just written to a page that may have been emptied: the others say whether it was. */
+  #settle(page: Page, pfn: number, offset: number, bytes: number): void {
+    if (!page.lazy) return;
+    page.lazy = false;
+    const at = this.#core.x.frameContentPtr(pfn) >>> 0;
+    const content = this.#core.mem.u8.subarray(at, at + PAGE);
+    if (content.every((value, i) => value === 0 || (i >= offset && i < offset + bytes))) {
+      page.bytes.clear();
     }
   }
 

@@ -8,17 +8,21 @@ import {
   ACCESS_WRITE,
 } from '../../../assembly/abi.ts';
 import { DataError } from '../../core/errors.ts';
-import type { AccessOutcome, GuestPort } from './guest-port.ts';
-import { CODE_GFN, STUB } from './layout.ts';
+import { CalledCode, type CodeMemory } from './called-code.ts';
+import type { AccessOutcome, GuestPort, Store } from './guest-port.ts';
+import { CODE_GFN, INFRA_PAGES, STUB } from './layout.ts';
 import type { JsonObject } from './recording.ts';
 import type { Gva, Pte } from './script.ts';
 
 export const SUPERVISOR_STACK = { vpn: 4, offset: 0xef8 };
 const USER_STACK = { vpn: 3, offset: 0xfe8 };
+/** Below are the driver's descriptor tables and stubs, in pages 1 to 3. */
+const OWN_STACKS = 0x3800;
 /** The driver runs the vCPU at most so often for one operation. */
 const MAX_RUNS = 8;
 /** What the driver answers to MMIO reads. */
 const MMIO_ANSWER = 0x5a;
+const PAGE = 4096;
 
 /** An access did not complete, and with it the stub. */
 export class Ended extends Error {
@@ -43,8 +47,21 @@ export class Abandoned extends Error {
   }
 }
 
-function hex(lo: number, hi: number): string {
-  return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
+function crosses(gva: Gva, bytes: number): boolean {
+  return gva.offset + bytes > PAGE;
+}
+
+function gvaOf(at: number): Gva {
+  return { vpn: Math.floor(at / PAGE), offset: at % PAGE };
+}
+
+function nextPage(gva: Gva): Gva {
+  return { vpn: gva.vpn + 1, offset: 0 };
+}
+
+function storeOf(bytes: number, value: bigint): Store {
+  const word = (shift: bigint): number => Number((value >> shift) & 0xffffffffn);
+  return { bytes, lo: word(0n), hi: word(32n) };
 }
 
 /** One run of a stub. */
@@ -52,7 +69,7 @@ export class StubRun {
   readonly #port: GuestPort;
   readonly #cpl: number;
   readonly results: JsonObject[] = [];
-  #rax: Pte = { lo: 0, hi: 0 };
+  #rax = 0n;
   #mmioExits = 0;
 
   constructor(port: GuestPort, user: boolean) {
@@ -75,6 +92,10 @@ export class StubRun {
   }
 
   load(gva: Gva, bytes: number): void {
+    if (crosses(gva, bytes)) {
+      this.#rax = this.#loadInSlots(gva, bytes);
+      return;
+    }
     const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_READ | this.#cpl, bytes, null);
     this.#check(outcome, gva, bytes);
     if (outcome.kind === 'mmio') this.#rax = filled(outcome.value, bytes);
@@ -89,9 +110,40 @@ export class StubRun {
   }
 
   store(gva: Gva, bytes: number, value: Pte): void {
-    const store = { bytes, lo: value.lo, hi: value.hi };
+    const whole = (BigInt(value.hi) << 32n) | BigInt(value.lo);
+    if (crosses(gva, bytes)) return this.#storeInSlots(gva, bytes, whole);
     const flags = ACCESS_WRITE | this.#cpl;
+    const store = storeOf(bytes, whole);
     this.#check(this.#port.access(gva.vpn, gva.offset, flags, bytes, store), gva, bytes);
+  }
+
+  #loadInSlots(gva: Gva, bytes: number): bigint {
+    if (!crosses(gva, bytes)) {
+      this.#inSlots(gva, ACCESS_READ, bytes, null);
+      return this.#port.loaded(bytes);
+    }
+    const first = PAGE - gva.offset;
+    const low = this.#loadInSlots(gva, first);
+    return low | (this.#loadInSlots(nextPage(gva), bytes - first) << BigInt(8 * first));
+  }
+
+  /** Both pages are translated before anything is written. */
+  #storeInSlots(gva: Gva, bytes: number, value: bigint): void {
+    const first = Math.min(bytes, PAGE - gva.offset);
+    if (first < bytes) {
+      this.#inSlots(gva, ACCESS_WRITE, first, null);
+      this.#storeInSlots(nextPage(gva), bytes - first, value >> BigInt(8 * first));
+    }
+    this.#inSlots(gva, ACCESS_WRITE, first, storeOf(first, value));
+  }
+
+  /** An access whose emulation by KVM, should it be outside all slots, is not known here. */
+  #inSlots(gva: Gva, flags: number, bytes: number, store: Store | null): void {
+    const outcome = this.#port.access(gva.vpn, gva.offset, flags | this.#cpl, bytes, store);
+    if (outcome.kind === 'mmio') {
+      throw new DataError('an operand in two pages, or of exec, is outside all slots');
+    }
+    this.#check(outcome, gva, bytes);
   }
 
   /** `lock inc`: one access that reads and writes. */
@@ -103,41 +155,38 @@ export class StubRun {
       return;
     }
     if (outcome.kind === 'done' && outcome.emulated) return;
-    const old = this.#port.loaded(1).lo;
+    const old = Number(this.#port.loaded(1));
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });
   }
 
   call(gva: Gva): void {
     const stack = this.#cpl ? SUPERVISOR_STACK : USER_STACK;
-    this.store(stack, 8, { lo: CODE_GFN * 4096 + STUB.exec + 2, hi: 0 });
-    this.#until(gva);
-    const rax = this.#rax;
-    this.load(stack, 8);
-    this.#rax = rax;
+    const returnTo = CODE_GFN * PAGE + STUB.exec + 2;
+    this.store(stack, 8, { lo: returnTo, hi: 0 });
+    const target = gva.vpn * PAGE + gva.offset;
+    const code = new CalledCode(this.#memory(), target, stack.vpn * PAGE + stack.offset);
+    code.run(target, returnTo);
+    this.#rax = code.rax;
     this.fetch(STUB.exec + 2);
   }
 
-  /** Runs what was called to its `ret`. */
-  #until(from: Gva): void {
-    let at = from.vpn * 4096 + from.offset;
-    for (let steps = 0; steps < 64; steps++) {
-      const opcode = this.#fetchByte(at);
-      if (opcode === 0xc3) return;
-      // `ja rel8`: CF and ZF are clear, so it is taken.
-      if (opcode !== 0x77) {
-        throw new DataError(`exec of byte 0x${opcode.toString(16)} is not emulated`);
-      }
-      const distance = this.#fetchByte(at + 1);
-      at += 2 + (distance < 128 ? distance : distance - 256);
-    }
-    throw new DataError('exec does not come to a ret');
-  }
-
-  #fetchByte(at: number): number {
-    const gva = { vpn: Math.floor(at / 4096), offset: at % 4096 };
-    const outcome = this.#port.access(gva.vpn, gva.offset, ACCESS_FETCH | this.#cpl, 1, null);
-    this.#check(outcome, gva, 1);
-    return this.#port.loaded(1).lo & 0xff;
+  /** The guest's memory for code in data pages, whose operands must lie in slots. */
+  #memory(): CodeMemory {
+    return {
+      fetch: (at) => {
+        this.#inSlots(gvaOf(at), ACCESS_FETCH, 1, null);
+        if (at >= CODE_GFN * PAGE && at < INFRA_PAGES * PAGE) {
+          throw new DataError("exec comes to the driver's own code");
+        }
+        return this.#port.page();
+      },
+      load: (at, bytes) => this.#loadInSlots(gvaOf(at), bytes),
+      store: (at, bytes, value) => {
+        if (at >= PAGE && at < OWN_STACKS)
+          throw new DataError("exec writes over the driver's code");
+        this.#storeInSlots(gvaOf(at), bytes, value);
+      },
+    };
   }
 
   check(outcome: AccessOutcome): void {
@@ -146,13 +195,11 @@ export class StubRun {
 
   done(): void {
     this.#port.ioExit();
-    this.results.push({ ok: true, rax: hex(this.#rax.lo, this.#rax.hi) });
+    this.results.push({ ok: true, rax: `0x${this.#rax.toString(16)}` });
   }
 }
 
 /** A value whose bytes are all the same. */
-function filled(value: number, bytes: number): Pte {
-  if (bytes === 1) return { lo: value, hi: 0 };
-  const word = (value * 0x01010101) >>> 0;
-  return { lo: word, hi: word };
+function filled(value: number, bytes: number): bigint {
+  return BigInt(`0x${value.toString(16).padStart(2, '0').repeat(bytes)}`);
 }

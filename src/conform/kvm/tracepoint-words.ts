@@ -6,11 +6,13 @@ import { hvnName } from './layout.ts';
 import type { KvmEvent } from './recording.ts';
 
 export const UD_VECTOR = 6;
+export const GP_VECTOR = 13;
 export const PF_VECTOR = 14;
 
 /** An exception as the tracepoint kvm_inj_exception prints it. */
 export function exceptionText(vector: number, code: number): string {
-  return vector === PF_VECTOR ? `#PF (0x${code.toString(16)})` : '#UD';
+  if (vector === UD_VECTOR) return '#UD';
+  return `${vector === PF_VECTOR ? '#PF' : '#GP'} (0x${code.toString(16)})`;
 }
 
 /** What an MMIO event is about, by its word c. */
@@ -38,6 +40,7 @@ export const VMEXIT = [
   'cr0_sel_write',
   'write_cr3',
   'write_cr4',
+  'UD excp',
 ];
 /** SPTE_BY_*: who changed an spte. */
 export const SPTE_BY = [
