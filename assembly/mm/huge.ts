@@ -45,9 +45,10 @@ import {
   hugeFrameAlloc,
   putPage,
 } from './frame';
+import { munlockPage } from './folio_batch';
 import { holdIsolated, lruPutbackBatched } from './isolate';
 import { lruAddNewer, lruListOf, lruShrinkToHead } from './lru';
-import { lruCacheAdd } from './lru_add';
+import { hasMlockBatch, lruCacheAdd } from './lru_add';
 import { tryToFreeSwapUnmapped } from './memory';
 import { hpmdGet, hpmdMove, hpmdp, hpmdSet, hpmdSplit } from './pmd';
 import { hptep, hpteSet } from './pte';
@@ -230,6 +231,13 @@ export function zapHugePmd(mm: u32, hvn: Hvn): Pfn {
   return head;
 }
 
+/** A locked area does not map a page any more, as when it is unmapped; a part of a huge one was not locked (munlock_vma_page). */
+function munlockCopied(pfn: Pfn): void {
+  const flags = load<u32>(framePtr(pfn), FRAME_FLAGS);
+  if ((flags & (PG_UNEVICTABLE | PG_HUGE)) == PG_UNEVICTABLE && hasMlockBatch())
+    munlockPage(pfn, 1);
+}
+
 /**
  * __collapse_huge_page_copy and what follows: the contents of 512 small pages go to a compound page that
  * takes their place; what they were is given back. 0 when there is no room. `hvn` is aligned.
@@ -253,6 +261,7 @@ export function collapseHugePage(mm: u32, hvn: Hvn, args: u32): Pfn {
       compound = folio;
     }
     rmapRemove(pfn, mm, hvn + i);
+    if (args & MAP_UNEVICTABLE) munlockCopied(pfn);
     tryToFreeSwapUnmapped(pfn);
     putPage(pfn);
   }

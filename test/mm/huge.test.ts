@@ -360,6 +360,22 @@ describe('collapsing (mm/khugepaged.c)', () => {
     expect(huge(0)).toBe(true);
   });
 
+  test('pages that are copied out of a locked area are locked no more where they wait to be freed', () => {
+    start(HUGE, 0);
+    for (let i = 0; i < 17; i++) mm.touch(BASE + i, true);
+    mm.mlock(BASE, HUGE, true);
+    const frames = [15, 16].map((page) => pfn(page + HUGE - 17));
+    mm.madvise(BASE, HUGE, 'hugepage');
+    expect(mm.madvise(BASE, HUGE, 'collapse')).toBe(0);
+    const flags = frames.map((frame) => host.core.x.pageFlags(frame));
+    const pending = (bits: number): boolean => (bits & abi.PG_LRU_PENDING) !== 0;
+    expect(flags.map((bits) => [pending(bits), bits & abi.PG_UNEVICTABLE])).toEqual([
+      [true, 0],
+      [true, 0],
+    ]);
+    sound();
+  });
+
   test('a huge page that a child still maps whole counts it once (total_mapcount)', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);
