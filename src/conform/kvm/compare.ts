@@ -19,7 +19,7 @@ import {
   sameLines,
 } from './step-text.ts';
 import { withoutStrangers, type FrameNames } from './strangers.ts';
-import { withoutRepeats, withoutRescans, withoutYields } from './timing.ts';
+import { withoutPauses, withoutRepeats, withoutRescans, withoutYields } from './timing.ts';
 import { ZeroBits } from './zero-page.ts';
 import type { JsonObject, KvmEvent, PageState, Recording, Step } from './recording.ts';
 
@@ -137,7 +137,7 @@ export class StepComparer {
       mine = withoutRepeats(mine);
       if (level === 2) {
         const all = countEvents(theirs).flush_remote_tlbs ?? 0;
-        theirs = withoutYields(theirs, mine, this.#recording.npt === 1);
+        theirs = withoutYields(withoutPauses(theirs, mine), mine, this.#recording.npt === 1);
         this.#yields = all - (countEvents(theirs).flush_remote_tlbs ?? 0);
       }
       const names = this.#names(ours, mine);

@@ -131,14 +131,18 @@ export class Emulator {
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }
 
-  /** handle_emulation_failure: what lies outside all slots can't be fetched as an instruction. */
+  /** What lies outside all slots can't be fetched as an instruction. */
   #unfetched(op: Operand): AccessOutcome {
     this.#lastRetry = '';
     const permitted = this.walk(op.vpn, op.offset, op.flags);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
-    if (!permitted) return this.#fault(0);
+    return permitted ? this.#unhandled() : this.#fault(0);
+  }
+
+  /** handle_emulation_failure. */
+  #unhandled(): AccessOutcome {
     this.#emit(EVENT_EMULATE_INSN, 1, 0, 0, 0);
-    return { kind: 'unfetched' };
+    return { kind: 'unhandled' };
   }
 
   /** The emulator's own translation; false: the guest's tables forbid the access. */
@@ -259,8 +263,8 @@ export class Emulator {
     return { kind: 'mmio', gpa: at.gfn * 4096 + at.offset, value: 0, write: true };
   }
 
-  /** The load, then emulator_cmpxchg_emulated, which translates for itself; what it can't do in place it
-   *  does as a store. */
+  /** The load, then emulator_cmpxchg_emulated, which translates for itself. Where no slot is writable it stores; where one is,
+   *  but the host gives no page for it, it fails. */
   #exchange(op: Operand, gpa: number | null): AccessOutcome {
     const loaded = this.#load(op, gpa);
     if (loaded.kind === 'fault') return loaded;
@@ -268,18 +272,24 @@ export class Emulator {
     const { ptr } = this.#vcpu;
     const walked = this.walk(op.vpn, op.offset, writing(op.flags));
     const gfn = this.#core.mem.load32(ptr + VCPU_WALK_GFN);
-    const done = walked && this.#write(op, { gfn, offset: op.offset, mmio: false });
-    const stored: AccessOutcome = done ? { kind: 'done', emulated: true } : this.#store(op, gpa);
+    let stored: AccessOutcome = { kind: 'done', emulated: true };
+    if (!walked || !this.#isWritable(gfn)) stored = this.#store(op, gpa);
+    else if (!this.#write(op, { gfn, offset: op.offset, mmio: false })) stored = this.#unhandled();
     return loaded.kind === 'mmio' ? { ...loaded, stored } : stored;
+  }
+
+  /** Whether a memslot lets the guest write a page (kvm_is_error_hva). */
+  #isWritable(gfn: number): boolean {
+    const { regions } = this.#vcpu.kvm;
+    const slot = regions.find((r) => gfn >= r.gfn && gfn < r.gfn + r.npages);
+    return slot !== undefined && ((slot.flags ?? 0) & KVM_MEM_READONLY) === 0;
   }
 
   /** kvm_vcpu_write_guest, and kvm_mmu_pte_write for who shadows the page; false: it can't be written. */
   #write(op: Operand, { gfn, offset }: Place): boolean {
     const { kvm, task } = this.#vcpu;
     const { x, mem } = this.#core;
-    const slot = kvm.regions.find((r) => gfn >= r.gfn && gfn < r.gfn + r.npages);
-    if (slot === undefined || ((slot.flags ?? 0) & KVM_MEM_READONLY) !== 0) return false;
-    if (!kvm.accessAsUser(task, gfn, true)) return false;
+    if (!this.#isWritable(gfn) || !kvm.accessAsUser(task, gfn, true)) return false;
     const at = (x.guestPagePtrForWrite(gfn) >>> 0) + offset;
     if (op.exchange) mem.u8[at] = ((mem.u8[at] as number) + 1) & 0xff;
     else if (op.store !== null) writeBytes(mem.u8, at, op.store);

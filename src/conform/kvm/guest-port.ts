@@ -13,8 +13,8 @@ export type AccessOutcome =
       /** How the store of a read-modify-write ended, whose load this was. */
       readonly stored?: AccessOutcome;
     }
-  /** An instruction could not be fetched; at CPL 0 the VMM is told, at CPL 3 the guest gets a #UD. */
-  | { readonly kind: 'unfetched' }
+  /** An instruction could not be emulated; at CPL 0 the VMM is told, at CPL 3 the guest gets a #UD. */
+  | { readonly kind: 'unhandled' }
   | { readonly kind: 'error'; readonly errno: string };
 
 /** An exception that the processor delivers. */

@@ -222,7 +222,7 @@ export class RecordedGuest {
   #end(ended: Ended, user: boolean): JsonObject {
     const { outcome, gva } = ended;
     if (outcome.kind === 'error') return { err: outcome.errno };
-    if (outcome.kind === 'unfetched') {
+    if (outcome.kind === 'unhandled') {
       if (user) return this.#badInstruction(UNDEFINED_OPCODE, EXCEPTION_RSP, true);
       return { exit: EXIT_INTERNAL_ERROR, suberr: INTERNAL_ERROR_EMULATION };
     }

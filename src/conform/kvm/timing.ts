@@ -67,3 +67,39 @@ export function withoutYields(
     return true;
   });
 }
+
+/** What a flush tells the notifiers of an mm, and KVM's answer. */
+const TOLD = new Set(['mn_invalidate_range', 'kvm_invalidate_range']);
+
+function rangeText({ t, start, pages }: KvmEvent): string {
+  return `${t} ${start}+${pages}`;
+}
+
+/** An event of the range that holds those of two. */
+function joined(a: KvmEvent, b: KvmEvent): KvmEvent {
+  const start = Math.min(Number(a.start), Number(b.start));
+  const end = Math.max(Number(a.start) + Number(a.pages), Number(b.start) + Number(b.pages));
+  return { ...a, start: String(start), pages: end - start };
+}
+
+/**
+ * Unmapping, too, gives up the CPU when the scheduler wants it, and flushes what it has found dirty so far
+ * (zap_pte_range()): two flushes in a row where ours is one of both ranges.
+ */
+export function withoutPauses(
+  recorded: readonly KvmEvent[],
+  emulated: readonly KvmEvent[],
+): readonly KvmEvent[] {
+  const ours = new Set(emulated.filter(({ t }) => TOLD.has(t)).map(rangeText));
+  const kept: KvmEvent[] = [];
+  for (const event of recorded) {
+    // Of the last flush, this one's kind is the last event or the one before it.
+    const at = [kept.length - 1, kept.length - 2].find((i) => kept[i]?.t === event.t);
+    const before = at === undefined || !TOLD.has(event.t) ? undefined : kept[at];
+    const whole = before === undefined ? event : joined(before, event);
+    const ourOne = ours.has(rangeText(whole)) && !ours.has(rangeText(event));
+    if (before !== undefined && ourOne) kept[at as number] = whole;
+    else kept.push(event);
+  }
+  return kept;
+}
