@@ -62,6 +62,17 @@ interface Place {
   readonly mmio: boolean;
 }
 
+/** A load outside all slots. */
+interface Unread {
+  readonly gfn: number;
+  readonly offset: number;
+  readonly bytes: number;
+  /** What the instruction does with the answer, at what is the guest's CPL by then (0 or ACCESS_SUPERVISOR). */
+  readonly rest: (cpl: number) => AccessOutcome;
+}
+
+const DONE: AccessOutcome = { kind: 'done', emulated: true };
+
 /** The emulator of one vCPU. */
 export class Emulator {
   readonly #core: Core;
@@ -74,7 +85,7 @@ export class Emulator {
   /** Where an instruction was last tried again (vcpu->arch.last_retry_eip and _addr). */
   #lastRetry = '';
   /** A load outside all slots that the VMM has not answered yet. */
-  #unread: { readonly gfn: number; readonly offset: number; readonly bytes: number } | null = null;
+  #unread: Unread | null = null;
   /** What memory must hold, if somebody keeps a record. */
   stamps: MemoryStamps | null = null;
   /** Where the last load was made; null: outside all slots. */
@@ -230,7 +241,7 @@ export class Emulator {
     return { gfn, offset, mmio: this.#vcpu.mmio.isGfn(gfn) };
   }
 
-  #load(op: Operand, gpa: number | null): AccessOutcome {
+  #load(op: Operand, gpa: number | null, rest: Unread['rest'] = () => DONE): AccessOutcome {
     const at = this.#translate(op, loading(op.flags), gpa);
     // A load that belongs to a read-modify-write is reported as the write that it is part of.
     if (at === null) return this.#fault(op.exchange ? PFERR_WRITE_MASK : 0);
@@ -239,43 +250,59 @@ export class Emulator {
     if (!at.mmio && kvm.accessAsUser(task, at.gfn, false)) {
       const pte = x.hpteGet(kvm.mm.id, x.gfnToHvn(at.gfn) >>> 0) >>> 0;
       this.loadedAt = { pfn: pte >>> HPTE_PFN_SHIFT, offset: at.offset };
-      return { kind: 'done', emulated: true };
+      return DONE;
     }
     this.loadedAt = null;
     this.#emit(EVENT_MMIO, at.gfn, at.offset, MMIO_UNSATISFIED, op.bytes);
-    this.#unread = { gfn: at.gfn, offset: at.offset, bytes: op.bytes };
+    this.#unread = { gfn: at.gfn, offset: at.offset, bytes: op.bytes, rest };
     return { kind: 'mmio', gpa: at.gfn * 4096 + at.offset, value: MMIO_READ, write: false };
   }
 
-  /** complete_emulated_mmio: the VMM runs the vCPU again, which takes what it answered. */
-  completeRead(): void {
+  /** complete_emulated_mmio: the VMM runs the vCPU again, which takes what it answered, and ends the instruction. */
+  completeRead(cpl: number): AccessOutcome {
     const read = this.#unread;
-    if (read === null) return;
+    if (read === null) return DONE;
     this.#unread = null;
     this.#emit(EVENT_MMIO, read.gfn, read.offset, MMIO_DONE, read.bytes);
+    return read.rest(cpl);
   }
 
   #store(op: Operand, gpa: number | null): AccessOutcome {
     const at = this.#translate(op, writing(op.flags), gpa);
     if (at === null) return this.#fault(0);
-    if (!at.mmio && this.#write(op, at)) return { kind: 'done', emulated: true };
+    if (!at.mmio && this.#write(op, at)) return DONE;
     this.#emit(EVENT_MMIO, at.gfn, at.offset, MMIO_WRITE, op.bytes);
     return { kind: 'mmio', gpa: at.gfn * 4096 + at.offset, value: 0, write: true };
   }
 
-  /** The load, then emulator_cmpxchg_emulated, which translates for itself. Where no slot is writable it stores; where one is,
-   *  but the host gives no page for it, it fails. */
+  /** The load, then emulator_cmpxchg_emulated. */
   #exchange(op: Operand, gpa: number | null): AccessOutcome {
-    const loaded = this.#load(op, gpa);
-    if (loaded.kind === 'fault') return loaded;
-    this.completeRead();
-    const { ptr } = this.#vcpu;
-    const walked = this.walk(op.vpn, op.offset, writing(op.flags));
-    const gfn = this.#core.mem.load32(ptr + VCPU_WALK_GFN);
-    let stored: AccessOutcome = { kind: 'done', emulated: true };
-    if (!walked || !this.#isWritable(gfn)) stored = this.#store(op, gpa);
-    else if (!this.#write(op, { gfn, offset: op.offset, mmio: false })) stored = this.#unhandled();
-    return loaded.kind === 'mmio' ? { ...loaded, stored } : stored;
+    const store = (cpl: number, answer: number | null): AccessOutcome =>
+      this.#compareAndStore(op, gpa, ACCESS_WRITE | cpl, answer);
+    const loaded = this.#load(op, gpa, (cpl) => store(cpl, MMIO_READ));
+    return loaded.kind === 'done' ? store(op.flags & ACCESS_SUPERVISOR, null) : loaded;
+  }
+
+  /**
+   * It translates for itself. Where no slot is writable it stores; where one is, but the host gives no page for it, it fails;
+   * and if memory does not hold what the VMM has answered (`answer`), the instruction runs again.
+   */
+  #compareAndStore(
+    op: Operand,
+    gpa: number | null,
+    flags: number,
+    answer: number | null,
+  ): AccessOutcome {
+    const { mem, x } = this.#core;
+    const walked = this.walk(op.vpn, op.offset, flags);
+    const gfn = mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
+    if (!walked || !this.#isWritable(gfn)) return this.#store(op, gpa);
+    const { kvm, task } = this.#vcpu;
+    if (!kvm.accessAsUser(task, gfn, true)) return this.#unhandled();
+    const at = (x.guestPagePtrForWrite(gfn) >>> 0) + op.offset;
+    if (answer !== null && mem.u8[at] !== answer) return { kind: 'again' };
+    this.#write(op, { gfn, offset: op.offset, mmio: false });
+    return DONE;
   }
 
   /** Whether a memslot lets the guest write a page (kvm_is_error_hva). */

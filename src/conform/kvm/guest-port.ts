@@ -10,9 +10,9 @@ export type AccessOutcome =
       readonly gpa: number;
       readonly value: number;
       readonly write: boolean;
-      /** How the store of a read-modify-write ended, whose load this was. */
-      readonly stored?: AccessOutcome;
     }
+  /** An exchange finds something else than it loaded: the instruction runs again. */
+  | { readonly kind: 'again' }
   /** An instruction could not be emulated; at CPL 0 the VMM is told, at CPL 3 the guest gets a #UD. */
   | { readonly kind: 'unhandled' }
   | { readonly kind: 'error'; readonly errno: string };
@@ -45,8 +45,8 @@ export interface GuestPort {
   ): AccessOutcome;
   /** One locked access that reads and writes. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
-  /** The vCPU runs again after an exit for an MMIO read. */
-  completeRead(): void;
+  /** The vCPU runs again after an exit for an MMIO read, at a CPL (0 or ACCESS_SUPERVISOR). */
+  completeRead(cpl: number): AccessOutcome;
   /** Bytes at the place that the last access translated to. */
   loaded(bytes: number): bigint;
   /** The page that the last access translated to, until the next one. */

@@ -15,7 +15,7 @@ import { CODE_GFN, gvaName, pfecText, STUB, TABLES } from './layout.ts';
 import type { JsonObject } from './recording.ts';
 import { directory, leafTable, parseGva, parseNumber, parsePte, parseWord } from './script.ts';
 import type { Gva, Pte } from './script.ts';
-import { Abandoned, Ended, StubRun, SUPERVISOR_STACK } from './stub-run.ts';
+import { Abandoned, Ended, StubRun, SUPERVISOR_STACK, type Reading } from './stub-run.ts';
 import { GP_VECTOR, PF_VECTOR, UD_VECTOR } from './tracepoint-words.ts';
 
 const CR0_WP1 = 0x80050033;
@@ -70,7 +70,6 @@ function runStub(run: StubRun, op: string, words: readonly string[], port: Guest
       run.fetch(STUB.rw + 2);
       return run.store(gva(), 1, byte(0x66));
     case 'lock':
-      run.fetch(STUB.lock);
       return run.increment(gva());
     case 'exec':
       run.fetch(STUB.exec);
@@ -174,6 +173,13 @@ function resumeLoop(run: StubRun, op: string, words: readonly string[]): void {
   if (!loops) throw new DataError(`the guest loops for ever at page ${from.vpn}`);
 }
 
+/** The same where the read was an exchange's; one that fails runs again, with the new operation's registers. */
+function resumeExchange(run: StubRun, words: readonly string[]): void {
+  const gva = parseGva(words[1] ?? '');
+  if (Number.isNaN(gva.vpn)) throw new DataError('the guest exchanges for ever at no page');
+  run.exchanged(gva);
+}
+
 /** KVM_EXIT_INTERNAL_ERROR, and KVM_INTERNAL_ERROR_EMULATION, as the driver prints them. */
 const EXIT_INTERNAL_ERROR = '17';
 const INTERNAL_ERROR_EMULATION = '1';
@@ -181,8 +187,8 @@ const INTERNAL_ERROR_EMULATION = '1';
 /** A guest operation of a script. */
 export class RecordedGuest {
   readonly #port: GuestPort;
-  /** An MMIO read of the loop `reads` waits for its answer. */
-  #reading = false;
+  /** An MMIO read that was given up waits for its answer. */
+  #reading: Reading | null = null;
 
   constructor(port: GuestPort) {
     this.#port = port;
@@ -204,8 +210,9 @@ export class RecordedGuest {
     const run = new StubRun(this.#port, user);
     try {
       const resumed = this.#reading;
-      this.#reading = false;
-      if (resumed) resumeLoop(run, op, words);
+      this.#reading = null;
+      if (resumed === 'exchange') resumeExchange(run, words);
+      else if (resumed === 'load') resumeLoop(run, op, words);
       else runStub(run, op, words, this.#port);
       run.done();
     } catch (ended) {

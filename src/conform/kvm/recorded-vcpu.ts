@@ -212,8 +212,8 @@ export class RecordedVcpu implements GuestPort {
     this.#emulator.stamps = stamps;
   }
 
-  completeRead(): void {
-    this.#emulator.completeRead();
+  completeRead(cpl: number): AccessOutcome {
+    return this.#emulator.completeRead(cpl);
   }
 
   loaded(bytes: number): bigint {

@@ -36,12 +36,15 @@ export class Ended extends Error {
   }
 }
 
+/** An instruction whose read waits for an answer. */
+export type Reading = 'load' | 'exchange';
+
 /** The driver has given the operation up. */
 export class Abandoned extends Error {
-  /** Whether a read waits for an answer. */
-  readonly reading: boolean;
+  /** What waits for an answer: a read of a loop, or of an exchange. */
+  readonly reading: Reading | null;
 
-  constructor(reading: boolean) {
+  constructor(reading: Reading | null) {
     super('the driver runs the vCPU no more');
     this.reading = reading;
   }
@@ -77,13 +80,18 @@ export class StubRun {
     this.#cpl = user ? 0 : ACCESS_SUPERVISOR;
   }
 
-  #check(outcome: AccessOutcome, gva: Gva, bytes: number): void {
-    if (outcome.kind === 'mmio') {
-      const gpa = `0x${outcome.gpa.toString(16)}`;
-      this.results.push({ mmio: true, gpa, len: String(bytes), write: outcome.write ? '1' : '0' });
-      if (++this.#mmioExits === MAX_RUNS) throw new Abandoned(!outcome.write);
-      this.#port.completeRead();
-    } else if (outcome.kind !== 'done') throw new Ended(outcome, gva);
+  /** Answers what the VMM is asked. Whether the instruction is over, or runs again. */
+  #check(outcome: AccessOutcome, gva: Gva, bytes: number, reading: Reading = 'load'): boolean {
+    let now = outcome;
+    while (now.kind === 'mmio') {
+      const gpa = `0x${now.gpa.toString(16)}`;
+      this.results.push({ mmio: true, gpa, len: String(bytes), write: now.write ? '1' : '0' });
+      if (++this.#mmioExits === MAX_RUNS) throw new Abandoned(now.write ? null : reading);
+      now = this.#port.completeRead(this.#cpl);
+    }
+    if (now.kind === 'again') return false;
+    if (now.kind !== 'done') throw new Ended(now, gva);
+    return true;
   }
 
   fetch(offset: number): void {
@@ -104,7 +112,7 @@ export class StubRun {
 
   /** The answer to the MMIO read of a loop that was given up arrives. */
   answered(): void {
-    this.#port.completeRead();
+    this.#port.completeRead(this.#cpl);
     this.#rax = filled(MMIO_ANSWER, 1);
     this.fetch(STUB.reads + 2);
   }
@@ -146,15 +154,17 @@ export class StubRun {
     this.#check(outcome, gva, bytes);
   }
 
+  /** The answer to the MMIO read of an exchange that was given up arrives; if it runs again, then at `gva`. */
+  exchanged(gva: Gva): void {
+    if (!this.#check(this.#port.completeRead(this.#cpl), gva, 1, 'exchange')) this.increment(gva);
+  }
+
   /** `lock inc`: one access that reads and writes. */
   increment(gva: Gva): void {
+    this.fetch(STUB.lock);
     const outcome = this.#port.readModifyWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl);
-    this.#check(outcome, gva, 1);
-    if (outcome.kind === 'mmio') {
-      if (outcome.stored !== undefined) this.#check(outcome.stored, gva, 1);
-      return;
-    }
-    if (outcome.kind === 'done' && outcome.emulated) return;
+    if (!this.#check(outcome, gva, 1, 'exchange')) return this.increment(gva);
+    if (outcome.kind !== 'done' || outcome.emulated) return;
     const old = Number(this.#port.loaded(1));
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });
   }
