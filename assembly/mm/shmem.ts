@@ -18,14 +18,17 @@ import {
   IO_MAJOR,
   MAP_NO_FAULT,
   MAP_SHARED,
+  MAP_UNEVICTABLE,
   MAP_VM_WRITE,
   MAP_WRITE_FAULT,
   MAP_WRITE_NOTIFY,
   MM_MAX,
   NO_SLOT,
+  PG_ACTIVE,
   PG_DIRTY,
   PG_LOCKED,
   PG_SWAPBACKED,
+  PG_UNEVICTABLE,
 } from '../abi';
 import { MAJOR_FAULTS, MINOR_FAULTS, SWAP_INS } from '../counters';
 import { trace } from '../events';
@@ -33,7 +36,8 @@ import { bump } from '../stats';
 import { Hpte, Hvn, Pfn } from '../types';
 import { filemapAdd, filemapDel, filemapGet, pageFile } from './filemap';
 import { framePtr, getPage, putPage } from './frame';
-import { folioAddLru, lruAddDrain, lruCacheAdd } from './lru_add';
+import { lruSetFlags } from './lru';
+import { folioAddLru, hasMlockBatch, lruAddDrain, lruCacheAdd } from './lru_add';
 import { allocFor, becomesDirty, setPageDirty } from './memory';
 import { hpteGet, hpteNextMapped, hpteSet } from './pte';
 import { rmapAdd } from './rmap';
@@ -130,6 +134,11 @@ function pteOf(pfn: Pfn, args: u32, write: u32): Hpte {
   return write != 0 ? pte | HPTE_DIRTY : pte;
 }
 
+/** mlock_vma_page(): a cached page that a locked area maps is locked from then on. */
+function lockMapped(pfn: Pfn, args: u32): void {
+  if (args & MAP_UNEVICTABLE && hasMlockBatch()) lruSetFlags(pfn, PG_UNEVICTABLE, PG_ACTIVE);
+}
+
 /** finish_fault(): maps a page, whose reference becomes the mapping's; 1: a write made it dirty. */
 export function shmemMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   if (hpteGet(mm, hvn) != 0) {
@@ -139,6 +148,7 @@ export function shmemMap(mm: u32, hvn: Hvn, pfn: Pfn, args: u32): u32 {
   const write = args & MAP_WRITE_FAULT;
   hpteSet(mm, hvn, pteOf(pfn, args, write));
   rmapAdd(pfn, mm, hvn);
+  lockMapped(pfn, args);
   return write != 0 && becomesDirty(pfn) ? 1 : 0;
 }
 
@@ -163,6 +173,7 @@ export function shmemMapAround(
     getPage(pfn);
     hpteSet(mm, at, pteOf(pfn, args, 0));
     rmapAdd(pfn, mm, at);
+    lockMapped(pfn, args);
     if (at == hvn) mapped = 1;
   }
   return mapped;

@@ -1,4 +1,4 @@
-// An instruction outside all slots: KVM has nothing to fetch it from, so that it can't be emulated (6.1,
+// Instructions that can't be emulated. One outside all slots: KVM has nothing to fetch it from, so that it can't be emulated (6.1,
 // x86.c: x86_decode_emulated_instruction(), handle_emulation_failure()). The numbers are those of
 // include/uapi/linux/kvm.h: KVM_EXIT_INTERNAL_ERROR 17, KVM_INTERNAL_ERROR_EMULATION 1.
 import { describe, expect, test } from 'vitest';
@@ -50,5 +50,38 @@ describe.each([
       { guest_fault: '1', code: PFERR_PRESENT_MASK | PFERR_FETCH_MASK },
     ]);
     expect(step?.events.some(({ t }) => t === 'emulate_insn')).toBe(false);
+  });
+});
+
+describe('an exchange that KVM takes for one outside all slots, though the slot is back', () => {
+  // The mmio spte is made valid again as its table is synced (sync_mmio_spte()).
+  const BACK = [
+    'h slot_delete',
+    'g read 2',
+    'g setpte A 3 pwu 3',
+    'h slot_add',
+    'g cr3 B',
+    'g cr3 A',
+  ];
+
+  test('runs again as long as memory does not hold what the VMM answers, then with the registers of the next operation', () => {
+    const steps = stepsOf(false, 'g write 2', ...BACK, 'g lock 2', 'g write 2');
+    for (const step of steps.slice(-2)) {
+      expect(step.result.length).toBe(9);
+      expect(step.result.at(-1)).toEqual({ 'too-many-exits': true });
+    }
+  });
+
+  test('is done where memory holds it', () => {
+    const step = stepsOf(false, 'g write 2 0x5a', ...BACK, 'g lock 2').at(-1);
+    expect(step?.result).toMatchObject([{ mmio: true, write: '0' }, { ok: true }]);
+  });
+
+  test('fails where the host gives no page', () => {
+    const step = stepsOf(false, 'g write 2', ...BACK, 'h munmap 2 1', 'g lock 2').at(-1);
+    expect(step?.result).toMatchObject([
+      { mmio: true, write: '0' },
+      { exit: '17', suberr: '1' },
+    ]);
   });
 });

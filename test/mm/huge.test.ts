@@ -503,6 +503,19 @@ describe('shared memory (mm/shmem.c)', () => {
     expect(mm.access(BASE + 40, false)).toBe(abi.VM_FAULT_LOCKED);
   });
 
+  test('what a locked area maps of the page cache is locked, around a fault, too (mlock_vma_page)', () => {
+    start(32, 0, host.createShmem());
+    for (let i = 0; i < 4; i++) mm.touch(BASE + i, true);
+    host.core.x.lruAddDrain();
+    mm.madvise(BASE, 32, 'dontneed');
+    mm.mlock(BASE, 3, true);
+    const flags = [0, 1, 2].map((page) => host.core.x.pageFlags(pfn(page)) & abi.PG_UNEVICTABLE);
+    expect(flags).toEqual([abi.PG_UNEVICTABLE, abi.PG_UNEVICTABLE, abi.PG_UNEVICTABLE]);
+    mm.touch(BASE + 3, true);
+    expect(host.core.x.pageFlags(pfn(3)) & abi.PG_UNEVICTABLE).toBe(0);
+    sound();
+  });
+
   test('dirty ptes are flushed inside the walk, clean ones at its end (zap_pte_range, force_flush)', () => {
     start(8, 0, host.createShmem());
     mm.touch(BASE, false);
