@@ -23,6 +23,7 @@ function machine(code: readonly number[], offset = 0) {
   const fetched = new Set<number>();
   for (const [i, value] of code.entries()) page(CODE + offset + i)[(offset + i) % 4096] = value;
   const memory = {
+    changes: () => false,
     fetch(at: number) {
       fetched.add(Math.floor(at / 4096));
       return page(at);

@@ -6,8 +6,10 @@ import { DataError } from '../../core/errors.ts';
 
 /** The memory of the guest, as its instructions see it. */
 export interface CodeMemory {
-  /** Fetches from an address; the bytes of its page. Valid until the next access. */
-  fetch(at: number): Uint8Array;
+  /** Whether to run an instruction again shows, though it changes nothing that the code sees. */
+  changes(): boolean;
+  /** Fetches an instruction, or (`rest`) what of it is in the next page; the bytes of the page, until the next access. */
+  fetch(at: number, rest: boolean): Uint8Array;
   load(at: number, bytes: number): bigint;
   store(at: number, bytes: number, value: bigint): void;
 }
@@ -104,7 +106,7 @@ export class CalledCode {
       this.#changed = false;
       const returned = this.#step(next);
       if (returned && this.#at === until) return;
-      const same = !this.#changed && sameFlags(was, this.#flags);
+      const same = !this.#changed && !this.#memory.changes() && sameFlags(was, this.#flags);
       next = same ? this.#repeated(next) : this.#at;
     }
     throw new DataError('exec does not come to a ret');
@@ -115,7 +117,7 @@ export class CalledCode {
     const bytes = this.#at - first;
     const offset = first % PAGE;
     if (bytes <= 0 || offset + bytes > PAGE) return this.#at;
-    const page = this.#memory.fetch(first);
+    const page = this.#memory.fetch(first, false);
     const byte = (i: number): number => page[i] as number;
     let end = offset + bytes;
     while (end + bytes <= PAGE && allBelow(bytes, (i) => byte(end + i) === byte(offset + i)))
@@ -127,7 +129,7 @@ export class CalledCode {
   #step(at: number): boolean {
     this.#from = at;
     this.#at = at;
-    this.#page = this.#memory.fetch(at);
+    this.#page = this.#memory.fetch(at, false);
     let size = 4;
     let opcode = this.#byte();
     while (opcode === OPERAND_SIZE || opcode === ADDRESS_SIZE) {
@@ -155,7 +157,7 @@ export class CalledCode {
   #byte(): number {
     const at = this.#at++;
     if (this.#at - this.#from > MOST_BYTES) throw this.#bad(true);
-    if (at % PAGE === 0) this.#page = this.#memory.fetch(at);
+    if (at % PAGE === 0 && at !== this.#from) this.#page = this.#memory.fetch(at, true);
     return this.#page[at % PAGE] as number;
   }
 

@@ -101,7 +101,7 @@ export class Emulator {
    * write-protected; `reinjects`: in the delivery of an exception.
    */
   emulate(op: Operand, refused: boolean, reinjects: boolean): AccessOutcome | null {
-    if ((op.flags & ACCESS_KIND_MASK) === ACCESS_FETCH) return this.#unfetched(op);
+    if ((op.flags & ACCESS_KIND_MASK) === ACCESS_FETCH) return this.#fetch(op);
     const gpa = this.#vcpu.kvm.tdp ? this.#exitGpa(op.offset) : null;
     const lastRetry = this.#lastRetry;
     const here = `${this.rip} ${gpa ?? `${op.vpn} ${op.offset}`}`;
@@ -134,19 +134,28 @@ export class Emulator {
     return final ? Math.floor(gpa / 4096) * 4096 + offset : gpa;
   }
 
-  /** x86_decode_emulated_instruction: the instruction is fetched through the guest's tables. */
+  /** x86_decode_emulated_instruction: the instruction is fetched through the guest's tables, by the VMM's mapping. */
   fetchInstruction(vpn = CODE_GFN, offset = this.rip): void {
     const cpl = this.user ? 0 : ACCESS_SUPERVISOR;
     if (!this.#vcpu.kvm.generation.retriesUnprotected) this.#lastRetry = '';
-    this.walk(vpn, offset, ACCESS_FETCH | cpl);
+    if (this.walk(vpn, offset, ACCESS_FETCH | cpl)) {
+      const { kvm, task, ptr } = this.#vcpu;
+      kvm.accessAsUser(task, this.#core.mem.load32(ptr + VCPU_WALK_GFN), false);
+    }
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }
 
-  /** What lies outside all slots can't be fetched as an instruction. */
-  #unfetched(op: Operand): AccessOutcome {
+  /**
+   * The instruction itself lies where the processor can't reach: KVM fetches it, and runs it if the guest's tables lead into a
+   * slot by now. What lies outside all slots can't be fetched.
+   */
+  #fetch(op: Operand): AccessOutcome {
     this.#lastRetry = '';
     const permitted = this.walk(op.vpn, op.offset, op.flags);
+    const gfn = this.#core.mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
+    const fetched = permitted && this.#read(gfn, op.offset);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
+    if (fetched) return DONE;
     return permitted ? this.#unhandled() : this.#fault(0);
   }
 
@@ -154,6 +163,16 @@ export class Emulator {
   #unhandled(): AccessOutcome {
     this.#emit(EVENT_EMULATE_INSN, 1, 0, 0, 0);
     return { kind: 'unhandled' };
+  }
+
+  /** An operand of an instruction that KVM runs, or the rest of its bytes. */
+  operand(op: Operand): AccessOutcome {
+    if ((op.flags & ACCESS_KIND_MASK) === ACCESS_FETCH) {
+      if (!this.walk(op.vpn, op.offset, op.flags)) return this.#fault(0);
+      const gfn = this.#core.mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
+      return this.#read(gfn, op.offset) ? DONE : this.#unhandled();
+    }
+    return isWrite(op) ? this.#store(op, null) : this.#load(op, null);
   }
 
   /** The emulator's own translation; false: the guest's tables forbid the access. */
@@ -245,17 +264,21 @@ export class Emulator {
     const at = this.#translate(op, loading(op.flags), gpa);
     // A load that belongs to a read-modify-write is reported as the write that it is part of.
     if (at === null) return this.#fault(op.exchange ? PFERR_WRITE_MASK : 0);
-    const { kvm, task } = this.#vcpu;
-    const { x } = this.#core;
-    if (!at.mmio && kvm.accessAsUser(task, at.gfn, false)) {
-      const pte = x.hpteGet(kvm.mm.id, x.gfnToHvn(at.gfn) >>> 0) >>> 0;
-      this.loadedAt = { pfn: pte >>> HPTE_PFN_SHIFT, offset: at.offset };
-      return DONE;
-    }
+    if (!at.mmio && this.#read(at.gfn, at.offset)) return DONE;
     this.loadedAt = null;
     this.#emit(EVENT_MMIO, at.gfn, at.offset, MMIO_UNSATISFIED, op.bytes);
     this.#unread = { gfn: at.gfn, offset: at.offset, bytes: op.bytes, rest };
     return { kind: 'mmio', gpa: at.gfn * 4096 + at.offset, value: MMIO_READ, write: false };
+  }
+
+  /** kvm_vcpu_read_guest: by the VMM's mapping; false: there is none. */
+  #read(gfn: number, offset: number): boolean {
+    const { kvm, task } = this.#vcpu;
+    const { x } = this.#core;
+    if (!kvm.accessAsUser(task, gfn, false)) return false;
+    const pte = x.hpteGet(kvm.mm.id, x.gfnToHvn(gfn) >>> 0) >>> 0;
+    this.loadedAt = { pfn: pte >>> HPTE_PFN_SHIFT, offset };
+    return true;
   }
 
   /** complete_emulated_mmio: the VMM runs the vCPU again, which takes what it answered, and ends the instruction. */

@@ -43,6 +43,14 @@ export interface GuestPort {
     bytes: number,
     store: Store | null,
   ): AccessOutcome;
+  /** An operand of an instruction that KVM fetched, and runs. */
+  operand(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+  ): AccessOutcome;
   /** One locked access that reads and writes. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome;
   /** The vCPU runs again after an exit for an MMIO read, at a CPL (0 or ACCESS_SUPERVISOR). */

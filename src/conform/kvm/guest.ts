@@ -220,7 +220,8 @@ export class RecordedGuest {
         this.#reading = ended.reading;
         run.results.push({ 'too-many-exits': true });
       } else if (ended instanceof Ended) run.results.push(this.#end(ended, user));
-      else if (ended instanceof BadInstruction) run.results.push(this.#notExecuted(ended, user));
+      else if (ended instanceof BadInstruction)
+        run.results.push(this.#notExecuted(ended, user, run.emulated));
       else throw ended;
     }
     return run.results;
@@ -242,10 +243,10 @@ export class RecordedGuest {
     return { guest_fault: fault, code, bits: pfecText(code) };
   }
 
-  /** The processor does not know an instruction: KVM looks at it; one that is too long it does not show to KVM. */
-  #notExecuted(bad: BadInstruction, user: boolean): JsonObject {
+  /** The processor does not know an instruction: KVM looks at it, if it has not yet; one that is too long it does not show. */
+  #notExecuted(bad: BadInstruction, user: boolean, emulated: boolean): JsonObject {
     const { at, tooLong } = bad;
-    if (!tooLong) this.#port.undefinedOpcode(Math.floor(at / 4096), at % 4096);
+    if (!tooLong && !emulated) this.#port.undefinedOpcode(Math.floor(at / 4096), at % 4096);
     const exception = tooLong ? TOO_LONG : UNDEFINED_OPCODE;
     return this.#badInstruction(exception, user ? EXCEPTION_RSP : bad.rsp, user);
   }

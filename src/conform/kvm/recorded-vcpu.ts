@@ -110,6 +110,19 @@ export class RecordedVcpu implements GuestPort {
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);
   }
 
+  operand(
+    vpn: number,
+    offset: number,
+    flags: number,
+    bytes: number,
+    store: Store | null,
+  ): AccessOutcome {
+    const outcome = this.#emulator.operand({ vpn, offset, flags, bytes, store, exchange: false });
+    this.#byKvm = true;
+    this.#place = this.#emulator.loadedAt;
+    return outcome;
+  }
+
   /** A locked read-modify-write: the processor of the recordings loads, then stores, and starts over
    *  with the load after every exit. */
   readModifyWrite(vpn: number, offset: number, flags: number): AccessOutcome {

@@ -73,11 +73,18 @@ export class StubRun {
   readonly #cpl: number;
   readonly results: JsonObject[] = [];
   #rax = 0n;
+  /** KVM runs the instruction of the called code, not the processor. */
+  #emulated = false;
   #mmioExits = 0;
 
   constructor(port: GuestPort, user: boolean) {
     this.#port = port;
     this.#cpl = user ? 0 : ACCESS_SUPERVISOR;
+  }
+
+  /** Whether KVM has fetched the instruction that ran last. */
+  get emulated(): boolean {
+    return this.#emulated;
   }
 
   /** Answers what the VMM is asked. Whether the instruction is over, or runs again. */
@@ -146,12 +153,14 @@ export class StubRun {
   }
 
   /** An access whose emulation by KVM, should it be outside all slots, is not known here. */
-  #inSlots(gva: Gva, flags: number, bytes: number, store: Store | null): void {
-    const outcome = this.#port.access(gva.vpn, gva.offset, flags | this.#cpl, bytes, store);
+  #inSlots(gva: Gva, flags: number, bytes: number, store: Store | null): AccessOutcome {
+    const how = this.#emulated ? 'operand' : 'access';
+    const outcome = this.#port[how](gva.vpn, gva.offset, flags | this.#cpl, bytes, store);
     if (outcome.kind === 'mmio') {
       throw new DataError('an operand in two pages, or of exec, is outside all slots');
     }
     this.#check(outcome, gva, bytes);
+    return outcome;
   }
 
   /** The answer to the MMIO read of an exchange that was given up arrives; if it runs again, then at `gva`. */
@@ -183,8 +192,11 @@ export class StubRun {
   /** The guest's memory for code in data pages, whose operands must lie in slots. */
   #memory(): CodeMemory {
     return {
-      fetch: (at) => {
-        this.#inSlots(gvaOf(at), ACCESS_FETCH, 1, null);
+      changes: () => this.#emulated,
+      fetch: (at, rest) => {
+        if (!rest) this.#emulated = false;
+        const outcome = this.#inSlots(gvaOf(at), ACCESS_FETCH, 1, null);
+        if (!rest) this.#emulated = outcome.kind === 'done' && outcome.emulated === true;
         if (at >= CODE_GFN * PAGE && at < INFRA_PAGES * PAGE) {
           throw new DataError("exec comes to the driver's own code");
         }
