@@ -11,6 +11,7 @@ import {
   LRU_POLICY_FIRST,
   PG_ACTIVE,
   PG_ANON,
+  PG_CHARGED,
   PG_HUGE,
   PG_LRU,
   PG_LRU_PENDING,
@@ -93,12 +94,20 @@ function applyMlock(entry: u32): void {
   const page = framePtr(pfn);
   const flags = load<u32>(page, FRAME_FLAGS);
   if ((entry & NEW_MLOCKED) == 0) {
-    if ((flags & PG_UNEVICTABLE) != 0) lruSetFlags(pfn, 0, PG_UNEVICTABLE);
+    if ((flags & PG_UNEVICTABLE) == 0) return;
+    if ((flags & PG_CHARGED) != 0) lruSetFlags(pfn, 0, PG_UNEVICTABLE);
+    else countOthersMove();
     return;
   }
   const clear = flags & PG_UNEVICTABLE ? PG_LRU_PENDING | PG_ACTIVE : PG_LRU_PENDING;
   store<u32>(page, flags & ~clear, FRAME_FLAGS);
   lruAdd(pfn, lruTarget(flags & ~clear));
+}
+
+/** A page of another group moves between lists that are not known here; the CPU counts that, too. */
+function countOthersMove(): void {
+  memcgUpdated(1);
+  memcgUpdated(1);
 }
 
 function drain(kind: usize): void {

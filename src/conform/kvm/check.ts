@@ -7,9 +7,9 @@ import { StepComparer } from './compare.ts';
 import type { Difference } from './compare.ts';
 import { countEvents } from './event-counts.ts';
 import {
+  changesOf,
   drainedIn,
   flushedIn,
-  historiesOf,
   readsStatistics,
   seenIn,
   usualHistory,
@@ -135,9 +135,9 @@ export function checkRecording(recording: Recording, start: StartMachine): Recor
   };
   let best = run(usualHistory(recording));
   const { pressure } = best.result;
-  for (const history of historiesOf(recording, pressure, firstDifference(best.result))) {
+  for (const change of changesOf(recording, pressure, firstDifference(best.result))) {
     if (firstDifference(best.result) === null) break;
-    best = better(best, run(history));
+    best = better(best, run({ ...best.history, ...change }));
   }
   best = goingOn(MAX_DRAINS, best, (last) => nextOf(drainedIn, recording, last, run));
   if (readsStatistics(recording, pressure))

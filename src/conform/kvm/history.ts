@@ -95,6 +95,12 @@ export interface Drain extends Moment {
   readonly batch: 'locked' | 'all';
 }
 
+/**
+ * How many pages the driver's stack takes: fork() one and what lies deeper or higher two, or only one; or fork() two and
+ * the rest one.
+ */
+export type StackLayout = 'usual' | 'short' | 'crossing';
+
 /** The state of the machine when a script begins. */
 export interface History {
   /** Pages of kernel objects that the group owns and reclaim frees. */
@@ -104,8 +110,10 @@ export interface History {
    * that their bytes exceed a page in the statistics, as objectsAt does.
    */
   readonly slabFreed: 'within' | 'after' | 'counted';
-  /** Pages that get into the CPU's batch while fork() runs. */
-  readonly forkPages: number;
+  /** Where the driver's stack begins in its page, which exec() chooses by chance. */
+  readonly stack: StackLayout;
+  /** The scheduler took the CPU from the driver before it left fork(). */
+  readonly preempted: boolean;
   /** Updates of the groups' statistics on the CPU that are less than a batch (stats_updates). */
   readonly updates: number;
   /**
@@ -145,13 +153,14 @@ export interface History {
 }
 
 /**
- * What is usual: a child of fork() writes to five pages before it sleeps; the driver's setting up leaves four
- * updates, and the first faults count five for tables and an object that are not counted here.
+ * What is usual: the driver's setting up leaves four updates, and the first faults count five for tables and an object that
+ * are not counted here.
  */
 export const USUAL: History = {
   slabPages: 0,
   slabFreed: 'within',
-  forkPages: 5,
+  stack: 'usual',
+  preempted: false,
   updates: 9,
   objectsAt: 0,
   objectsRest: 0,
@@ -176,10 +185,17 @@ export const USUAL: History = {
 const FIRST_OF_BOOT = { slabPages: 21 };
 /** Other steps in which the objects' bytes may exceed a page: the first ones, before and after reclaim, or none. */
 const OTHER_STEPS: readonly (number | null)[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, null];
+/** Steps from a fork() on. */
+const AFTER_FORK = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 /** In the first step it may be any of the faults; what counts is how full the batch of updates is in the end. */
 const OTHER_RESTS = [8, 16, 24, 32, 40, 48, 56];
-/** One fork in ten sees another process of the CPU touch a page meanwhile. */
-const OTHER_FORK = { forkPages: 6 };
+/** What may happen in fork(), and where the stack may lie. */
+const OTHER_FORKS: readonly Change[] = [
+  { preempted: true },
+  { stack: 'short' },
+  { stack: 'crossing' },
+  { stack: 'crossing', preempted: true },
+];
 
 /**
  * memory.swap.current counts a slot until its batch is given back. When the first pages' worth of slots
@@ -226,59 +242,55 @@ function mayHaveHuge(recording: Recording): boolean {
 }
 
 /** What kernel threads that work on all address spaces may have met before, or may do in the step that differs. */
-function threadHistories(recording: Recording, usual: History, step: number | null): History[] {
+function threadHistories(recording: Recording, step: number | null): Change[] {
   return [
-    ...(mayHaveHuge(recording)
-      ? [
-          { ...usual, khugepagedWaits: true },
-          { ...usual, khugepagedScans: step },
-        ]
-      : []),
-    ...(hasStep(recording, 'h khugepaged') ? [{ ...usual, khugepagedHolds: true }] : []),
-    ...(hasStep(recording, 'h ksm') ? [{ ...usual, othersMerged: true }] : []),
+    ...(mayHaveHuge(recording) ? [{ khugepagedWaits: true }, { khugepagedScans: step }] : []),
+    ...(hasStep(recording, 'h khugepaged') ? [{ khugepagedHolds: true }] : []),
+    ...(hasStep(recording, 'h ksm') ? [{ othersMerged: true }] : []),
   ];
 }
 
 /** The objects of the driver's files are two pages and a bit. */
 const OTHER_STEP = { stepPages: 2 };
 
-/** When the bytes of kernel objects may have exceeded a page. */
-function objectHistories(usual: History): History[] {
+/** When the bytes of kernel objects may have exceeded a page; after a fork(), whose objects do so, they begin anew. */
+function objectHistories(recording: Recording): Change[] {
+  const forks = recording.steps.filter(({ op }) => op === 'h fork');
+  const steps = forks.flatMap(({ i }) => AFTER_FORK.map((later) => i + later));
   return [
-    ...OTHER_STEPS.map((objectsAt) => ({ ...usual, objectsAt })),
-    ...OTHER_RESTS.map((objectsRest) => ({ ...usual, objectsRest })),
+    ...[...OTHER_STEPS, ...steps].map((objectsAt) => ({ objectsAt })),
+    ...OTHER_RESTS.map((objectsRest) => ({ objectsRest })),
   ];
 }
 
+/** What a history has otherwise than another one. */
+type Change = Partial<History>;
+
 /**
- * Others that a recording may have; `pressure`: it runs under a memory limit; `step`: the first one that differs by the
- * usual history.
+ * What may be otherwise than in the usual history; `pressure`: the recording runs under a memory limit; `step`: the first
+ * one that differs by the usual history.
  */
-export function historiesOf(
+export function changesOf(
   recording: Recording,
   pressure: boolean,
   step: number | null,
-): readonly History[] {
-  const usual = usualHistory(recording);
+): readonly Change[] {
+  const { opensCounters } = usualHistory(recording);
   return [
     ...(pressure
       ? [
-          { ...usual, ...FIRST_OF_BOOT },
-          { ...usual, ...FIRST_OF_BOOT, slabFreed: 'after' as const },
-          { ...usual, ...FIRST_OF_BOOT, slabFreed: 'counted' as const },
-          { ...usual, stocked: true },
-          ...(usual.opensCounters
-            ? [
-                { ...usual, ...OTHER_STEP },
-                { ...usual, unseenRun: true },
-                { ...usual, ...OTHER_STEP, unseenRun: true },
-              ]
+          FIRST_OF_BOOT,
+          { ...FIRST_OF_BOOT, slabFreed: 'after' as const },
+          { ...FIRST_OF_BOOT, slabFreed: 'counted' as const },
+          { stocked: true },
+          ...(opensCounters
+            ? [OTHER_STEP, { unseenRun: true }, { ...OTHER_STEP, unseenRun: true }]
             : []),
         ]
       : []),
-    ...threadHistories(recording, usual, step),
-    ...(hasStep(recording, 'h fork') ? [{ ...usual, ...OTHER_FORK }] : []),
-    ...(hasStep(recording, 'h reclaim') ? objectHistories(usual) : []),
+    ...threadHistories(recording, step),
+    ...(hasStep(recording, 'h reclaim') ? objectHistories(recording) : []),
+    ...(hasStep(recording, 'h fork') ? OTHER_FORKS : []),
   ];
 }
 

@@ -15,6 +15,7 @@ import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { MN_CLEAR_FLUSH_YOUNG, MN_CLEAR_YOUNG, MN_TEST_YOUNG } from '../../mm/notifier-ops.ts';
 import { COUNTER_SLOTS } from '../../stats/stats.ts';
+import type { DriverMemory } from './driver-memory.ts';
 import { type Facilities, refusalOf } from './facilities.ts';
 import type { History } from './history.ts';
 import type { OurStep } from './our-step.ts';
@@ -31,16 +32,8 @@ const SWAP_CLUSTER_MAX = 32;
 const MAX_RECLAIM_RETRIES = 16;
 /** More passes than ksmd makes in the time that scripts give it. */
 const KSM_PASSES = 20;
-/** Two pages of the driver's own. */
-const DRIVER_HVN = 0x30000000;
-const CHILD_HVN = DRIVER_HVN + 0x1000;
-/** The part of the driver's heap that is not locked. */
-export const HEAP_HVN = DRIVER_HVN + 0x2000;
-/**
- * The driver's pages as far as a child of fork() writes to them before it sleeps, in that order: its allocator's, its
- * stack, and two that are neighbours in its data, as the recordings' walks show.
- */
-export const CHILD_HVNS: readonly number[] = [0, 2, 5, 7, 4, 9].map((page) => CHILD_HVN + page);
+/** Bytes of kernel objects that are counted at once: more than a page. */
+export const OBJECT_BYTES = 4104;
 
 /** 14 ticks of 4 ms: msecs_to_jiffies(50) and the tick under way. */
 const KHUGEPAGED_PERIOD_MS = 56;
@@ -74,6 +67,7 @@ export class RecordedHost {
   readonly #mm: Mm;
   readonly #kvm: Kvm;
   readonly #script: Script;
+  readonly #driver: DriverMemory;
   #child: Mm | null = null;
   /** What happens now is done by another task: the forked process, or a work queue. */
   byOthers = false;
@@ -92,9 +86,11 @@ export class RecordedHost {
     mm: Mm,
     kvm: Kvm,
     script: Script,
+    driver: DriverMemory,
     history: History,
     facilities: Facilities,
   ) {
+    this.#driver = driver;
     this.#history = history;
     this.#facilities = facilities;
     this.#host = host;
@@ -134,6 +130,12 @@ export class RecordedHost {
     if (host.charged() >= host.room) this.#mm.runNested((t, at) => host.tryCharge(t, at));
     host.core.x.memcgUpdated(1);
     host.core.x.memcgUpdated(1);
+  }
+
+  /** The bytes of kernel objects that the CPU gathered exceed a page, as those of a process do. */
+  countObjects(): void {
+    const pages = this.#host.generation.groupStats === 'pages';
+    this.#host.core.x.memcgUpdated(pages ? 1 : OBJECT_BYTES);
   }
 
   /** One operation: its words without the leading `h`. */
@@ -182,6 +184,7 @@ export class RecordedHost {
       case 'khugepaged':
         return this.#khugepaged(i);
       case 'drain':
+        this.#driver.noteArea(0);
         this.#host.core.x.lruAddDrain();
         return 0;
       case 'mprotect':
@@ -199,12 +202,15 @@ export class RecordedHost {
       case 'mremap':
         return Math.min(0, mm.mremap(hvn, n, DATA_HVN + parseNumber(words[3] ?? '0')));
       case 'fork':
+        this.countObjects();
         this.#child = mm.fork();
         this.forked = true;
+        this.#driver.forked();
         this.hidden(() => this.#runChild());
         return 0;
       case 'reap':
         this.hidden(() => this.#child?.exit());
+        this.countObjects();
         this.#child = null;
         return 0;
       case 'ksm':
@@ -261,11 +267,9 @@ export class RecordedHost {
     }
   }
 
-  /** The child runs until it reads from its pipe: its first writes copy pages, which fill the CPU's batch. */
+  /** The child runs until it reads from its pipe. */
   #runChild(): void {
-    for (const hvn of CHILD_HVNS) {
-      if (this.#child?.findVma(hvn) !== undefined) this.#child.touch(hvn, true);
-    }
+    if (this.#child !== null) this.#driver.childRuns(this.#child);
   }
 
   /** Does what another task of the recorded machine does. */
@@ -315,8 +319,7 @@ export class RecordedHost {
    * own, so that the charge cache is not empty when it is drained; they stay on the same LRU.
    */
   #budget(pages: number): number {
-    if (this.#mm.findVma(DRIVER_HVN) === undefined) this.#mm.mmap({ hvn: DRIVER_HVN, npages: 2 });
-    for (let i = 0; i < 2; i++) this.#mm.touch(DRIVER_HVN + i, true);
+    this.#driver.writeSpare();
     this.#host.core.x.memcgDrainStock();
     this.#drained = !this.#history.stocked;
     this.#host.limit = this.#host.charged() + pages;
@@ -379,6 +382,7 @@ export class RecordedHost {
           : MN_TEST_YOUNG;
       age[i] = { host: young, kvm: this.#mm.notify(op, hvn, hvn + 1) };
     }
+    this.#driver.readAges(n);
     return { result: rc(0), extra: { age } };
   }
 

@@ -14,11 +14,12 @@ import { khugepagedPass } from '../../mm/khugepaged.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { BlockDevice, DEVICES } from '../../mm/swap-device.ts';
 import type { StepRunner } from './check.ts';
+import { DriverMemory } from './driver-memory.ts';
 import { FACILITIES, type Facilities } from './facilities.ts';
 import { GroupRoom } from './group-room.ts';
 import { RecordedGuest } from './guest.ts';
 import { NOTHING, USUAL, type History, type Seen } from './history.ts';
-import { RecordedHost } from './host-ops.ts';
+import { OBJECT_BYTES, RecordedHost } from './host-ops.ts';
 import { HostPages } from './host-pages.ts';
 import { KvmStatistics } from './kvm-statistics.ts';
 import {
@@ -56,9 +57,6 @@ const PAGE_EVENTS = new Set<number>([
 /** Pages on the lists of the rest of the recorded machine: more than any script evicts. */
 const OUTSIDE_PAGES = 1 << 14;
 
-/** Bytes of kernel objects that are counted at once: more than a page. */
-const OBJECT_BYTES = 4104;
-
 /** The events without those of functions that the compiler put into their callers. */
 function withoutInlined(events: readonly KvmEvent[]): KvmEvent[] {
   return events.filter(({ t, pfn }, i) => {
@@ -91,6 +89,8 @@ export class RecordedMachine implements StepRunner {
   readonly #cpu: RecordedVcpu;
   readonly #guest: RecordedGuest;
   readonly #memory: RecordedMemory;
+  readonly #driver: DriverMemory;
+  readonly #frames: OurFrames;
   readonly #hostPages: HostPages;
   readonly #shadow: ShadowState;
   readonly #statistics: KvmStatistics;
@@ -114,6 +114,7 @@ export class RecordedMachine implements StepRunner {
     this.#facilities = facilities;
     this.core = loadCore(options.build ?? 'release');
     const frames = new OurFrames(this.core);
+    this.#frames = frames;
     this.#writer = new EventWriter(
       options.npt,
       (pfn) => frames.name(pfn),
@@ -143,9 +144,11 @@ export class RecordedMachine implements StepRunner {
     this.core.x.workingsetSetOutside(OUTSIDE_PAGES);
     this.mm = this.host.createMm();
     this.#memory = new RecordedMemory(this.host, this.mm, script);
-    this.#memory.mapInfra(history.forkPages);
+    this.#driver = new DriverMemory(this.host, this.mm, script, history);
+    this.#driver.map();
+    this.#memory.mapInfra();
     this.#memory.mapData();
-    this.#memory.mapHeap(history.heapPages);
+    this.#driver.mapGrownHeap(history.heapPages);
     this.kvm = new Kvm({
       core: this.core,
       mm: this.mm,
@@ -171,7 +174,15 @@ export class RecordedMachine implements StepRunner {
       this.#stamps = new MemoryStamps(this.core, this.mm, script);
       this.#cpu.watch(this.#stamps);
     }
-    this.#ops = new RecordedHost(this.host, this.mm, this.kvm, script, history, facilities);
+    this.#ops = new RecordedHost(
+      this.host,
+      this.mm,
+      this.kvm,
+      script,
+      this.#driver,
+      history,
+      facilities,
+    );
     this.#hostPages = new HostPages(this.core, this.mm, frames);
     this.#shadow = new ShadowState(this.kvm, frames);
     this.#statistics = new KvmStatistics(this.kvm, this.#cpu, this.#ops, options.npt);
@@ -200,6 +211,7 @@ export class RecordedMachine implements StepRunner {
     const { steps } = this.#script;
     if (step > steps.length) return null;
     this.#raw = [];
+    this.#untraced(() => this.#driver.begins());
     let faults = 0;
     let hostFaults = 0;
     this.core.trace((id, a, b, c, d) => {
@@ -243,19 +255,18 @@ export class RecordedMachine implements StepRunner {
       if (freed && this.#history.slabFreed === 'counted') this.core.x.memcgUpdated(OBJECT_BYTES);
       if (this.#history.unseenRun) this.#ops.hidden(() => this.#room.ended(seen.swap));
       if (this.#history.opensCounters) this.#openCounters();
+      this.#countObjects(step);
+      this.#driver.logCounters();
+      this.#readStatistics(seen);
+      this.#driver.logStatistics();
     } finally {
       this.core.trace(null);
-    }
-    if (step === this.#history.objectsAt) {
-      const pages = this.host.generation.groupStats === 'pages';
-      this.core.x.memcgUpdated(pages ? 1 : OBJECT_BYTES);
-      this.core.x.memcgUpdated(this.#history.objectsRest);
     }
     const last = step === steps.length;
     const events = this.#seen(this.#writer.write(this.#raw));
     const counters = last ? {} : this.#statistics.delta([...this.#untold, ...events]);
     this.#untold = step === this.#history.khugepagedScans ? this.#khugepaged() : [];
-    this.#readStatistics(seen);
+    this.#untraced(() => this.#log(step));
     this.#drainAsSeen(seen);
     return {
       result,
@@ -267,10 +278,38 @@ export class RecordedMachine implements StepRunner {
     };
   }
 
+  /** The bytes of kernel objects exceed a page in this step, if the history says so. */
+  #countObjects(step: number): void {
+    if (step !== this.#history.objectsAt) return;
+    this.#ops.countObjects();
+    this.core.x.memcgUpdated(this.#history.objectsRest);
+  }
+
+  /** What the driver does while the trace is off; frames have new names all the same. */
+  #untraced(work: () => void): void {
+    this.core.trace((id, pfn) => {
+      if (id === abi.EVENT_FRAME_ALLOC) this.#frames.born(pfn);
+    });
+    work();
+    this.core.trace(null);
+  }
+
+  /** The driver logs what a step came to. */
+  #log(step: number): void {
+    if (!this.#driver.forks) return;
+    this.#driver.logTrace(this.#raw);
+    if (this.#script.steps[step]?.snapshot === false) return;
+    const leaf = this.#npt ? DATA_GFN : DATA_VPN;
+    const leafSptes = Array.from({ length: this.#script.pages }, (_, i) => leaf + i).some(
+      (page) => this.#shadow.spte(page).level === 1,
+    );
+    this.#driver.logSnapshot(this.#shadow.shadowPages().length, leafSptes);
+  }
+
   /** The driver opens a file for each counter; what its own memory's faults do is not recorded. */
   #openCounters(): void {
     this.#room.opened(() => this.#ops.chargeObject());
-    this.#ops.hidden(() => this.#memory.readNames());
+    this.#ops.hidden(() => this.#driver.readNames());
     this.#room.closed();
   }
 

@@ -5,7 +5,6 @@ import type { Core } from '../../core/load.ts';
 import type { Host } from '../../mm/host.ts';
 import type { Mm } from '../../mm/mm.ts';
 import { VM_DONTCOPY, VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, VM_NORESERVE } from '../../mm/vma.ts';
-import { CHILD_HVNS, HEAP_HVN } from './host-ops.ts';
 import { DATA_GFN, DATA_HVN, INFRA_HVN, INFRA_PAGES, TABLES } from './layout.ts';
 import type { Script } from './script.ts';
 
@@ -24,7 +23,6 @@ export class RecordedMemory {
   readonly #host: Host;
   readonly #mm: Mm;
   readonly #script: Script;
-  #heap = false;
 
   constructor(host: Host, mm: Mm, script: Script) {
     this.#core = host.core;
@@ -33,14 +31,10 @@ export class RecordedMemory {
     this.#script = script;
   }
 
-  /** The pages of tables and code, and the guest's tables in them; `childPages`: of the VMM's child. */
-  mapInfra(childPages: number): void {
+  /** The pages of tables and code, and the guest's tables in them. */
+  mapInfra(): void {
     this.#mm.mmap({ hvn: INFRA_HVN, npages: INFRA_PAGES, flags: VM_LOCKED | VM_DONTCOPY });
     for (let i = 0; i < INFRA_PAGES; i++) this.#mm.access(INFRA_HVN + i, true);
-    for (const hvn of CHILD_HVNS.slice(0, childPages)) {
-      this.#mm.mmap({ hvn, npages: 1, flags: VM_LOCKED });
-      this.#mm.access(hvn, true);
-    }
     this.#core.x.lruAddDrain();
     const put = (table: number, index: number, lo: number, hi = 0): void =>
       this.#put(table, index, lo >>> 0, hi);
@@ -85,20 +79,6 @@ export class RecordedMemory {
       shared: backing === 'shmem',
       flags: VM_NORESERVE | (thp ? VM_HUGEPAGE : VM_NOHUGEPAGE),
     });
-  }
-
-  /** What the driver's heap grew by after it had locked what it had. */
-  mapHeap(pages: number): void {
-    if (pages === 0) return;
-    this.#mm.mmap({ hvn: HEAP_HVN, npages: pages });
-    for (let i = 0; i < pages; i++) this.#mm.touch(HEAP_HVN + i, true);
-    this.#core.x.lruAddDrain();
-    this.#heap = true;
-  }
-
-  /** The driver opens the files of KVM's statistics, whose names are in the first page of that. */
-  readNames(): void {
-    if (this.#heap) this.#mm.touch(HEAP_HVN, false);
   }
 
   /** Address of the content of an infrastructure page. */

@@ -35,6 +35,8 @@ export interface Script {
   readonly slotFlags: number;
   readonly edits: readonly TableEdit[];
   readonly steps: readonly Operation[];
+  /** As it was written. */
+  readonly lines: readonly string[];
 }
 
 /** 64-bit entry in two words. */
@@ -237,5 +239,5 @@ export function parseScript(source: readonly string[], where: string): Script {
     throw new DataError(`${where}: unknown backing '${head.backing}'`);
   }
   run(0, lines.length);
-  return { ...head, backing: head.backing as Script['backing'], edits, steps };
+  return { ...head, backing: head.backing as Script['backing'], edits, steps, lines: source };
 }
