@@ -10,6 +10,7 @@ import {
   changesOf,
   drainedIn,
   flushedIn,
+  forks,
   readsStatistics,
   seenIn,
   usualHistory,
@@ -139,7 +140,13 @@ export function checkRecording(recording: Recording, start: StartMachine): Recor
     if (firstDifference(best.result) === null) break;
     best = better(best, run({ ...best.history, ...change }));
   }
-  best = goingOn(MAX_DRAINS, best, (last) => nextOf(drainedIn, recording, last, run));
+  const drained = (from: Run): Run =>
+    goingOn(MAX_DRAINS, from, (last) => nextOf(drainedIn, recording, last, run));
+  const { history } = best;
+  best = drained(best);
+  // Which batch was full may be told by the recording alone.
+  if (forks(recording) && history.followsDriver && firstDifference(best.result) !== null)
+    best = better(best, drained(run({ ...history, followsDriver: false })));
   if (readsStatistics(recording, pressure))
     best = goingOn(MAX_FLUSHES, best, (last) => nextOf(flushedIn, recording, last, run));
   return best.result;

@@ -88,8 +88,7 @@ export class DriverMemory {
   readonly #mm: Mm;
   readonly #pages: number;
   readonly #preempted: boolean;
-  /** Where the counters come from files of their own, what is written to read them is not known. */
-  readonly #known: boolean;
+  readonly #follows: boolean;
   /** The pages of the stack, from fork()'s on. */
   readonly #forkStack: readonly number[];
   readonly #deepStack: readonly number[];
@@ -105,12 +104,12 @@ export class DriverMemory {
   readonly #noted: boolean[] = [];
 
   constructor(host: Host, mm: Mm, script: Script, history: History) {
-    const { stack, preempted, opensCounters } = history;
+    const { stack, preempted, followsDriver } = history;
     this.#host = host;
     this.#mm = mm;
     this.#pages = script.pages;
     this.#preempted = preempted;
-    this.#known = !opensCounters;
+    this.#follows = followsDriver;
     const { fork, deep } = STACKS[stack];
     this.#forkStack = Array.from({ length: fork }, (_, i) => STACK - i + 8);
     this.#deepStack = Array.from({ length: deep }, (_, i) => STACK - fork - i + 8);
@@ -226,7 +225,7 @@ export class DriverMemory {
   }
 
   #write(...hvns: readonly number[]): void {
-    if (!this.#shared || !this.#known) return;
+    if (!this.#shared || !this.#follows) return;
     for (const hvn of hvns) this.#mm.touch(hvn, true);
   }
 

@@ -114,6 +114,11 @@ export interface History {
   readonly stack: StackLayout;
   /** The scheduler took the CPU from the driver before it left fork(). */
   readonly preempted: boolean;
+  /**
+   * What the driver itself writes to after a fork() is followed; else only what its child does. By how much its copies fill
+   * the batch of mlocked pages is a guess about its log, and where pages of the VM wait in it the recording says more.
+   */
+  readonly followsDriver: boolean;
   /** Updates of the groups' statistics on the CPU that are less than a batch (stats_updates). */
   readonly updates: number;
   /**
@@ -161,6 +166,7 @@ export const USUAL: History = {
   slabFreed: 'within',
   stack: 'usual',
   preempted: false,
+  followsDriver: true,
   updates: 9,
   objectsAt: 0,
   objectsRest: 0,
@@ -195,6 +201,8 @@ const OTHER_FORKS: readonly Change[] = [
   { stack: 'short' },
   { stack: 'crossing' },
   { stack: 'crossing', preempted: true },
+  { stack: 'usual', followsDriver: false },
+  { stack: 'crossing', followsDriver: false },
 ];
 
 /**
@@ -227,6 +235,7 @@ export function usualHistory(recording: Recording): History {
   return {
     ...USUAL,
     opensCounters,
+    followsDriver: !opensCounters,
     heapPages: opensCounters ? heapPagesOf(recording) : 0,
     slots: slotsBefore(recording),
   };
@@ -234,6 +243,11 @@ export function usualHistory(recording: Recording): History {
 
 function hasStep(recording: Recording, op: string): boolean {
   return recording.steps.some((step) => step.op.startsWith(op));
+}
+
+/** Whether the driver has a child. */
+export function forks(recording: Recording): boolean {
+  return hasStep(recording, 'h fork');
 }
 
 /** Whether khugepaged may be told of the address space. */
@@ -290,7 +304,7 @@ export function changesOf(
       : []),
     ...threadHistories(recording, step),
     ...(hasStep(recording, 'h reclaim') ? objectHistories(recording) : []),
-    ...(hasStep(recording, 'h fork') ? OTHER_FORKS : []),
+    ...(forks(recording) ? OTHER_FORKS : []),
   ];
 }
 
