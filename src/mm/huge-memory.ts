@@ -6,6 +6,7 @@ import * as abi from '../../assembly/abi.ts';
 import { lockPte } from '../sched/locks.ts';
 import type { Task } from '../sched/task.ts';
 import type { Host } from './host.ts';
+import { mapsPage } from './host-pte.ts';
 import type { Mm } from './mm.ts';
 import {
   MN_INVALIDATE_RANGE,
@@ -61,16 +62,16 @@ export function totalMapcount(host: Host, head: number): number {
 
 // Arguments and locals of splitHugePmd().
 const HVN = 1;
-const KEEP = 2;
+const FOLIO = 2;
 const CALLEE = 3;
 
 /**
- * __split_huge_pmd: 512 ptes in place of the huge one around s[at + 1], if there is one; s[at + 2] = 1
- * when the page itself is split next. The notifiers hear of it whether or not there was one.
+ * __split_huge_pmd: 512 ptes in place of the huge one around s[at + 1], if there is one; s[at + 2] is the head of
+ * the page that is split itself next, so that a huge pte of another page stays, or 0. The notifiers hear of it whether
+ * or not there was one.
  */
 export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
   const s = t.stack;
-  const { x } = mm.host.core;
   const { ranged } = mm;
   switch (s[at]) {
     case 0:
@@ -82,8 +83,8 @@ export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
     case 2:
       if (!t.lock(at, 2, lockPte(mm.id))) return false;
       s[at] = 4;
-      if (x.hpmdGet(mm.id, s[at + HVN] as number) !== 0) {
-        const present = splitPmd(mm, s[at + HVN] as number, s[at + KEEP] as number);
+      if (splits(mm, s[at + HVN] as number, s[at + FOLIO] as number)) {
+        const present = splitPmd(mm, s[at + HVN] as number, s[at + FOLIO] as number);
         if (present && mm.notifiers.withFlushes) s[at] = 3;
       }
       notify(s, at, MN_INVALIDATE_RANGE);
@@ -99,18 +100,23 @@ export function splitHugePmd(t: Task, at: number, mm: Mm): boolean {
   return t.done(at, 0);
 }
 
+function splits(mm: Mm, hvn: number, folio: number): boolean {
+  const pmd = mm.host.core.x.hpmdGet(mm.id, hvn) >>> 0;
+  return folio === 0 ? pmd !== 0 : mapsPage(pmd, folio);
+}
+
 /**
  * A page that is mapped in parts is not locked, whatever its area is (munlock_vma_page). Result: whether the huge
  * pte was present.
  */
-function splitPmd(mm: Mm, hvn: number, keep: number): boolean {
+function splitPmd(mm: Mm, hvn: number, folio: number): boolean {
   const { x } = mm.host.core;
   const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
   const head = pmd >>> abi.HPTE_PFN_SHIFT;
-  x.splitHugePmd(mm.id, hvn, keep !== 0 || mm.host.generation.splitKeepsDirty ? 1 : 0);
+  x.splitHugePmd(mm.id, hvn, folio !== 0 || mm.host.generation.splitKeepsDirty ? 1 : 0);
   const locked = ((mm.findVma(hvn)?.flags ?? 0) & VM_LOCKED) !== 0;
   const mapped = (pmd & abi.HPTE_SWAP) === 0 && head !== x.hugeZeroPage() >>> 0;
-  if (locked && mapped && keep === 0) x.munlockPage(head, 1);
+  if (locked && mapped && folio === 0) x.munlockPage(head, 1);
   return (pmd & abi.HPTE_PRESENT) !== 0;
 }
 
@@ -171,7 +177,7 @@ export function splitFolio(host: Host, head: number, pins: number, isolated = fa
   for (const visit of visits) {
     const { mm, hvn, end } = visit;
     const small = x.hpmdGet(mm.id, hvn) === 0;
-    mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, 1);
+    mm.runNested((t, at) => splitHugePmd(t, at, mm), hvn, head);
     notifyClear(mm, MN_INVALIDATE_RANGE_START, hvn, end);
     if (small && mm.notifiers.withFlushes) flushParts(visit, head);
     notifyClear(mm, MN_INVALIDATE_RANGE_END, hvn, end);

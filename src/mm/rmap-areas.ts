@@ -4,9 +4,9 @@
 // area take it out and insert it anew. Pages are found by the core's own reverse map; but reclaim tells the
 // notifiers of each area that it visits.
 
-import { HPAGE_PMD_NR, HPTE_PFN_SHIFT, PG_ANON } from '../../assembly/abi.ts';
+import { HPAGE_PMD_NR, PG_ANON } from '../../assembly/abi.ts';
 import type { Host } from './host.ts';
-import { isNormalPte } from './host-pte.ts';
+import { mapsPage } from './host-pte.ts';
 import type { Mm } from './mm.ts';
 import { VM_SHARED, type Vma } from './vma.ts';
 
@@ -99,12 +99,11 @@ export function folioVisits(host: Host, head: number): FolioVisit[] {
 
 function mapsOf({ mm, hvn, end, page }: Visit, head: number): number {
   const { x } = mm.host.core;
-  if (x.hpmdGet(mm.id, hvn) !== 0) return 1;
+  const pmd = x.hpmdGet(mm.id, hvn) >>> 0;
+  if (pmd !== 0) return mapsPage(pmd, head) ? 1 : 0;
   let maps = 0;
   for (let at = hvn; at < end; at++) {
-    const pte = x.hpteGet(mm.id, at) >>> 0;
-    const present = isNormalPte(pte);
-    if (present && pte >>> HPTE_PFN_SHIFT === head + page + at - hvn) maps++;
+    if (mapsPage(x.hpteGet(mm.id, at) >>> 0, head + page + at - hvn)) maps++;
   }
   return maps;
 }

@@ -266,6 +266,23 @@ describe('splitting', () => {
     sound();
   });
 
+  test('a page is split though a child maps another huge one at its place, which stays (__split_huge_pmd)', () => {
+    start(HUGE, VM_HUGEPAGE);
+    mm.touch(BASE, true);
+    const child = mm.fork();
+    mm.touch(BASE, true);
+    mm.madvise(BASE, HUGE, 'collapse');
+    mm.mprotect(BASE + 8, 8, { read: true, write: false });
+    const head = pfn(0);
+    expect(host.core.x.pageFlags(head) & abi.PG_HUGE).toBe(abi.PG_HUGE);
+    mm.madvise(BASE, 4, 'pageout');
+    expect(pte(0) & abi.HPTE_PRESENT).toBe(0);
+    expect(host.core.x.pageFlags(head + 20) & abi.PG_HUGE).toBe(0);
+    const inChild = host.core.x.hpmdGet(child.id, BASE) >>> 0;
+    expect([inChild === 0, inChild >>> abi.HPTE_PFN_SHIFT === head]).toEqual([false, false]);
+    sound();
+  });
+
   test('MADV_PAGEOUT of the whole asks once for 512 pages and swaps it out as one (THP_SWAP)', () => {
     start(HUGE, VM_HUGEPAGE);
     mm.touch(BASE, true);
