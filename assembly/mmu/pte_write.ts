@@ -26,9 +26,10 @@ import { commitZapPage, flushOrZap, prepareZapPage, zapPte } from './zap';
 /** Guest writes in a row to one table that make KVM give its shadow up. */
 const WRITE_FLOODING_LIMIT: u32 = 3;
 
-/** kvm_mmu_pte_write: `vcpu` emulated a write of `bytes` at entry `index` of a shadowed guest table. */
-export function mmuPteWrite(vcpu: usize, gfn: Gfn, index: u32, bytes: u32): void {
+/** kvm_mmu_pte_write: `vcpu` emulated a write of `bytes` at byte `offset` of a shadowed guest table. */
+export function mmuPteWrite(vcpu: usize, gfn: Gfn, offset: u32, bytes: u32): void {
   if (load<u32>(KVM, KVM_INDIRECT_SHADOW_PAGES) == 0) return;
+  const index = offset >> 3;
   trace(EVENT_KVM_MMU_PTE_WRITE, gfn, index);
   bump(GUEST_PTE_WRITES);
   countPtWrite(gfn);
@@ -37,7 +38,7 @@ export function mmuPteWrite(vcpu: usize, gfn: Gfn, index: u32, bytes: u32): void
   let sp = nextValidSpWithGptes(hashFirst(gfn), gfn);
   while (sp != 0) {
     const next = <usize>load<u32>(sp, SP_HASH_NEXT);
-    if (bytes < 8 || detectWriteFlooding(sp, gfn)) {
+    if (isMisaligned(offset, bytes) || detectWriteFlooding(sp, gfn)) {
       bump(SHADOW_PAGES_FLOODED);
       prepareZapPage(sp);
     } else {
@@ -45,11 +46,22 @@ export function mmuPteWrite(vcpu: usize, gfn: Gfn, index: u32, bytes: u32): void
       const sptep = spTable(sp) + ((<usize>index) << 3);
       if (isShadowPresentPte(load<u64>(sptep))) flush = true;
       zapPte(sp, sptep);
-      if (spLevel(sp) > 1 && gpteIsSet(gfn, index)) bump(PDES_ZAPPED);
+      if (spLevel(sp) > 1 && bytes >= 4 && gpteIsSet(gfn, index)) bump(PDES_ZAPPED);
     }
     sp = nextValidSpWithGptes(next, gfn);
   }
   flushOrZap(vcpu, flush, found && hasFeature(KVM_FEATURE_LOCAL_FLUSH));
+}
+
+/**
+ * detect_write_misaligned: the write is none of an entry. Since 3.2, when flooding came to be counted for each shadow page,
+ * the first byte alone may be written (clear_bit() does), and half an entry is judged as the whole of it.
+ */
+function isMisaligned(offset: u32, bytes: u32): bool {
+  if (hasFeature(KVM_FEATURE_FLOOD_PER_PAGE)) {
+    if (bytes == 4 || (bytes == 1 && (offset & 7) == 0)) return false;
+  }
+  return bytes < 4 || ((offset ^ (offset + bytes - 1)) & ~7) != 0;
 }
 
 /** detect_write_flooding, as the generation counts. */

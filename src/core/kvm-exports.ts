@@ -143,8 +143,8 @@ export interface ShadowExports {
   folioSetReferenced(pfn: number): void;
   /** kvm_mmu_unprotect_page: the guest page is shadowed no more, so that it may be written. */
   mmuUnprotectPage(gfn: number): number;
-  /** An emulated write of `bytes` at entry `index` of a shadowed table. */
-  mmuPteWrite(vcpu: number, gfn: number, index: number, bytes: number): void;
+  /** An emulated write of `bytes` at byte `offset` of a shadowed table. */
+  mmuPteWrite(vcpu: number, gfn: number, offset: number, bytes: number): void;
   /** Syncs the unsync tables below a root. */
   syncRoot(vcpu: number, root: number): void;
   /** 1 when the gfn is a guest table that is shadowed. */

@@ -383,7 +383,7 @@ export class Vcpu {
   /** KVM emulated a write to entry `index` of a shadowed table. */
   #shadowedWrite(gfn: number, index: number): void {
     const { x } = this.kvm.core;
-    x.mmuPteWrite(this.ptr, gfn, index, 8);
+    x.mmuPteWrite(this.ptr, gfn, index * 8, 8);
     x.updatePte(this.ptr, gfn, index);
   }
 

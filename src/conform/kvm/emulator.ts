@@ -345,7 +345,7 @@ export class Emulator {
     else if (op.store !== null) writeBytes(mem.u8, at, op.store);
     const pte = x.hpteGet(kvm.mm.id, x.gfnToHvn(gfn) >>> 0) >>> 0;
     this.stamps?.stored(pte >>> HPTE_PFN_SHIFT, offset, op.bytes);
-    x.mmuPteWrite(this.#vcpu.ptr, gfn, offset >>> 3, op.bytes);
+    x.mmuPteWrite(this.#vcpu.ptr, gfn, offset, op.bytes);
     return true;
   }
 
