@@ -67,7 +67,6 @@ function runStub(run: StubRun, op: string, words: readonly string[], port: Guest
     case 'rw':
       run.fetch(STUB.rw);
       run.load(gva(), 1);
-      run.fetch(STUB.rw + 2);
       return run.store(gva(), 1, byte(0x66));
     case 'lock':
       return run.increment(gva());

@@ -3,6 +3,7 @@
 
 import {
   ACCESS_FETCH,
+  ACCESS_IMPLICIT,
   ACCESS_KIND_MASK,
   ACCESS_SUPERVISOR,
   CR0_WP,
@@ -73,6 +74,8 @@ export class RecordedVcpu implements GuestPort {
     /** Faults that came to writing an spte: pf_fixed until 5.13. */
     pf_mapped: 0,
   };
+  /** The fetch of the instruction that runs. */
+  #fetched: Operand | null = null;
   /** Where the last access led; null: outside all slots. */
   #place: { readonly pfn: number; readonly offset: number } | null = null;
 
@@ -103,11 +106,24 @@ export class RecordedVcpu implements GuestPort {
       this.#emulator.user = (flags & ACCESS_SUPERVISOR) === 0;
     }
     const operand = { vpn, offset, flags, bytes, store, exchange: false };
+    if ((flags & ACCESS_KIND_MASK) === ACCESS_FETCH) this.#fetched = operand;
+    const implicit = (flags & ACCESS_IMPLICIT) !== 0;
     for (let tries = 0; tries < RETRY_LIMIT; tries++) {
-      const outcome = this.#once(operand);
+      const outcome = this.#once(operand) ?? (implicit ? null : this.#fetchAgain(operand));
       if (outcome !== null) return outcome;
     }
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);
+  }
+
+  /** An instruction that runs again is fetched again: a table that KVM gave up may be one of those above it. */
+  #fetchAgain(operand: Operand): AccessOutcome | null {
+    const fetch = this.#fetched;
+    if (fetch === null || fetch === operand) return null;
+    for (let tries = 0; tries < RETRY_LIMIT; tries++) {
+      const outcome = this.#once(fetch);
+      if (outcome !== null) return outcome.kind === 'done' ? null : outcome;
+    }
+    throw new CoreBugError(`the fetch from page ${fetch.vpn} makes no progress`);
   }
 
   operand(
@@ -129,10 +145,10 @@ export class RecordedVcpu implements GuestPort {
     const write = { vpn, offset, flags, bytes: 1, store: null, exchange: true };
     const read = { ...write, flags: flags & ~ACCESS_KIND_MASK };
     for (let tries = 0; tries < RETRY_LIMIT; tries++) {
-      const loaded = this.#once(read);
+      const loaded = this.#once(read) ?? this.#fetchAgain(read);
       if (loaded === null) continue;
       if (loaded.kind !== 'done' || loaded.emulated === true) return loaded;
-      const stored = this.#once(write);
+      const stored = this.#once(write) ?? this.#fetchAgain(write);
       if (stored !== null) return stored;
     }
     throw new CoreBugError(`the access to page ${vpn} makes no progress`);

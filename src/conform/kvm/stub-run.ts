@@ -20,6 +20,9 @@ const USER_STACK = { vpn: 3, offset: 0xfe8 };
 const OWN_STACKS = 0x3800;
 /** The driver runs the vCPU at most so often for one operation. */
 const MAX_RUNS = 8;
+/** Bytes of the stubs' instructions that access memory: a load of a byte, and all others. */
+const LOAD_BYTES = 2;
+const WIDE_BYTES = 3;
 /** What the driver answers to MMIO reads. */
 const MMIO_ANSWER = 0x5a;
 const PAGE = 4096;
@@ -73,6 +76,8 @@ export class StubRun {
   readonly #cpl: number;
   readonly results: JsonObject[] = [];
   #rax = 0n;
+  /** Where in the stubs' page the instruction that runs is. */
+  #rip = 0;
   /** KVM runs the instruction of the called code, not the processor. */
   #emulated = false;
   #mmioExits = 0;
@@ -102,11 +107,18 @@ export class StubRun {
   }
 
   fetch(offset: number): void {
+    this.#rip = offset;
     const gva = { vpn: CODE_GFN, offset };
     this.#check(this.#port.access(CODE_GFN, offset, ACCESS_FETCH | this.#cpl, 1, null), gva, 1);
   }
 
+  /** A load, and the fetch of the instruction behind it, which may be out of reach if KVM emulated the load. */
   load(gva: Gva, bytes: number): void {
+    this.#load(gva, bytes);
+    this.fetch(this.#rip + (bytes === 1 ? LOAD_BYTES : WIDE_BYTES));
+  }
+
+  #load(gva: Gva, bytes: number): void {
     if (crosses(gva, bytes)) {
       this.#rax = this.#loadInSlots(gva, bytes);
       return;
@@ -125,6 +137,11 @@ export class StubRun {
   }
 
   store(gva: Gva, bytes: number, value: Pte): void {
+    this.#store(gva, bytes, value);
+    this.fetch(this.#rip + WIDE_BYTES);
+  }
+
+  #store(gva: Gva, bytes: number, value: Pte): void {
     const whole = (BigInt(value.hi) << 32n) | BigInt(value.lo);
     if (crosses(gva, bytes)) return this.#storeInSlots(gva, bytes, whole);
     const flags = ACCESS_WRITE | this.#cpl;
@@ -173,7 +190,7 @@ export class StubRun {
     this.fetch(STUB.lock);
     const outcome = this.#port.readModifyWrite(gva.vpn, gva.offset, ACCESS_WRITE | this.#cpl);
     if (!this.#check(outcome, gva, 1, 'exchange')) return this.increment(gva);
-    if (outcome.kind !== 'done' || outcome.emulated) return;
+    if (outcome.kind !== 'done' || outcome.emulated) return this.fetch(STUB.lock + WIDE_BYTES);
     const old = Number(this.#port.loaded(1));
     this.store(gva, 1, { lo: (old + 1) & 0xff, hi: 0 });
   }
@@ -181,7 +198,7 @@ export class StubRun {
   call(gva: Gva): void {
     const stack = this.#cpl ? SUPERVISOR_STACK : USER_STACK;
     const returnTo = CODE_GFN * PAGE + STUB.exec + 2;
-    this.store(stack, 8, { lo: returnTo, hi: 0 });
+    this.#storeInSlots(stack, 8, BigInt(returnTo));
     const target = gva.vpn * PAGE + gva.offset;
     const code = new CalledCode(this.#memory(), target, stack.vpn * PAGE + stack.offset);
     code.run(target, returnTo);
