@@ -138,10 +138,7 @@ export class Emulator {
   fetchInstruction(vpn = CODE_GFN, offset = this.rip): void {
     const cpl = this.user ? 0 : ACCESS_SUPERVISOR;
     if (!this.#vcpu.kvm.generation.retriesUnprotected) this.#lastRetry = '';
-    if (this.walk(vpn, offset, ACCESS_FETCH | cpl)) {
-      const { kvm, task, ptr } = this.#vcpu;
-      kvm.accessAsUser(task, this.#core.mem.load32(ptr + VCPU_WALK_GFN), false);
-    }
+    this.#fetchBytes(vpn, offset, ACCESS_FETCH | cpl);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
   }
 
@@ -151,11 +148,21 @@ export class Emulator {
    */
   #fetch(op: Operand): AccessOutcome {
     this.#lastRetry = '';
-    const permitted = this.walk(op.vpn, op.offset, op.flags);
-    const gfn = this.#core.mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
-    const fetched = permitted && this.#read(gfn, op.offset);
+    const permitted = this.#fetchBytes(op.vpn, op.offset, op.flags);
     this.#emit(EVENT_EMULATE_INSN, 0, 0, 0, 0);
-    if (fetched) return DONE;
+    return this.#fetched(permitted);
+  }
+
+  /** Walks to bytes of an instruction, and reads them if they are in a slot (loadedAt); false: the guest's tables forbid it. */
+  #fetchBytes(vpn: number, offset: number, flags: number): boolean {
+    const permitted = this.walk(vpn, offset, flags);
+    const gfn = this.#core.mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
+    if (!permitted || !this.#read(gfn, offset)) this.loadedAt = null;
+    return permitted;
+  }
+
+  #fetched(permitted: boolean): AccessOutcome {
+    if (this.loadedAt !== null) return DONE;
     return permitted ? this.#unhandled() : this.#fault(0);
   }
 
@@ -168,9 +175,7 @@ export class Emulator {
   /** An operand of an instruction that KVM runs, or the rest of its bytes. */
   operand(op: Operand): AccessOutcome {
     if ((op.flags & ACCESS_KIND_MASK) === ACCESS_FETCH) {
-      if (!this.walk(op.vpn, op.offset, op.flags)) return this.#fault(0);
-      const gfn = this.#core.mem.load32(this.#vcpu.ptr + VCPU_WALK_GFN);
-      return this.#read(gfn, op.offset) ? DONE : this.#unhandled();
+      return this.#fetched(this.#fetchBytes(op.vpn, op.offset, op.flags));
     }
     return isWrite(op) ? this.#store(op, null) : this.#load(op, null);
   }
