@@ -191,8 +191,7 @@ export function splitFolio(host: Host, head: number, pins: number, isolated = fa
 function flushParts({ mm, hvn, end, page }: FolioVisit, head: number): void {
   for (let i = 0; i < end - hvn; i++) {
     const pte = mm.host.core.x.hpteGet(mm.id, hvn + i) >>> 0;
-    const bits = pte & (abi.HPTE_PRESENT | abi.HPTE_PROTNONE);
-    if (bits !== abi.HPTE_PRESENT || pte >>> abi.HPTE_PFN_SHIFT !== head + page + i) continue;
+    if ((pte & abi.HPTE_PROTNONE) !== 0 || !mapsPage(pte, head + page + i)) continue;
     mm.flushTlb(hvn + i, hvn + i + 1);
   }
 }
@@ -204,8 +203,7 @@ function lockParts({ mm, hvn, end, page }: FolioVisit, head: number): void {
   for (let i = 0; i < end - hvn; i++) {
     const pfn = head + page + i;
     const pte = x.hpteGet(mm.id, hvn + i) >>> 0;
-    const maps = (pte & abi.HPTE_PRESENT) !== 0 && pte >>> abi.HPTE_PFN_SHIFT === pfn;
-    if (maps) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
+    if (mapsPage(pte, pfn)) x.lruSetFlags(pfn, abi.PG_UNEVICTABLE, abi.PG_ACTIVE);
   }
 }
 

@@ -99,16 +99,19 @@ export function parsePte(flags: string, target: string | undefined): Pte {
   };
 }
 
+/** What strtoull(…, 0) takes for octal. */
+const OCTAL = /^0[0-7]+$/;
+
 /** A number as strtoull(…, 0) reads it. */
 export function parseNumber(text: string): number {
-  const value = /^0[0-7]+$/.test(text) ? parseInt(text, 8) : Number(text);
+  const value = OCTAL.test(text) ? parseInt(text, 8) : Number(text);
   if (!Number.isFinite(value)) throw new DataError(`'${text}' is not a number`);
   return value;
 }
 
 /** A number of 64 bits. */
 export function parseWord(text: string): Pte {
-  const octal = /^0[0-7]+$/.test(text);
+  const octal = OCTAL.test(text);
   if (!octal && !/^(0x[0-9a-f]+|[0-9]+)$/i.test(text)) {
     throw new DataError(`'${text}' is not a number`);
   }

@@ -142,10 +142,12 @@ export class StubRun {
   }
 
   #store(gva: Gva, bytes: number, value: Pte): void {
-    const whole = (BigInt(value.hi) << 32n) | BigInt(value.lo);
-    if (crosses(gva, bytes)) return this.#storeInSlots(gva, bytes, whole);
+    if (crosses(gva, bytes)) {
+      const whole = (BigInt(value.hi >>> 0) << 32n) | BigInt(value.lo >>> 0);
+      return this.#storeInSlots(gva, bytes, whole);
+    }
     const flags = ACCESS_WRITE | this.#cpl;
-    const store = storeOf(bytes, whole);
+    const store = { bytes, lo: value.lo, hi: value.hi };
     this.#check(this.#port.access(gva.vpn, gva.offset, flags, bytes, store), gva, bytes);
   }
 
